@@ -1,0 +1,216 @@
+package mover
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A Layout is how a queue library keeps jobs in Redis.
+type Layout string
+
+// The layouts that can be read and written.
+const (
+	Bull   Layout = "bull"   // Bull 4.x
+	BullMQ Layout = "bullmq" // BullMQ 5.x and 6.x
+)
+
+// An Endpoint is one queue in one layout.
+type Endpoint struct {
+	// Layout is the library's layout.
+	Layout Layout `json:"layout"`
+
+	// Major is the library's major version: 4 for Bull; 5 or 6 for BullMQ, which differ in where a
+	// paused queue keeps its waiting jobs.
+	Major int `json:"major"`
+
+	// Prefix is the key prefix, taken literally, hash tags included. Both libraries default to "bull".
+	Prefix string `json:"prefix"`
+
+	// Queue is the queue's name.
+	Queue string `json:"queue"`
+}
+
+// Key is the Redis key of suffix in e's queue: prefix:queue:suffix.
+func (e Endpoint) Key(suffix string) string { return e.Prefix + ":" + e.Queue + ":" + suffix }
+
+// String is how e is shown to people: "bullmq 6 bullmq:mail".
+func (e Endpoint) String() string {
+	return fmt.Sprintf("%s %d %s:%s", e.Layout, e.Major, e.Prefix, e.Queue)
+}
+
+// A State is where a job is in its life.
+type State string
+
+// The states of a job. Prioritized and WaitingChildren exist only in BullMQ.
+const (
+	Waiting         State = "waiting"
+	Paused          State = "paused"
+	Prioritized     State = "prioritized"
+	Active          State = "active"
+	Delayed         State = "delayed"
+	Completed       State = "completed"
+	Failed          State = "failed"
+	WaitingChildren State = "waiting-children"
+)
+
+// Order is how priorities survive the way from Bull to BullMQ.
+type Order string
+
+// Keep leaves prioritized ids in the wait list, in Bull's own run order, and is the default: it
+// reproduces Bull's order exactly. ByPriority puts them in BullMQ's prioritized set, where BullMQ
+// runs them after every unprioritized job.
+const (
+	Keep       Order = "keep"
+	ByPriority Order = "zset"
+)
+
+// A Loss is something the target layout cannot express, named before anything moves.
+type Loss struct {
+	// JobID is the job, as the source calls it; empty when the whole queue is meant.
+	JobID string `json:"job_id,omitempty"`
+
+	// Field is what is lost or changed: "opts.timeout", "opts.priority", "id", "limiter".
+	Field string `json:"field"`
+
+	// Was and Becomes are the values before and after; Becomes is empty when the value is dropped.
+	Was     string `json:"was,omitempty"`
+	Becomes string `json:"becomes,omitempty"`
+
+	// Why says what the target does instead.
+	Why string `json:"why"`
+
+	// Reversible is true when the ledger keeps enough to restore it on the way back.
+	Reversible bool `json:"reversible"`
+}
+
+// A Problem is something that keeps a job, or the whole queue, from being moved.
+type Problem struct {
+	// JobID is the job; empty when the whole queue is meant.
+	JobID string `json:"job_id,omitempty"`
+
+	// Rule is stable: "missing-hash", "malformed-opts", "wrong-type", "live-worker", "live-lock",
+	// "flow", "collision", "scheduler-without-job", "scheduler-id-colon", "marker-like-id".
+	Rule string `json:"rule"`
+
+	// Message is one sentence: what is wrong and on which key.
+	Message string `json:"message"`
+
+	// Blocking is true when nothing may move until it is solved; otherwise only this job stays.
+	Blocking bool `json:"blocking"`
+}
+
+// Options say what to move where and how.
+type Options struct {
+	// From and To are the queue as it is and as it shall be. From.Queue and To.Queue may differ.
+	// Equal prefix and queue name mean in place, which is refused while anybody is attached.
+	From, To Endpoint
+
+	// Order is how priorities survive; default Keep.
+	Order Order
+
+	// ChunkSize is the number of jobs one server-side script moves. Default 50, 1 to 500.
+	ChunkSize int
+
+	// MaxRate is the most jobs to move in a second; 0 means as fast as the server answers.
+	MaxRate int
+
+	// SchedulerID chooses the BullMQ job scheduler id for a Bull repeatable; default: its repeat
+	// jobId if set, else the 32 hex digits of its occurrence id, which needs no id change.
+	SchedulerID func(Repeat) string
+
+	// Ledger is the key prefix under which progress, losses and what the way back needs are kept,
+	// written by the same script that moves the jobs. Default "redisopt:ledger:<prefix>:<queue>" of From.
+	Ledger string
+
+	// Fence, when its Key is not empty, makes every script check that Key still holds Token, so that
+	// an operator who lost the lease can move nothing more.
+	Fence Fence
+
+	// Reverse is true on the way back: From is what was the target. Values that the ledger kept are
+	// restored, and returned jobs go to the head of the queue, since they are older than what was added.
+	Reverse bool
+
+	// WorkersStopped is the operator's word that no worker of the source is running, for servers
+	// where CLIENT LIST cannot show it. Active jobs without a lock are moved only if this is set or
+	// CLIENT LIST shows that nobody is attached.
+	WorkersStopped bool
+
+	// ActiveTimeout is how long Move waits for a live source worker to finish its active jobs before
+	// it leaves them and reports them as held. Default 30s; negative: do not wait.
+	ActiveTimeout time.Duration
+
+	// OnProgress, when not nil, is called after every chunk from the goroutine that called Move.
+	OnProgress func(Progress)
+}
+
+// A Fence is a key that must hold Token.
+type Fence struct{ Key, Token string }
+
+// Progress is how far a move is.
+type Progress struct {
+	State State `json:"state"`
+	Moved int64 `json:"moved"`
+	Total int64 `json:"total"` // as counted when the move began; producers may add
+}
+
+// A Plan is what a move would do. Making it writes nothing.
+type Plan struct {
+	From     Endpoint        `json:"from"`
+	To       Endpoint        `json:"to"`
+	Counts   map[State]int64 `json:"counts"`
+	Paused   bool            `json:"paused"`
+	Repeats  []Repeat        `json:"repeats"`
+	Losses   []Loss          `json:"losses"`
+	Problems []Problem       `json:"problems"`
+
+	// LossesTotal counts all losses; Losses holds at most 1,000 of them, so that a plan over a
+	// million jobs stays small.
+	LossesTotal int64 `json:"losses_total"`
+
+	// Commands is the estimated price of Move: top-level and in-script.
+	Commands Price `json:"commands"`
+}
+
+// A Price is a number of commands.
+type Price struct {
+	TopLevel int64 `json:"top_level"`
+	InScript int64 `json:"in_script"`
+}
+
+// A Result is what one Move did.
+type Result struct {
+	Moved    map[State]int64 `json:"moved"`
+	Held     []string        `json:"held"` // active at the source, still running there (at most 1,000 ids)
+	Skipped  []Problem       `json:"skipped"`
+	Losses   int64           `json:"losses"`
+	Scripts  int64           `json:"scripts"`
+	Duration time.Duration   `json:"-"`
+}
+
+// A Verification compares source and target after a move.
+type Verification struct {
+	Remaining  map[State]int64 `json:"remaining"`  // still at the source, by state
+	Moved      map[State]int64 `json:"moved"`      // ledger total, by state
+	Target     map[State]int64 `json:"target"`     // at the target now, by state
+	Mismatches []Problem       `json:"mismatches"` // jobs in two containers, hashes without a container …
+}
+
+// New returns a Mover that talks through client. It touches nothing yet.
+//
+//	m, err := mover.New(client, mover.Options{From: …, To: …})
+//	plan, err := m.Plan(ctx)       // counts, losses, problems; read-only
+//	result, err := m.Move(ctx)     // may run again after a crash at any instant
+//	report, err := m.Verify(ctx)   // read-only
+//
+// The way back is New with From and To exchanged and Reverse set, over the same Ledger.
+type api interface {
+	Plan(ctx context.Context) (Plan, error)
+	Move(ctx context.Context) (Result, error)
+	Verify(ctx context.Context) (Verification, error)
+	Forget(ctx context.Context) error // deletes the ledger; only after complete or a verified way back
+}
+
+var _ redis.UniversalClient // the only way a Mover reaches a Redis
