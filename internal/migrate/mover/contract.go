@@ -1,11 +1,8 @@
 package mover
 
 import (
-	"context"
 	"fmt"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // A Layout is how a queue library keeps jobs in Redis.
@@ -142,6 +139,10 @@ type Options struct {
 	// it leaves them and reports them as held. Default 30s; negative: do not wait.
 	ActiveTimeout time.Duration
 
+	// LeaveFlows moves the rest of a queue that holds parents of flows, which Bull has no form for.
+	// Without it such a queue is refused as a whole on the way to Bull. A child becomes a plain job.
+	LeaveFlows bool
+
 	// OnProgress, when not nil, is called after every chunk from the goroutine that called Move.
 	OnProgress func(Progress)
 }
@@ -198,19 +199,3 @@ type Verification struct {
 	Mismatches []Problem       `json:"mismatches"` // jobs in two containers, hashes without a container …
 }
 
-// New returns a Mover that talks through client. It touches nothing yet.
-//
-//	m, err := mover.New(client, mover.Options{From: …, To: …})
-//	plan, err := m.Plan(ctx)       // counts, losses, problems; read-only
-//	result, err := m.Move(ctx)     // may run again after a crash at any instant
-//	report, err := m.Verify(ctx)   // read-only
-//
-// The way back is New with From and To exchanged and Reverse set, over the same Ledger.
-type api interface {
-	Plan(ctx context.Context) (Plan, error)
-	Move(ctx context.Context) (Result, error)
-	Verify(ctx context.Context) (Verification, error)
-	Forget(ctx context.Context) error // deletes the ledger; only after complete or a verified way back
-}
-
-var _ redis.UniversalClient // the only way a Mover reaches a Redis
