@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+)
+
+// The exit codes. They name the cause and are the same in every output format.
+const (
+	exitOK           = 0   // done; gate passed
+	exitFailure      = 1   // unexpected failure; never used for findings
+	exitUsage        = 2   // usage or configuration; confirmation impossible
+	exitViolated     = 3   // budget, threshold or policy violated
+	exitMismatch     = 4   // verification mismatch: data differ
+	exitUnreachable  = 5   // target unreachable or timed out
+	exitDenied       = 6   // not authenticated or not authorised
+	exitBlocked      = 7   // blocked: lease held, precondition, wrong phase
+	exitInconclusive = 8   // inconclusive under --strict
+	exitRolledBack   = 9   // aborted, rolled back automatically
+	exitChanges      = 10  // migrate plan --detailed-exitcode: the plan has changes
+	exitTryLater     = 75  // throttled, quota spent
+	exitInterrupted  = 130 // interrupted by a signal, state saved
+)
+
+// precedence says which of several causes wins: the most specific.
+func precedence() []int {
+	return []int{
+		exitUsage, exitDenied, exitUnreachable, exitTryLater, exitBlocked, exitRolledBack,
+		exitMismatch, exitViolated, exitInconclusive, exitChanges, exitFailure,
+	}
+}
+
+// A usageError is a mistake in how the program was called or configured.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes a usageError for a mistake that only an action can see.
+func usagef(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+// A verdictError is how a command whose work went well answers no. Its document is already printed.
+type verdictError struct {
+	code    int // exitViolated, exitMismatch, exitInconclusive, exitBlocked, exitRolledBack or exitChanges
+	message string
+}
+
+func (e *verdictError) Error() string { return e.message }
+
+// verdictf makes the error that ends a command with code.
+func verdictf(code int, format string, args ...any) error {
+	return &verdictError{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// exitCode says how the process ends for err. Of several causes joined or wrapped in err, the first
+// in the order of precedence wins. signalled says whether a signal cancelled the work: then an error
+// that is only the consequence of stopping is exitInterrupted.
+func exitCode(err error, signalled bool) int {
+	if err == nil {
+		return exitOK
+	}
+	if signalled && errors.Is(err, context.Canceled) {
+		return exitInterrupted
+	}
+	causes := map[int]bool{}
+	collectCauses(err, causes)
+	order := precedence()
+	if i := slices.IndexFunc(order, func(code int) bool { return causes[code] }); i >= 0 {
+		return order[i]
+	}
+	return exitFailure
+}
+
+// collectCauses walks the whole tree of err, joined errors included, and adds the code of every
+// cause it knows.
+func collectCauses(err error, causes map[int]bool) {
+	if code, known := causeOf(err); known {
+		causes[code] = true
+	}
+	switch e := err.(type) { //nolint:errorlint // this is the walk that errors.As would do, over every branch
+	case interface{ Unwrap() error }:
+		if inner := e.Unwrap(); inner != nil {
+			collectCauses(inner, causes)
+		}
+	case interface{ Unwrap() []error }:
+		for _, inner := range e.Unwrap() {
+			collectCauses(inner, causes)
+		}
+	}
+}
+
+// causeOf returns the exit code of one error value, without looking at what it wraps.
+func causeOf(err error) (code int, known bool) {
+	switch e := err.(type) { //nolint:errorlint // collectCauses unwraps
+	case *usageError:
+		return exitUsage, true
+	case *verdictError:
+		return e.code, true
+	}
+	if err == context.DeadlineExceeded { //nolint:errorlint // collectCauses unwraps
+		return exitUnreachable, true
+	}
+	return 0, false
+}
+
+// printError tells the user what went wrong and what to type next: two lines, or one error/v1
+// document where the answer was asked for as JSON.
+func (a *app) printError(err error, code int) {
+	hint := hintFor(err, code)
+	if a.flags.output == report.FormatJSON {
+		_ = report.WriteError(a.err, report.Error{Code: codeName(code), Message: err.Error(), Hint: hint, ExitCode: code})
+		return
+	}
+	a.say("error: " + err.Error())
+	if hint != "" {
+		a.say("hint: " + hint)
+	}
+}
+
+// codeName is the stable word for an exit code in error/v1.
+func codeName(code int) string {
+	switch code {
+	case exitUsage:
+		return "usage"
+	case exitViolated:
+		return "violated"
+	case exitMismatch:
+		return "mismatch"
+	case exitUnreachable:
+		return "unreachable"
+	case exitDenied:
+		return "denied"
+	case exitBlocked:
+		return "blocked"
+	case exitInconclusive:
+		return "inconclusive"
+	case exitRolledBack:
+		return "rolled_back"
+	case exitChanges:
+		return "changes"
+	case exitTryLater:
+		return "try_later"
+	case exitInterrupted:
+		return "interrupted"
+	}
+	return "failure"
+}
