@@ -1,0 +1,73 @@
+package upstream
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A clusterView is the client of one component over a shared cluster client, which cannot be cloned
+// with hooks of its own. Its commands come from a client that never dials: the hook that does the
+// work hands them to the cluster under the component's tag.
+type clusterView struct {
+	*redis.Client
+	cluster *redis.ClusterClient
+	hook    *tagger
+}
+
+func newClusterView(cluster *redis.ClusterClient, hook *tagger) redis.UniversalClient {
+	front := redis.NewClient(&redis.Options{Addr: "cluster", PoolSize: 1, PipelinePoolSize: -1})
+	front.AddHook(hook)
+	front.AddHook(diverter{cluster})
+	return &clusterView{front, cluster, hook}
+}
+
+// Watch runs fn with a transaction on the node that holds keys. The commands inside are untagged.
+func (v *clusterView) Watch(ctx context.Context, fn func(*redis.Tx) error, keys ...string) error {
+	return v.cluster.Watch(v.hook.context(ctx), fn, keys...)
+}
+
+func (v *clusterView) Subscribe(ctx context.Context, channels ...string) *redis.PubSub {
+	return v.cluster.Subscribe(ctx, channels...)
+}
+
+func (v *clusterView) PSubscribe(ctx context.Context, channels ...string) *redis.PubSub {
+	return v.cluster.PSubscribe(ctx, channels...)
+}
+
+func (v *clusterView) SSubscribe(ctx context.Context, channels ...string) *redis.PubSub {
+	return v.cluster.SSubscribe(ctx, channels...)
+}
+
+func (v *clusterView) PoolStats() *redis.PoolStats { return v.cluster.PoolStats() }
+
+// Close does nothing: the Upstream closes the cluster client.
+func (v *clusterView) Close() error { return nil }
+
+// A diverter ends the chain of hooks at the cluster instead of at its own client's pool.
+type diverter struct{ cluster *redis.ClusterClient }
+
+func (d diverter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (d diverter) ProcessHook(redis.ProcessHook) redis.ProcessHook { return d.cluster.Process }
+
+func (d diverter) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		pipe := d.cluster.Pipeline()
+		if isTransaction(cmds) {
+			pipe, cmds = d.cluster.TxPipeline(), cmds[1:len(cmds)-1]
+		}
+		for _, c := range cmds {
+			if err := pipe.Process(ctx, c); err != nil {
+				return err
+			}
+		}
+		_, err := pipe.Exec(ctx)
+		return err
+	}
+}
+
+// isTransaction is whether the client has wrapped cmds in MULTI and EXEC.
+func isTransaction(cmds []redis.Cmder) bool {
+	return len(cmds) > 2 && cmds[0].Name() == "multi" && cmds[len(cmds)-1].Name() == "exec"
+}

@@ -1,0 +1,257 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+)
+
+// What a connection is for.
+const (
+	useCommands = "commands"
+	usePubSub   = "pub/sub"
+)
+
+const (
+	keepAlive     = 30 * time.Second
+	backoffBase   = 50 * time.Millisecond
+	backoffMax    = 2 * time.Second
+	dialAttempts  = 5                      // of a reconnect; the first connection gets one
+	handOverGrace = 500 * time.Millisecond // for a connection that is just being closed
+)
+
+// networkPrefix marks the network name under which the client of one component dials its pub/sub
+// connections; the dialer takes the component from it.
+const networkPrefix = "redisopt:"
+
+// A registry holds the open connections of one Upstream and enforces the cap. It is safe for
+// concurrent use.
+type registry struct {
+	mu      sync.Mutex
+	max     int
+	open    []*conn
+	dialing int
+	freed   chan struct{} // closed and replaced whenever a connection goes
+}
+
+func newRegistry(limit int) *registry {
+	return &registry{max: limit, freed: make(chan struct{})}
+}
+
+// reserve takes the place of one connection, or returns false and what to wait on for one.
+func (r *registry) reserve() (bool, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.open)+r.dialing >= r.max {
+		return false, r.freed
+	}
+	r.dialing++
+	return true, nil
+}
+
+// release gives a reserved place back.
+func (r *registry) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dialing--
+	r.signal()
+}
+
+// add turns a reserved place into an open connection.
+func (r *registry) add(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dialing--
+	r.open = append(r.open, c)
+}
+
+func (r *registry) remove(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if i := slices.Index(r.open, c); i >= 0 {
+		r.open = slices.Delete(r.open, i, i+1)
+		r.signal()
+	}
+}
+
+func (r *registry) signal() {
+	close(r.freed)
+	r.freed = make(chan struct{})
+}
+
+func (r *registry) holders() []Holder {
+	r.mu.Lock()
+	open := slices.Clone(r.open)
+	r.mu.Unlock()
+	all := make([]Holder, 0, len(open))
+	for _, c := range open {
+		all = append(all, c.holder())
+	}
+	return all
+}
+
+// dialKey marks the contexts under which go-redis dials a Redis, as opposed to a Sentinel.
+type dialKey struct{}
+
+// dial is the only place where connections are made.
+func (u *Upstream) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if len(u.opts.Sentinel.Addrs) > 0 && ctx.Value(dialKey{}) == nil {
+		// A Sentinel is not the Redis: neither its connections nor its commands are counted.
+		raw, err := u.dialOnce(ctx, addr)
+		if err != nil {
+			return nil, u.dialError(err, addr, 0)
+		}
+		return raw, nil
+	}
+	use, owner := useCommands, meter.Untagged
+	if name, ok := strings.CutPrefix(network, networkPrefix); ok {
+		use, owner = usePubSub, meter.Component(name)
+	}
+	if err := u.reserve(ctx, use, owner); err != nil {
+		return nil, err
+	}
+	raw, err := u.dialRetry(ctx, addr)
+	if err != nil {
+		u.conns.release()
+		return nil, err
+	}
+	c := &conn{
+		Conn: raw, up: u, addr: addr, use: use, owner: owner, component: owner,
+		series: map[seriesKey]*meter.Series{}, lastUse: time.Now(),
+	}
+	u.conns.add(c)
+	if _, bare := raw.(*tls.Conn); bare {
+		return c, nil
+	}
+	return sysConn{c}, nil
+}
+
+// reserve waits a moment for a place, since the pool asks for a new connection while it still closes
+// the broken one that it replaces.
+func (u *Upstream) reserve(ctx context.Context, use string, owner meter.Component) error {
+	timer := time.NewTimer(handOverGrace)
+	defer timer.Stop()
+	for {
+		ok, freed := u.conns.reserve()
+		if ok {
+			return nil
+		}
+		select {
+		case <-freed:
+			continue
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		e := &Error{Class: ConnectionLimit, Addr: u.addr, Limit: int64(u.opts.MaxConnections), Unsent: true}
+		e.Err = &CapError{
+			Cap: u.opts.MaxConnections, Asked: owner, For: use, Holders: u.conns.holders(),
+			Cluster: len(u.opts.Cluster) > 0,
+		}
+		return e
+	}
+}
+
+// dialRetry connects, and when the Upstream was connected before it tries again after a random pause
+// that grows, never past the deadline of ctx and not after the last attempt.
+func (u *Upstream) dialRetry(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.opts.DialTimeout)
+	defer cancel()
+	attempts := 1
+	if u.connected.Load() {
+		attempts = dialAttempts
+	}
+	begin := time.Now()
+	var last error
+	for i := range attempts {
+		raw, err := u.dialOnce(ctx, addr)
+		if err == nil {
+			return raw, nil
+		}
+		if last == nil || !isTimeout(err) {
+			last = err
+		}
+		if i == attempts-1 || !worthRetrying(classifyTransport(err)) || !pause(ctx, backoff(i)) {
+			break
+		}
+	}
+	return nil, u.dialError(last, addr, time.Since(begin))
+}
+
+func (u *Upstream) dialError(err error, addr string, after time.Duration) error {
+	e := &Error{Class: classifyTransport(err), Addr: addr, After: after, Err: err, Unsent: true}
+	u.lastDial.Store(e)
+	return e
+}
+
+// dialOnce makes one connection, TLS included.
+func (u *Upstream) dialOnce(ctx context.Context, addr string) (net.Conn, error) {
+	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive / 2, Count: 3}}
+	raw, err := d.DialContext(ctx, u.target.network, addr)
+	if err != nil || u.target.tls == nil {
+		return raw, err
+	}
+	conf := u.target.tls.Clone()
+	if conf.ServerName == "" {
+		if conf.ServerName, _, err = net.SplitHostPort(addr); err != nil {
+			conf.ServerName = addr
+		}
+	}
+	t := tls.Client(raw, conf)
+	if err := t.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
+		return nil, &handshakeError{err}
+	}
+	return t, nil
+}
+
+// A handshakeError is a failure of TLS on a connection that TCP had made.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// backoff is a random time up to a bound that doubles with every attempt: many clients that lost one
+// server come back spread out.
+func backoff(attempt int) time.Duration {
+	bound := min(backoffMax, backoffBase<<min(attempt, 16))
+	return rand.N(bound)
+}
+
+// pause waits for d and says whether ctx still has time left after it.
+func pause(ctx context.Context, d time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= d {
+		return false
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// worthRetrying is whether a failure to connect may pass by itself.
+func worthRetrying(c Class) bool {
+	switch c {
+	case Refused, Reset, DNS, Unreachable:
+		return true
+	case None, TLSMismatch, TLSUntrusted, IdleClose, Auth, Permission, Quota, RequestSize, Capacity, ConnectionLimit,
+		Timedout, NotRedis, Unavailable, Loading, Spend, ReadOnly, BadOptions, Canceled, Server, Unknown:
+	}
+	return false
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}

@@ -1,0 +1,278 @@
+// Package upstream is the only way to a Redis. It makes the connections, never more than allowed,
+// counts the commands where they leave the socket, charges them to whoever sent them, and says in
+// terms of what to do about it why a Redis could not be used.
+//
+// Every engine takes the redis.UniversalClient that As returns and knows nothing of this package.
+package upstream
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+)
+
+// An Upstream is an open way to one Redis. It is safe for concurrent use.
+type Upstream struct {
+	opts      Options // with defaults
+	target    target
+	addr      string
+	conns     *registry
+	connected atomic.Bool           // once, so that dials are reconnects
+	lastDial  atomic.Pointer[Error] // why the last dial did not succeed
+	base      redis.UniversalClient // owns the pool; nobody else sees it
+	own       redis.UniversalClient // As(opts.Component)
+	mu        sync.Mutex            // guards clients
+	clients   map[meter.Component]redis.UniversalClient
+
+	claimed    atomic.Int64 // of MaxCommands
+	commands   atomic.Int64
+	writes     atomic.Int64
+	inScript   atomic.Int64
+	unanswered atomic.Int64
+	bytesOut   atomic.Int64
+	bytesIn    atomic.Int64
+}
+
+// Open connects to a Redis and proves that it answers. It reports all problems of Options at once as
+// an *OptionsError, and otherwise says in an *Error why the Redis cannot be used; it tries once and
+// does not wait for a Redis that is down. Nothing is left behind when it fails.
+//
+// It costs one connection and 2 commands, HELLO and PING; and AUTH, SELECT and CLIENT SETNAME where
+// Options ask for them. Every later connection costs the same less PING.
+func Open(ctx context.Context, o Options) (*Upstream, error) {
+	o = o.withDefaults()
+	t, err := o.resolve()
+	if err != nil {
+		return nil, err
+	}
+	u := &Upstream{
+		opts: o, target: t, addr: strings.Join(t.addrs, ","),
+		conns:   newRegistry(o.MaxConnections),
+		clients: map[meter.Component]redis.UniversalClient{},
+	}
+	u.base = u.newClient()
+	u.own = u.As(o.Component)
+	begin := time.Now()
+	if err := u.own.Ping(ctx).Err(); err != nil {
+		err = u.diagnose(ctx, err, begin)
+		_ = u.base.Close()
+		return nil, err
+	}
+	u.connected.Store(true)
+	return u, nil
+}
+
+// Client is the client of Options.Component. It must not be closed; Close closes them all.
+func (u *Upstream) Client() redis.UniversalClient { return u.own }
+
+// As returns a client over the same connections whose commands are charged to c. Calling it again
+// returns the same client. It must not be closed. It sends nothing by itself.
+//
+// The charge is exact for single commands, pipelines, transactions and scripts, and for the commands
+// that set up a connection, which go to whoever needed it. Pub/sub is charged exactly except on a
+// Cluster, where SUBSCRIBE and its kin are counted as untagged.
+func (u *Upstream) As(c meter.Component) redis.UniversalClient {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if client, ok := u.clients[c]; ok {
+		return client
+	}
+	client := u.newView(c)
+	u.clients[c] = client
+	return client
+}
+
+// Addr is where the Redis is: host:port or a socket's path, several separated by commas; never with
+// credentials.
+func (u *Upstream) Addr() string { return u.addr }
+
+// Component is Options.Component with its default.
+func (u *Upstream) Component() meter.Component { return u.opts.Component }
+
+// Meter is Options.Meter, or the one that was made in its place.
+func (u *Upstream) Meter() *meter.Meter { return u.opts.Meter }
+
+// A Cost is what an Upstream has spent since it was opened.
+type Cost struct {
+	// Commands is the number of top-level commands whose last byte was handed to the socket, those
+	// that set up connections included. It is what INFO commandstats of the server counts as calls
+	// and rejected calls, commands that the server does not know apart.
+	Commands int64 `json:"commands"`
+
+	// Writes are those of Commands that are not known to leave the data alone; scripts count.
+	Writes int64 `json:"writes"`
+
+	// InScript is the number of commands run inside scripts, as far as callers reported it.
+	InScript int64 `json:"in_script"`
+
+	// Unanswered are those of Commands whose reply never came: the client stopped waiting, or the
+	// connection broke. The server may or may not have run them.
+	Unanswered int64 `json:"unanswered"`
+
+	BytesOut int64 `json:"bytes_out"` // before encryption
+	BytesIn  int64 `json:"bytes_in"`  // after decryption
+}
+
+// Spent is the cost so far. It sends nothing.
+func (u *Upstream) Spent() Cost {
+	return Cost{
+		Commands: u.commands.Load(), Writes: u.writes.Load(), InScript: u.inScript.Load(),
+		Unanswered: u.unanswered.Load(), BytesOut: u.bytesOut.Load(), BytesIn: u.bytesIn.Load(),
+	}
+}
+
+// AddInScript reports that a script of component c ran n commands on the server; command is what
+// started it, such as "evalsha".
+func (u *Upstream) AddInScript(c meter.Component, command string, n int64) {
+	u.inScript.Add(n)
+	u.opts.Meter.InScript(c, command, n)
+}
+
+// Connections says who holds the open connections, oldest first. It sends nothing.
+func (u *Upstream) Connections() []Holder { return u.conns.holders() }
+
+// Close closes all connections. Commands under way fail.
+func (u *Upstream) Close() error { return u.base.Close() }
+
+// newClient makes the client that owns the pool.
+func (u *Upstream) newClient() redis.UniversalClient {
+	o := u.opts
+	// One connection is left for pub/sub.
+	pool := max(1, o.MaxConnections-1)
+	opts := &redis.UniversalOptions{
+		Addrs: u.target.addrs, DB: u.target.db,
+		Username: u.target.username, Password: u.target.password,
+		SentinelUsername: o.Sentinel.Username, SentinelPassword: o.Sentinel.Password,
+		MasterName: o.Sentinel.Master, IsClusterMode: len(o.Cluster) > 0,
+		ClientName: o.ClientName, Protocol: o.Protocol,
+		Dialer:      u.dial,
+		DialTimeout: o.DialTimeout,
+		// The dialer has attempts of its own, which keep to the deadline.
+		DialerRetries: 1,
+		// A reply that did not come is never asked for again by the library: the first may have run.
+		MaxRetries:  -1,
+		ReadTimeout: o.Timeout, WriteTimeout: o.Timeout,
+		ContextTimeoutEnabled: true,
+		PoolSize:              pool, MaxActiveConns: pool,
+		// Without this the library opens up to ten more connections for pipelines.
+		PipelinePoolSize: -1,
+		PoolTimeout:      o.Timeout,
+		ConnMaxIdleTime:  -1,
+		DisableIdentity:  true,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	}
+	switch {
+	case len(o.Cluster) > 0:
+		return redis.NewClusterClient(opts.Cluster())
+	case o.Sentinel.Master != "":
+		c := redis.NewFailoverClient(opts.Failover())
+		c.AddHook(dialMarker{})
+		return c
+	}
+	return redis.NewClient(opts.Simple())
+}
+
+// newView makes the client of one component.
+func (u *Upstream) newView(c meter.Component) redis.UniversalClient {
+	hook := &tagger{up: u, component: c, tag: newTag(c)}
+	switch base := u.base.(type) {
+	case *redis.Client:
+		view := base.WithTimeout(u.opts.Timeout)
+		// The library takes the earlier of its own write timeout and the context's deadline, and
+		// only the latter carries the tag; the connection applies the timeout instead.
+		view.Options().WriteTimeout = 0
+		// Pub/sub connections are dialed under this name, which tells the dialer whose they are.
+		view.Options().Network = networkPrefix + string(c)
+		view.AddHook(hook)
+		return view
+	case *redis.ClusterClient:
+		return newClusterView(base, hook)
+	}
+	return u.base
+}
+
+// restricted is whether anything has to be looked at before it is written.
+func (u *Upstream) restricted() bool { return u.opts.MaxCommands > 0 || u.opts.ReadOnly }
+
+// admit claims one command of the budget at the socket, where nothing passes it by.
+func (u *Upstream) admit(command string, c meter.Component) error {
+	if u.opts.ReadOnly && !allowedReadOnly(command) {
+		return &ReadOnlyError{Command: command, Component: c}
+	}
+	if limit := u.opts.MaxCommands; limit > 0 && u.claimed.Add(1) > limit {
+		u.claimed.Add(-1)
+		return &SpendError{Limit: limit, Spent: u.commands.Load(), Command: command, Wanted: 1, Component: c}
+	}
+	return nil
+}
+
+// refund gives back what was claimed for commands that the socket did not take.
+func (u *Upstream) refund(n int) {
+	if n > 0 && u.opts.MaxCommands > 0 {
+		u.claimed.Add(-int64(n))
+	}
+}
+
+// precheck refuses a command, or a batch of n that contains it, before any of it is written.
+func (u *Upstream) precheck(command string, n int, c meter.Component) error {
+	if u.opts.ReadOnly && !allowedReadOnly(command) {
+		return &ReadOnlyError{Command: command, Component: c}
+	}
+	if limit := u.opts.MaxCommands; limit > 0 && u.claimed.Load()+int64(n) > limit {
+		return &SpendError{Limit: limit, Spent: u.commands.Load(), Command: command, Wanted: int64(n), Component: c}
+	}
+	return nil
+}
+
+func (u *Upstream) sent(command string) {
+	u.commands.Add(1)
+	if !allowedReadOnly(command) {
+		u.writes.Add(1)
+	}
+}
+
+// explain turns a failure of the transport into an *Error. Replies of the server, error replies
+// included, pass as they are, because callers look at them; so does a caller's own cancellation.
+func (u *Upstream) explain(err error, begin time.Time, c meter.Component) error {
+	if err == nil {
+		return nil
+	}
+	var (
+		server   redis.Error
+		spend    *SpendError
+		readOnly *ReadOnlyError
+		ours     *Error
+		limit    *CapError
+	)
+	switch {
+	case errors.As(err, &server), errors.As(err, &spend), errors.As(err, &readOnly), errors.Is(err, context.Canceled), errors.Is(err, redis.ErrClosed):
+		return err
+	case errors.As(err, &limit):
+		if limit.Asked == meter.Untagged {
+			asked := *limit
+			asked.Asked = c
+			return &Error{Class: ConnectionLimit, Addr: u.addr, Limit: int64(limit.Cap), Err: &asked, Unsent: true}
+		}
+		return err
+	case errors.As(err, &ours):
+		return err
+	}
+	e := &Error{Class: classifyTransport(err), Addr: u.addr, After: time.Since(begin), Err: err}
+	if e.Class == Timedout {
+		// The caller gave up while a dial was failing in the background: that is the reason.
+		if last := u.lastDial.Load(); last != nil && len(u.conns.holders()) == 0 {
+			e.Class, e.Err, e.Unsent = last.Class, errors.Join(err, last.Err), true
+		}
+	}
+	return e
+}
