@@ -1,0 +1,49 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrFenced means that the lease is no longer held by the token the journal was opened with, so
+// nothing was appended, neither here nor in Redis.
+var ErrFenced = errors.New("the lease was taken over")
+
+// ErrBroken means that an earlier append did not become durable. The journal must be opened again,
+// which reads back what is really there.
+var ErrBroken = errors.New("journal must be opened again after a failed append")
+
+// A DamagedError reports a journal whose bytes are not what was written. Where says which copy: the
+// path of the local file, or the Redis key of the mirror.
+type DamagedError struct {
+	Where string
+	Err   error
+}
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("journal %s is damaged: %v", e.Where, e.Err)
+}
+
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// A ForkError reports that the local file and the mirror agree up to entry Seq-1 and differ from
+// there: two operators wrote, or one of the copies belongs to another Redis.
+type ForkError struct {
+	Path      string // the local file
+	Key       string // the Redis key of the mirror
+	Seq       int64  // the first entry that differs
+	LocalLen  int64  // entries in the local file
+	MirrorLen int64  // entries in the mirror
+}
+
+func (e *ForkError) Error() string {
+	return fmt.Sprintf("journal %s (%d entries) and its copy in Redis, %s (%d entries), differ from entry %d on",
+		e.Path, e.LocalLen, e.Key, e.MirrorLen, e.Seq)
+}
+
+// A SchemaError reports an entry written by a later version of this program.
+type SchemaError struct{ Got int }
+
+func (e *SchemaError) Error() string {
+	return fmt.Sprintf("entry has schema %d, this version reads up to %d", e.Got, Schema)
+}
