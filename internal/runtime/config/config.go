@@ -1,0 +1,318 @@
+// Package config reads what an operator has configured: the environment, redisopt.yaml and the
+// defaults, in that order of precedence, under the flags of one run. It knows where each value came
+// from, masks secrets wherever a value is printed, and reports every problem at once, each with its
+// place in the file.
+//
+// The package is inert. It opens no connection, logs nothing, and reads only the file, the
+// environment and the secret files that it is pointed to.
+//
+// The struct Config is the only description of the file: its yaml tags name the keys, its doc
+// comments become the schema's descriptions and the reference page, Default its defaults, and its
+// env and flag tags the other ways to set a value.
+package config
+
+import (
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/budget"
+)
+
+// Version is the schema number of the files this program reads and writes.
+const Version = 1
+
+// Config is everything that can be configured. Default returns the one that holds without a file.
+type Config struct {
+	// Version is the schema number of the file. Default 1; a newer one is refused.
+	Version int `yaml:"version" jsonschema:"minimum=1,maximum=1"`
+
+	// Upstream is the Redis that is paid for.
+	Upstream Upstream `yaml:"upstream"`
+
+	// Cache is the cache: how long entries live, and how long a caller waits.
+	Cache Cache `yaml:"cache"`
+
+	// Limits are the rate limits.
+	Limits Limits `yaml:"limits"`
+
+	// Queues are the job queues: what they are for, what depends on them, in which order they move.
+	Queues Queues `yaml:"queues"`
+
+	// Budgets are the limits on connections, commands, latency and money.
+	Budgets budget.Budgets `yaml:"budgets"`
+
+	// Serve is what only the long-running sidecar uses.
+	Serve Serve `yaml:"serve"`
+
+	origins     map[string]Origin // by key; absent means default
+	warnings    []*Problem
+	urlReplaced bool // --redis-url took the place of another url
+}
+
+// Upstream says how to reach the Redis. There are two ways: over REST (rest_url and rest_token) and
+// over TCP (url, or host and its companions, or sentinel, or cluster). Both may be set: cache and
+// limits prefer REST, queues need TCP.
+type Upstream struct {
+	// RESTURL is the address of the Upstash REST API, beginning with https://. Default none.
+	RESTURL URL `yaml:"rest_url" env:"UPSTASH_REDIS_REST_URL,KV_REST_API_URL"`
+
+	// RESTToken is the bearer token for rest_url. Default none.
+	RESTToken Secret `yaml:"rest_token" env:"UPSTASH_REDIS_REST_TOKEN,KV_REST_API_TOKEN"`
+
+	// URL is the address for TCP: redis://, rediss:// (TLS) or unix://, with user, password and
+	// database number as usual. Default none.
+	URL URL `yaml:"url" env:"REDIS_URL" flag:"redis-url"`
+
+	// Host is the server's name or address for TCP, when there is no url. Default none.
+	Host string `yaml:"host" env:"REDIS_HOST"`
+
+	// Port is the server's port, used with host. Default 6379.
+	Port int `yaml:"port" env:"REDIS_PORT" jsonschema:"minimum=1,maximum=65535"`
+
+	// Username is the ACL user, used with host, or with a url that names none. Default empty, which
+	// is the server's user "default".
+	Username string `yaml:"username" env:"REDIS_USERNAME"`
+
+	// Password is the password, used with host, or with a url that has none. Default none.
+	Password Secret `yaml:"password" env:"REDIS_PASSWORD"`
+
+	// TLS is whether to use TLS with host, sentinel or cluster; a url says so by rediss://. Default
+	// false.
+	TLS bool `yaml:"tls" env:"REDIS_TLS"`
+
+	// TLSFiles are the certificates, for servers that the system's authorities do not vouch for.
+	TLSFiles TLSFiles `yaml:"tls_files"`
+
+	// Sentinel is how to find the master through Redis Sentinel.
+	Sentinel Sentinel `yaml:"sentinel"`
+
+	// Cluster is the seed addresses, host:port, of a Redis Cluster. Default none.
+	Cluster []string `yaml:"cluster"`
+
+	// MaxConnections is the most TCP connections that may be open at any time, pub/sub included.
+	// Default 3.
+	MaxConnections int `yaml:"max_connections" jsonschema:"minimum=1,maximum=10000"`
+
+	// Timeout is how long to wait for one reply. Default 5s.
+	Timeout time.Duration `yaml:"timeout" flag:"timeout" min:"1ms" max:"10m"`
+
+	// DialTimeout is how long making one connection may take, TLS included. Default 10s.
+	DialTimeout time.Duration `yaml:"dial_timeout" min:"1ms" max:"10m"`
+
+	// KeepAlive is how long a connection may be silent before it is probed. Default 30s.
+	KeepAlive time.Duration `yaml:"keep_alive" min:"1s" max:"1h"`
+
+	// Retry is how work in the background is repeated when the upstream does not answer. Calls that
+	// somebody waits for are bounded by their own deadline instead (cache.deadline, limits.deadline).
+	Retry Retry `yaml:"retry"`
+}
+
+// TLSFiles name PEM files.
+type TLSFiles struct {
+	// CA is a file of certificates to trust instead of the system's. Default none.
+	CA string `yaml:"ca"`
+
+	// Cert is the file of the client's certificate; key is then needed too. Default none.
+	Cert string `yaml:"cert"`
+
+	// Key is the file of the client's private key. Default none.
+	Key string `yaml:"key"`
+
+	// ServerName is the name that the server's certificate must carry. Default the host dialed.
+	ServerName string `yaml:"server_name"`
+}
+
+// Sentinel says how to find a master.
+type Sentinel struct {
+	// Master is the name of the master; needed with addresses. Default none.
+	Master string `yaml:"master"`
+
+	// Addresses are those of the Sentinels, host:port. Default none.
+	Addresses []string `yaml:"addresses"`
+
+	// Username is the user for the Sentinels themselves. Default none.
+	Username string `yaml:"username"`
+
+	// Password is the password for the Sentinels themselves. Default none.
+	Password Secret `yaml:"password"`
+}
+
+// Retry says how to repeat. The pause before attempt n+1 is base doubled n times, at most cap, with
+// full jitter; there is no pause after the last attempt. With the defaults one operation pauses for
+// at most 1+2+4 = 7 s.
+type Retry struct {
+	// Retries is how often an operation is repeated after its first attempt. Only operations that may
+	// run twice are repeated. Default 3.
+	Retries int `yaml:"retries" jsonschema:"minimum=0,maximum=20"`
+
+	// Base is the pause before the first repetition. Default 1s.
+	Base time.Duration `yaml:"base" min:"1ms" max:"10m"`
+
+	// Cap is the longest pause. Default 10s.
+	Cap time.Duration `yaml:"cap" min:"1ms" max:"10m"`
+
+	// Share is the most repetitions may add to all operations, as a share, so that an outage does
+	// not multiply the load. Default 0.1.
+	Share float64 `yaml:"share" jsonschema:"minimum=0,maximum=1"`
+}
+
+// Cache configures the cache.
+type Cache struct {
+	// DefaultTTL is how long an entry lives when its writer does not say. Default 1h.
+	DefaultTTL time.Duration `yaml:"default_ttl" min:"1s"`
+
+	// MaxTTL is the longest an entry may live; more is shortened to it. Default 24h.
+	MaxTTL time.Duration `yaml:"max_ttl" min:"1s"`
+
+	// Deadline is the longest a cache operation may take in all, repetitions included; after it the
+	// caller goes on without the cache. Default 150ms.
+	Deadline time.Duration `yaml:"deadline" min:"1ms" max:"1m"`
+
+	// Classes are the named times to live, by the class's name. A class in the file is added to the
+	// default ones, or changes the one of its name.
+	Classes map[string]Class `yaml:"classes"`
+}
+
+// A Class is a named time to live.
+type Class struct {
+	// TTL is how long entries of the class live. Default cache.default_ttl.
+	TTL time.Duration `yaml:"ttl" min:"1s"`
+
+	// Sensitive is whether entries hold secrets or personal data. They are then only stored
+	// encrypted, in a namespace of their own. Default false.
+	Sensitive bool `yaml:"sensitive"`
+
+	// LimiterOnly is whether the class is for rate limits, and refused for cache entries. Default
+	// false.
+	LimiterOnly bool `yaml:"limiter_only"`
+}
+
+// Limits configures the rate limits.
+type Limits struct {
+	// Deadline is the longest a check may take in all; after it the rule's on_error decides. Default
+	// 50ms.
+	Deadline time.Duration `yaml:"deadline" min:"1ms" max:"1m"`
+
+	// Rules are the limits, by the rule's name. A rule in the file is added to the default ones, or
+	// changes the one of its name.
+	Rules map[string]Rule `yaml:"rules"`
+}
+
+// A Rule is one rate limit.
+type Rule struct {
+	// Limit is the number of requests allowed in each period. Required.
+	Limit int `yaml:"limit" jsonschema:"minimum=1"`
+
+	// Period is the length of the sliding window. Required.
+	Period time.Duration `yaml:"period" min:"1ms"`
+
+	// OnError is what happens when the upstream does not answer in time: local counts in this
+	// process, open lets the request pass, closed refuses it. Default local.
+	OnError OnError `yaml:"on_error" jsonschema:"enum=local,enum=open,enum=closed"`
+}
+
+// OnError is what a limiter does without an upstream.
+type OnError string
+
+// What a limiter does without an upstream.
+const (
+	Local  OnError = "local"  // count in this process
+	Open   OnError = "open"   // let everything pass
+	Closed OnError = "closed" // refuse everything
+)
+
+// Queues configures the job queues.
+type Queues struct {
+	// Prefix is the key prefix of the queues in the upstream. Default bull, as Bull and BullMQ have
+	// it.
+	Prefix string `yaml:"prefix" jsonschema:"minLength=1"`
+
+	// Defaults are what holds for each queue that does not say otherwise.
+	Defaults QueueDefaults `yaml:"defaults"`
+
+	// List is the queues. Default none.
+	List []Queue `yaml:"list"`
+}
+
+// QueueDefaults hold for every queue.
+type QueueDefaults struct {
+	// Attempts is how often a job is tried in all. Default 3.
+	Attempts int `yaml:"attempts" jsonschema:"minimum=1,maximum=1000"`
+
+	// Backoff is the pause before the second attempt; it doubles with each further one. Default 1s.
+	Backoff time.Duration `yaml:"backoff" min:"0s"`
+
+	// BacklogLimit is how many jobs a paused queue takes before its producers are told. Default
+	// 10000; 0 means no limit.
+	BacklogLimit int `yaml:"backlog_limit" jsonschema:"minimum=0"`
+
+	// CatchUp is what happens to the backlog when a queue is resumed: staged runs it slowly, so that
+	// not everything fires at once, all runs it at full speed, newest keeps only the newest job of
+	// each schedule. Default staged.
+	CatchUp CatchUp `yaml:"catch_up" jsonschema:"enum=staged,enum=all,enum=newest"`
+
+	// FailureWarnAt is the share of failed jobs from which a warning is given. Default 0.05.
+	FailureWarnAt float64 `yaml:"failure_warn_at" jsonschema:"minimum=0,maximum=1"`
+
+	// FailureCriticalAt is the share of failed jobs that is critical. Default 0.1.
+	FailureCriticalAt float64 `yaml:"failure_critical_at" jsonschema:"minimum=0,maximum=1"`
+
+	// FailureMinJobs is how many jobs must have ended before their share of failures is judged.
+	// Default 20.
+	FailureMinJobs int `yaml:"failure_min_jobs" jsonschema:"minimum=1"`
+}
+
+// CatchUp is what happens to a backlog.
+type CatchUp string
+
+// What happens to a backlog when its queue is resumed.
+const (
+	Staged CatchUp = "staged" // slowly
+	All    CatchUp = "all"    // at full speed
+	Newest CatchUp = "newest" // only the newest job of each schedule
+)
+
+// A Queue is one job queue.
+type Queue struct {
+	// Name is the queue's name. Required.
+	Name string `yaml:"name" jsonschema:"minLength=1"`
+
+	// Criticality is critical when users notice within minutes that the queue stands still. Default
+	// normal.
+	Criticality Criticality `yaml:"criticality" jsonschema:"enum=normal,enum=critical"`
+
+	// DependsOn are the queues without which this one stops being right after a while. Default none.
+	DependsOn []string `yaml:"depends_on"`
+
+	// MaxPause is how long this queue may be paused before a critical queue that depends on it
+	// suffers. Default 0s: unknown, so it is not paused while a critical queue depends on it.
+	MaxPause time.Duration `yaml:"max_pause" min:"0s"`
+
+	// MigrationOrder is the queue's place in a migration, safest first, counted from 1. Default 0: no
+	// place, after all that have one.
+	MigrationOrder int `yaml:"migration_order" jsonschema:"minimum=0"`
+
+	// Note is anything a person should know. Default none.
+	Note string `yaml:"note"`
+}
+
+// Criticality is how much a queue matters.
+type Criticality string
+
+// The criticalities.
+const (
+	Normal   Criticality = "normal"
+	Critical Criticality = "critical"
+)
+
+// Serve configures the sidecar.
+type Serve struct {
+	// StateDir is the directory for what must survive a restart: samples and cached control. Default
+	// .redisopt in the working directory.
+	StateDir string `yaml:"state_dir" flag:"state-dir" jsonschema:"minLength=1"`
+
+	// Token is the bearer token that guards our own gateway and API. Default none.
+	Token Secret `yaml:"token" env:"REDISOPT_TOKEN"`
+
+	// ReadonlyToken is the bearer token that may only read. Default none.
+	ReadonlyToken Secret `yaml:"readonly_token" env:"REDISOPT_READONLY_TOKEN"`
+}

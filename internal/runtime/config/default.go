@@ -1,0 +1,83 @@
+package config
+
+import (
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/budget"
+)
+
+// Default is the configuration that holds without flags, environment and file.
+func Default() *Config {
+	return &Config{
+		Version: Version,
+		Upstream: Upstream{
+			Port:           6379,
+			MaxConnections: 3,
+			Timeout:        5 * time.Second,
+			DialTimeout:    10 * time.Second,
+			KeepAlive:      30 * time.Second,
+			Retry:          Retry{Retries: 3, Base: time.Second, Cap: 10 * time.Second, Share: 0.1},
+		},
+		Cache: Cache{
+			DefaultTTL: 3600 * time.Second,
+			MaxTTL:     86400 * time.Second,
+			Deadline:   150 * time.Millisecond,
+			Classes: map[string]Class{
+				"USER_PROFILE":  {TTL: 3600 * time.Second},
+				"CONTACTS_LIST": {TTL: 1800 * time.Second},
+				"SUGGESTIONS":   {TTL: 300 * time.Second},
+				"RATE_LIMIT":    {TTL: 60 * time.Second, LimiterOnly: true},
+				"SESSION":       {TTL: 86400 * time.Second, Sensitive: true},
+			},
+		},
+		Limits: Limits{
+			Deadline: 50 * time.Millisecond,
+			Rules: map[string]Rule{
+				"api": {Limit: 60, Period: time.Minute, OnError: Local},
+				"sms": {Limit: 20, Period: time.Hour, OnError: Closed}, // a message costs money
+			},
+		},
+		Queues: Queues{
+			Prefix: "bull",
+			Defaults: QueueDefaults{
+				Attempts:          3,
+				Backoff:           time.Second,
+				BacklogLimit:      10_000,
+				CatchUp:           Staged,
+				FailureWarnAt:     0.05,
+				FailureCriticalAt: 0.1,
+				FailureMinJobs:    20,
+			},
+		},
+		Budgets: budget.Default(),
+		Serve:   Serve{StateDir: ".redisopt"},
+		origins: map[string]Origin{},
+	}
+}
+
+// fillElements gives list and map entries the defaults that depend on their being there.
+func (c *Config) fillElements() {
+	for name, class := range c.Cache.Classes {
+		if class.TTL == 0 {
+			class.TTL = c.Cache.DefaultTTL
+			c.Cache.Classes[name] = class
+		}
+	}
+	for name, rule := range c.Limits.Rules {
+		if rule.OnError == "" {
+			rule.OnError = Local
+			c.Limits.Rules[name] = rule
+		}
+	}
+	for i := range c.Queues.List {
+		if c.Queues.List[i].Criticality == "" {
+			c.Queues.List[i].Criticality = Normal
+		}
+	}
+	for op, latency := range c.Budgets.Latency {
+		if latency.MinSamples == 0 {
+			latency.MinSamples = budget.DefaultMinSamples
+			c.Budgets.Latency[op] = latency
+		}
+	}
+}
