@@ -1,0 +1,270 @@
+package upstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// serverCounts is INFO commandstats: calls and rejected calls by command, less what the looking
+// client itself sent.
+func serverCounts(t *testing.T, look *redis.Client, own map[string]int64) map[string]int64 {
+	t.Helper()
+	info, err := look.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counts := map[string]int64{}
+	for name, value := range upstream.ParseInfo(info) {
+		var n int64
+		for field := range strings.SplitSeq(value, ",") {
+			k, v, _ := strings.Cut(field, "=")
+			if k != "calls" && k != "rejected_calls" {
+				continue
+			}
+			m, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += m
+		}
+		name = strings.TrimPrefix(name, "cmdstat_")
+		if n -= own[name]; n != 0 {
+			counts[name] = n
+		}
+	}
+	return counts
+}
+
+// ourCounts is what the meter says was sent, by command.
+func ourCounts(m *meter.Meter) map[string]int64 {
+	counts := map[string]int64{}
+	for _, r := range m.Snapshot().Rows {
+		counts[r.Command] += r.Sent
+	}
+	return counts
+}
+
+// eventually polls until ok, because a server counts a command after it was sent.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within 10s: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// wantEqual compares our counts with the server's. The looking client has sent HELLO, CONFIG
+// RESETSTAT is not in its own statistics' past, and each look is one INFO more.
+func wantEqual(t *testing.T, look *redis.Client, own map[string]int64, m *meter.Meter) {
+	t.Helper()
+	var diff string
+	eventually(t, "our counts equal INFO commandstats", func() bool {
+		diff = cmp.Diff(serverCounts(t, look, own), ourCounts(m))
+		own["info"]++
+		return diff == "" || t.Failed()
+	})
+}
+
+func TestCountsEqualCommandStats(t *testing.T) {
+	start := func(t *testing.T, o upstream.Options, args ...string) (*redistest.Server, *upstream.Upstream, *redis.Client, map[string]int64) {
+		s := redistest.Start(t, args...)
+		look := s.Client(t)
+		if err := look.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if o.URL == "" {
+			o.URL = s.URL()
+		}
+		return s, open(t, o), look, map[string]int64{"ping": 1, "hello": 1}
+	}
+
+	t.Run("with pipelines, transactions, pub/sub, errors and large values", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{ClientName: "redisopt-test", DB: 3})
+		ctx, c := t.Context(), u.As(meter.Cache)
+		big := strings.Repeat("x", 300_000)
+		for i := range 20 {
+			c.Set(ctx, "big", big, 0)
+			c.Get(ctx, "big")
+			c.Incr(ctx, "big") // an error reply
+			c.Get(ctx, fmt.Sprint("missing", i))
+			c.Do(ctx, "get") // a wrong number of arguments is a rejected call
+		}
+		pipe := c.Pipeline()
+		for i := range 500 {
+			pipe.Set(ctx, fmt.Sprint("k", i), strings.Repeat("v", i), time.Hour)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.Incr(ctx, "n")
+			p.ConfigGet(ctx, "maxmemory")
+			p.ClientList(ctx)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		err := c.Watch(ctx, func(tx *redis.Tx) error {
+			_, err := tx.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Incr(ctx, "n"); return nil })
+			return err
+		}, "n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub := c.Subscribe(ctx, "news")
+		defer func() { _ = sub.Close() }()
+		if _, err := sub.Receive(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			c.Publish(ctx, "news", "hello")
+			if _, err := sub.ReceiveMessage(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := sub.PSubscribe(ctx, "a*", "b*"); err != nil {
+			t.Fatal(err)
+		}
+		wantEqual(t, look, own, u.Meter())
+	})
+
+	t.Run("with many goroutines", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{})
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for i := range 200 {
+					u.As(meter.Queue).LPush(t.Context(), "list", i)
+					u.As(meter.Cache).RPop(t.Context(), "list")
+				}
+			})
+		}
+		wg.Wait()
+		wantEqual(t, look, own, u.Meter())
+		for _, r := range u.Meter().Snapshot().Rows {
+			wrong := r.Command == "lpush" && r.Component != meter.Queue || r.Command == "rpop" && r.Component != meter.Cache
+			if wrong || r.Component == meter.Untagged {
+				t.Errorf("%s charged to %s", r.Command, r.Component)
+			}
+		}
+	})
+
+	t.Run("when replies time out and the server runs the commands later", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{})
+		c := u.As(meter.Cache)
+		for i := range 5 {
+			// The server sleeps; everything sent meanwhile is run after its sender gave up.
+			if err := look.Do(t.Context(), "client", "pause", "60", "all").Err(); err != nil {
+				t.Fatal(err)
+			}
+			own["client|pause"]++
+			for range 3 {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+				err := c.Incr(ctx, "n").Err()
+				cancel()
+				if got := upstream.Classify(err); got != upstream.Timedout {
+					t.Fatalf("round %d: Classify(%v) = %s, want %s", i, err, got, upstream.Timedout)
+				}
+			}
+			eventually(t, "the pause ends", func() bool { return c.Ping(t.Context()).Err() == nil })
+		}
+		wantEqual(t, look, own, u.Meter())
+		if u.Spent().Unanswered == 0 {
+			t.Error("Unanswered = 0, want the timed out commands")
+		}
+	})
+
+	t.Run("when connections are killed between commands", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{})
+		c := u.As(meter.Cache)
+		for range 20 {
+			if err := c.Incr(t.Context(), "n").Err(); err != nil {
+				t.Fatalf("INCR after a kill: %v", err)
+			}
+			kill(t, look, own)
+		}
+		wantEqual(t, look, own, u.Meter())
+	})
+
+	t.Run("when connections are killed while commands block", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{})
+		c := u.As(meter.Queue)
+		for i := range 10 {
+			done := make(chan error, 1)
+			go func() { done <- c.BLPop(t.Context(), 30*time.Second, "nothing").Err() }()
+			eventually(t, "the command blocks", func() bool {
+				list, err := look.ClientList(t.Context()).Result()
+				own["client|list"]++
+				return err == nil && strings.Contains(list, "cmd=blpop")
+			})
+			kill(t, look, own)
+			if got := upstream.Classify(<-done); got != upstream.Reset {
+				t.Fatalf("round %d: class %s, want %s", i, got, upstream.Reset)
+			}
+		}
+		wantEqual(t, look, own, u.Meter())
+	})
+
+	t.Run("when a password is wanted and every connection authenticates", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{}, "--requirepass", "hush")
+		for range 5 {
+			if err := u.Client().Incr(t.Context(), "n").Err(); err != nil {
+				t.Fatal(err)
+			}
+			kill(t, look, own)
+		}
+		wantEqual(t, look, own, u.Meter())
+	})
+}
+
+// kill ends every connection but the looking one.
+func kill(t *testing.T, look *redis.Client, own map[string]int64) {
+	t.Helper()
+	if err := look.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes").Err(); err != nil {
+		t.Fatal(err)
+	}
+	own["client|kill"]++
+}
+
+func TestNothingIsSentTwice(t *testing.T) {
+	t.Run("a write whose reply did not come is not sent again", func(t *testing.T) {
+		s := redistest.Start(t)
+		u := open(t, upstream.Options{URL: s.URL()})
+		look := s.Client(t)
+		if err := look.Do(t.Context(), "client", "pause", "100", "all").Err(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		err := u.Client().Incr(ctx, "n").Err()
+		if !errors.Is(err, context.DeadlineExceeded) && upstream.Classify(err) != upstream.Timedout {
+			t.Fatalf("INCR: %v, want a timeout", err)
+		}
+		eventually(t, "the command is run once", func() bool {
+			n, err := look.Get(t.Context(), "n").Int64()
+			if n > 1 {
+				t.Fatalf("n = %d, want 1", n)
+			}
+			return err == nil && n == 1
+		})
+	})
+}
