@@ -22,6 +22,9 @@ type app struct {
 	// started is true once an action runs. Whatever fails before that is a mistake of usage.
 	started bool
 
+	// cmd is the command that runs, nil before an action starts.
+	cmd *cobra.Command
+
 	// now is the clock of documents; commands that wait use package time.
 	now func() time.Time
 }
@@ -34,7 +37,7 @@ func (a *app) action(f func(ctx context.Context, args []string) error) func(*cob
 		if err := a.flags.validate(); err != nil {
 			return err
 		}
-		a.started = true
+		a.started, a.cmd = true, cmd
 		return f(cmd.Context(), args)
 	}
 }

@@ -4,9 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
 // The exit codes. They name the cause and are the same in every output format.
@@ -69,7 +75,11 @@ func exitCode(err error, signalled bool) int {
 		return exitInterrupted
 	}
 	causes := map[int]bool{}
-	collectCauses(err, causes)
+	walk(err, func(e error) {
+		if code, known := causeOf(e); known {
+			causes[code] = true
+		}
+	})
 	order := precedence()
 	if i := slices.IndexFunc(order, func(code int) bool { return causes[code] }); i >= 0 {
 		return order[i]
@@ -77,34 +87,79 @@ func exitCode(err error, signalled bool) int {
 	return exitFailure
 }
 
-// collectCauses walks the whole tree of err, joined errors included, and adds the code of every
-// cause it knows.
-func collectCauses(err error, causes map[int]bool) {
-	if code, known := causeOf(err); known {
-		causes[code] = true
-	}
+// walk calls visit for every error in the tree of err, joined errors included, outermost first.
+func walk(err error, visit func(error)) {
+	visit(err)
 	switch e := err.(type) { //nolint:errorlint // this is the walk that errors.As would do, over every branch
 	case interface{ Unwrap() error }:
 		if inner := e.Unwrap(); inner != nil {
-			collectCauses(inner, causes)
+			walk(inner, visit)
 		}
 	case interface{ Unwrap() []error }:
 		for _, inner := range e.Unwrap() {
-			collectCauses(inner, causes)
+			walk(inner, visit)
 		}
 	}
 }
 
 // causeOf returns the exit code of one error value, without looking at what it wraps.
 func causeOf(err error) (code int, known bool) {
-	switch e := err.(type) { //nolint:errorlint // collectCauses unwraps
-	case *usageError:
+	switch e := err.(type) { //nolint:errorlint // walk unwraps
+	case *usageError, *config.Problem:
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
+	case *journal.ForkError, *journal.SchemaError, *journal.DamagedError:
+		return exitBlocked, true
 	}
-	if err == context.DeadlineExceeded { //nolint:errorlint // collectCauses unwraps
+	switch err { //nolint:errorlint // walk unwraps
+	case context.DeadlineExceeded:
 		return exitUnreachable, true
+	case journal.ErrFenced:
+		return exitBlocked, true
+	}
+	return upstreamCause(classOf(err))
+}
+
+// upstreamClass is the class of the first error in the tree of err that is about a Redis.
+func upstreamClass(err error) upstream.Class {
+	found := upstream.None
+	walk(err, func(e error) {
+		if found == upstream.None {
+			found = classOf(e)
+		}
+	})
+	return found
+}
+
+// classOf is the class of one error value, None where it is not about a Redis. It asks only about
+// errors that can come from nowhere else: a missing file is no refused connection.
+func classOf(err error) upstream.Class {
+	switch err.(type) { //nolint:errorlint // the callers unwrap
+	case *upstream.Error, *upstream.SpendError, *upstream.ReadOnlyError, *upstream.CapError, *upstream.OptionsError,
+		redis.Error, *net.OpError, *net.DNSError:
+		return upstream.Classify(err)
+	}
+	return upstream.None
+}
+
+// upstreamCause is the exit code of an error class.
+func upstreamCause(class upstream.Class) (code int, known bool) {
+	switch class {
+	case upstream.BadOptions:
+		return exitUsage, true
+	case upstream.Auth, upstream.Permission:
+		return exitDenied, true
+	case upstream.TLSMismatch, upstream.TLSUntrusted, upstream.Refused, upstream.Reset, upstream.IdleClose,
+		upstream.Timedout, upstream.DNS, upstream.Unreachable, upstream.NotRedis:
+		return exitUnreachable, true
+	case upstream.Quota, upstream.Capacity, upstream.ConnectionLimit, upstream.Loading:
+		return exitTryLater, true
+	case upstream.RequestSize, upstream.Unavailable:
+		return exitBlocked, true
+	case upstream.Spend:
+		return exitViolated, true
+	case upstream.None, upstream.ReadOnly, upstream.Canceled, upstream.Server, upstream.Unknown:
 	}
 	return 0, false
 }

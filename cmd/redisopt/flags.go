@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/runtime/config"
 )
 
 // defaultTimeout is how long one reply of a Redis may take.
@@ -54,8 +55,8 @@ func (f *globalFlags) validate() error {
 	if f.quiet && f.verbose {
 		errs = append(errs, errors.New("--quiet and --verbose contradict each other"))
 	}
-	if err := refusePassword(f.redisURL); err != nil {
-		errs = append(errs, err)
+	if err := config.CheckURLFlag(f.redisURL); err != nil {
+		errs = append(errs, fmt.Errorf("--redis-url: %w", err))
 	}
 	return errors.Join(errs...)
 }
