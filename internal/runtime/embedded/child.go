@@ -128,7 +128,9 @@ func (c *child) await(ctx context.Context) error {
 	t := time.NewTicker(probeEvery)
 	defer t.Stop()
 	for {
-		if reply, err := ask(ctx, c.addr, "PING"); err == nil && reply == "+PONG" {
+		// Another server may hold the port: only our own process counts.
+		reply, err := ask(ctx, c.addr, "INFO server")
+		if err == nil && strings.Contains(reply, fmt.Sprintf("process_id:%d\r\n", c.cmd.Process.Pid)) {
 			return nil
 		}
 		select {
@@ -180,7 +182,8 @@ func serving(ctx context.Context, note, dir string) string {
 	return addr
 }
 
-// ask sends one inline command and returns the lines of the reply, joined.
+// ask sends one inline command and returns the reply: a bulk string as it is, an array of them as its
+// lines.
 func ask(ctx context.Context, addr, command string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -200,12 +203,15 @@ func ask(ctx context.Context, addr, command string) (string, error) {
 	}
 	r := bufio.NewReader(nc)
 	first, err := readLine(r)
-	if err != nil || !strings.HasPrefix(first, "*") {
+	if err != nil || first == "" || first[0] != '*' && first[0] != '$' {
 		return first, err
 	}
 	n, err := strconv.Atoi(first[1:])
 	if err != nil {
-		return "", protocolError("invalid multibulk length")
+		return "", protocolError("invalid length")
+	}
+	if first[0] == '$' {
+		return readBulk(r, max(0, min(n, trustedAlloc)))
 	}
 	out := []string{first}
 	for range min(n, 16) * 2 {

@@ -32,7 +32,7 @@ func (c *conn) handle(args []string) {
 	c.out.newReply()
 	began := time.Now()
 	waits := blocks(name, rest) && c.state.multi < 0
-	switch text := c.refusal(name); {
+	switch text := c.refusal(name, full); {
 	case text != "":
 		c.spoil(name)
 		c.peer.WriteError(text)
@@ -85,6 +85,8 @@ func (c *conn) settle(name, full string, args []string, reply string, spent time
 		c.endMulti()
 	case inMulti && name == "DISCARD":
 		c.endMulti()
+	case inMulti && strings.HasPrefix(reply, "-"):
+		c.spoil(name) // miniredis forgets to for an unknown command
 	}
 	how := outcomeOf(reply)
 	if full != "" {
@@ -163,7 +165,7 @@ func (c *conn) update(f func(*clientState)) {
 }
 
 // refusal is the text with which a command is refused before it runs, or empty.
-func (c *conn) refusal(name string) string {
+func (c *conn) refusal(name, full string) string {
 	if !free(name) {
 		if text := c.m.quota.refusal(); text != "" {
 			return text
@@ -173,7 +175,7 @@ func (c *conn) refusal(name string) string {
 		return ""
 	}
 	if len(c.state.subs)+len(c.state.psubs) > 0 && !c.peer.Resp3 && name != "RESET" {
-		return "ERR Can't execute '" + strings.ToLower(name) + "': only (P)SUBSCRIBE / (P)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
+		return "ERR Can't execute '" + full + "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
 	}
 	if c.state.multi >= 0 && ours(name) && name != "RESET" {
 		return "ERR " + strings.ToLower(name) + " inside MULTI is not supported by the embedded server; send it on its own"

@@ -116,8 +116,11 @@ func TestOptionsThatAreRefusedSayWhatToDo(t *testing.T) {
 		{"another host", embedded.Options{Addr: "redis.example.com:6379"}, []string{"loopback only", "no password"}},
 		{"no port", embedded.Options{Addr: "127.0.0.1"}, []string{"want host:port"}},
 		{"a port that is none", embedded.Options{Addr: "127.0.0.1:http"}, []string{"65535"}},
-		{"all problems at once", embedded.Options{Addr: "x", Plan: embedded.Plan{MaxConnections: -1, MonthlyCommands: -2, Latency: -3}},
-			[]string{"host:port", "max_connections: got -1", "monthly_commands: got -2", "latency: got -3ns"}},
+		{
+			"all problems at once",
+			embedded.Options{Addr: "x", Plan: embedded.Plan{MaxConnections: -1, MonthlyCommands: -2, Latency: -3}},
+			[]string{"host:port", "max_connections: got -1", "monthly_commands: got -2", "latency: got -3ns"},
+		},
 		{"a plan on a real server", embedded.Options{DataDir: dir, Plan: embedded.Plan{MaxConnections: 3}}, []string{"leave one of them out"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
