@@ -137,11 +137,17 @@ func TestAJournalWithAnyByteFlippedIsRefused(t *testing.T) {
 			}
 			bad := bytes.Clone(content)
 			bad[i] ^= mask
+			var damaged *DamagedError
+			if _, _, _, _, err := readLines(path, bytes.NewReader(bad)); !errors.As(err, &damaged) {
+				t.Fatalf("byte %d xor %#x: read with %v, want a DamagedError", i, mask, err)
+			}
+			if mask != 0x01 || i%7 != 0 {
+				continue // a file system takes its time; every seventh goes the whole way
+			}
 			if err := os.WriteFile(path, bad, 0o600); err != nil {
 				t.Fatal(err)
 			}
 			j, err := Open(t.Context(), Options{Path: path})
-			var damaged *DamagedError
 			if !errors.As(err, &damaged) {
 				t.Fatalf("byte %d xor %#x: Open = %v, %v, want a DamagedError", i, mask, j, err)
 			}

@@ -1,0 +1,282 @@
+package migrate
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+)
+
+// noteTimeout bounds the entry that says why a run stopped, which is written after its context ended.
+const noteTimeout = 10 * time.Second
+
+// A Log is the journal as the engine uses it. Append returns nil only when the entry is durable.
+type Log interface {
+	Append(ctx context.Context, rec journal.Record) error
+	Entries() []journal.Entry
+}
+
+// An Engine brings a list of steps into place, or takes them back, through a journal. An entry that
+// says what is about to happen is durable before it happens, and one that says it happened is written
+// only when the step has verified itself; so a crash at any instant can be resumed, either way.
+//
+// The exported fields are set before the first verb is called. An Engine is for one goroutine, except
+// Checkpoint, which a running step calls.
+type Engine struct {
+	// Options is what the steps were made from. It is kept in the journal, in plain text, and together
+	// with the steps' names it is the plan: a migration that was begun with other options refuses to go
+	// on. Nil when there are none.
+	Options any
+
+	// OnEvent, when not nil, is called for each thing that happens, from the goroutine of the verb.
+	OnEvent func(Event)
+
+	log   Log
+	steps []Step
+}
+
+// NewEngine returns an engine that has not done anything yet. Steps are applied in the order given and
+// rolled back in the opposite one; their names must differ.
+func NewEngine(log Log, steps ...Step) *Engine {
+	return &Engine{log: log, steps: steps}
+}
+
+// State tells where the migration stands. It only reads what the journal holds in memory.
+func (e *Engine) State() (State, error) { return ReadState(e.log.Entries()) }
+
+// Start brings every step into place. It begins a new run when nothing is open, also after a complete
+// one, whose steps may have found new work; it goes on with an open one of the same plan. It returns a
+// *PlanError when the plan differs from what is in place or under way, and a *StageError while a way
+// back is open.
+func (e *Engine) Start(ctx context.Context) error {
+	s, err := e.State()
+	if err != nil {
+		return err
+	}
+	plan, err := e.plan()
+	if err != nil {
+		return err
+	}
+	switch s.Stage {
+	case Backward:
+		return &StageError{Verb: "start", Stage: s.Stage}
+	case Forward, Complete:
+		if s.Plan != plan.Plan {
+			return &PlanError{Begun: s.Plan, Asked: plan.Plan}
+		}
+	case NotStarted, RolledBack:
+	}
+	if s.Stage != Forward {
+		if err := e.log.Append(ctx, journal.Record{Kind: journal.Begin, Detail: plan}); err != nil {
+			return err
+		}
+	}
+	return e.forward(ctx)
+}
+
+// Resume goes on with what was interrupted, in the direction it had. It begins when nothing was ever
+// begun, and does nothing when nothing is open.
+func (e *Engine) Resume(ctx context.Context) error {
+	s, err := e.State()
+	if err != nil {
+		return err
+	}
+	switch s.Stage {
+	case NotStarted, Forward:
+		return e.Start(ctx)
+	case Backward:
+		return e.Rollback(ctx, nil)
+	case Complete, RolledBack:
+		return nil
+	}
+	return &StageError{Verb: "resume", Stage: s.Stage}
+}
+
+// Rollback undoes every step that was begun, last first, and goes on with a way back that was
+// interrupted. cause is why, recorded in the journal; it may be nil. When the way back fails, the error
+// joins cause and what went wrong; when it succeeds, Rollback returns nil. With nothing to undo it
+// returns ErrNothingToRollBack.
+func (e *Engine) Rollback(ctx context.Context, cause error) error {
+	err := e.rollback(ctx, cause)
+	if err != nil && cause != nil && !errors.Is(err, ErrNothingToRollBack) {
+		return errors.Join(cause, err)
+	}
+	return err
+}
+
+func (e *Engine) rollback(ctx context.Context, cause error) error {
+	s, err := e.State()
+	if err != nil {
+		return err
+	}
+	if s.Stage == NotStarted || s.Stage == RolledBack {
+		return ErrNothingToRollBack
+	}
+	plan, err := e.plan()
+	if err != nil {
+		return err
+	}
+	if s.Plan != plan.Plan {
+		return &PlanError{Begun: s.Plan, Asked: plan.Plan}
+	}
+	if s.Stage != Backward {
+		rec := journal.Record{Kind: journal.Back}
+		if cause != nil {
+			rec.Detail = reason{cause.Error()}
+		}
+		if err := e.log.Append(ctx, rec); err != nil {
+			return err
+		}
+	}
+	return e.backward(ctx)
+}
+
+// Checkpoint records how far the named step is. It is durable when it returns nil; a step whose
+// checkpoint fails should stop. It may be called from a running step's own goroutine.
+func (e *Engine) Checkpoint(ctx context.Context, step string, detail any) error {
+	return e.log.Append(ctx, journal.Record{Kind: journal.Checkpoint, Step: step, Detail: detail})
+}
+
+// plan is what this engine would do, with its hash.
+func (e *Engine) plan() (beginning, error) {
+	b := beginning{Steps: make([]string, len(e.steps))}
+	for i, s := range e.steps {
+		if slices.Contains(b.Steps[:i], s.Name()) {
+			return b, fmt.Errorf("two steps are named %q", s.Name())
+		}
+		b.Steps[i] = s.Name()
+	}
+	if e.Options != nil {
+		options, err := json.Marshal(e.Options)
+		if err != nil {
+			return b, fmt.Errorf("options of the plan: %w", err)
+		}
+		b.Options = options
+	}
+	content, err := json.Marshal(b)
+	if err != nil {
+		return b, fmt.Errorf("plan: %w", err)
+	}
+	sum := sha256.Sum256(content)
+	b.Plan = hex.EncodeToString(sum[:])
+	return b, nil
+}
+
+// forward applies what is not in place yet.
+func (e *Engine) forward(ctx context.Context) error {
+	s, err := e.State()
+	if err != nil {
+		return err
+	}
+	for i, step := range e.steps {
+		mark := s.step(step.Name()).Mark
+		if mark == Applied {
+			e.emit(Event{Kind: StepSkipped, Step: step.Name(), Index: i})
+			continue
+		}
+		began := time.Now()
+		e.emit(Event{Kind: StepStarted, Step: step.Name(), Index: i})
+		if err := e.apply(ctx, step, mark == Applying); err != nil {
+			e.emit(Event{Kind: StepFailed, Step: step.Name(), Index: i, Took: time.Since(began), Err: err})
+			return e.stopped(ctx, step, err)
+		}
+		e.emit(Event{Kind: StepDone, Step: step.Name(), Index: i, Took: time.Since(began)})
+	}
+	return e.log.Append(ctx, journal.Record{Kind: journal.Complete})
+}
+
+// apply brings one step into place. After a crash it asks first, since the step may be in place with
+// only its last entry missing.
+func (e *Engine) apply(ctx context.Context, step Step, begun bool) error {
+	inPlace := false
+	if begun {
+		switch err := step.Verify(ctx); {
+		case err == nil:
+			inPlace = true
+		case !errors.Is(err, ErrNotApplied):
+			return &StepError{Step: step.Name(), Verb: "verify", Err: err}
+		}
+	} else if err := e.log.Append(ctx, journal.Record{Kind: journal.Intent, Step: step.Name()}); err != nil {
+		return err
+	}
+	if !inPlace {
+		if err := step.Apply(ctx); err != nil {
+			return &StepError{Step: step.Name(), Verb: "apply", Err: err}
+		}
+		if err := step.Verify(ctx); err != nil {
+			return &StepError{Step: step.Name(), Verb: "verify", Err: err}
+		}
+	}
+	return e.log.Append(ctx, journal.Record{Kind: journal.Done, Step: step.Name()})
+}
+
+// backward undoes what was begun.
+func (e *Engine) backward(ctx context.Context) error {
+	s, err := e.State()
+	if err != nil {
+		return err
+	}
+	for i, step := range slices.Backward(e.steps) {
+		st := s.step(step.Name())
+		if !st.Touched || st.Mark == Undone {
+			continue
+		}
+		began := time.Now()
+		e.emit(Event{Kind: UndoStarted, Step: step.Name(), Index: i})
+		if err := e.undo(ctx, step, st.Mark == Undoing); err != nil {
+			e.emit(Event{Kind: StepFailed, Step: step.Name(), Index: i, Took: time.Since(began), Err: err})
+			return e.stopped(ctx, step, err)
+		}
+		e.emit(Event{Kind: UndoDone, Step: step.Name(), Index: i, Took: time.Since(began)})
+	}
+	return e.log.Append(ctx, journal.Record{Kind: journal.RolledBack})
+}
+
+func (e *Engine) undo(ctx context.Context, step Step, begun bool) error {
+	if !begun {
+		if err := e.log.Append(ctx, journal.Record{Kind: journal.Undo, Step: step.Name()}); err != nil {
+			return err
+		}
+	}
+	if err := step.Rollback(ctx); err != nil {
+		return &StepError{Step: step.Name(), Verb: "roll back", Err: err}
+	}
+	return e.log.Append(ctx, journal.Record{Kind: journal.Undone, Step: step.Name()})
+}
+
+// stopped notes why a run ended early and returns err. The note is for people, so when the lease is
+// lost or the journal broken it is left out, and when it cannot be written that is added to err.
+func (e *Engine) stopped(ctx context.Context, step Step, err error) error {
+	if errors.Is(err, journal.ErrFenced) || errors.Is(err, ErrLeaseLost) || errors.Is(context.Cause(ctx), ErrLeaseLost) {
+		return err
+	}
+	var failed *StepError
+	if !errors.As(err, &failed) {
+		return err // the journal itself failed
+	}
+	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	text := err.Error()
+	if cause := context.Cause(ctx); cause != nil {
+		text = cause.Error()
+	}
+	const longest = 4 << 10
+	rec := journal.Record{Kind: journal.Stopped, Step: step.Name(), Detail: reason{text[:min(len(text), longest)]}}
+	if noteErr := e.log.Append(note, rec); noteErr != nil && !errors.Is(noteErr, journal.ErrBroken) {
+		return errors.Join(err, noteErr)
+	}
+	return err
+}
+
+func (e *Engine) emit(event Event) {
+	if e.OnEvent != nil {
+		event.Of = len(e.steps)
+		e.OnEvent(event)
+	}
+}

@@ -1,0 +1,263 @@
+package migrate
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// LeaseOptions say which lease to take and how.
+type LeaseOptions struct {
+	// Key is the Redis key that holds the token while the lease is held. Required.
+	Key string
+
+	// Counter is the Redis key of the fence number, which outlives every lease. Required; in a Cluster
+	// it must share a slot with Key.
+	Counter string
+
+	// Owner is shown to whoever is refused: user@host pid. Required; no line feeds.
+	Owner string
+
+	// TTL is how long the lease lasts without a renewal. Default 30 seconds; at least 1 second, because
+	// a pause that long must not yet lose it. It is renewed every third of it.
+	TTL time.Duration
+}
+
+func (o LeaseOptions) withDefaults() LeaseOptions {
+	if o.TTL == 0 {
+		o.TTL = 30 * time.Second
+	}
+	return o
+}
+
+func (o LeaseOptions) validate() error {
+	var errs []error
+	if o.Key == "" {
+		errs = append(errs, errors.New("lease key: got none"))
+	}
+	if o.Counter == "" {
+		errs = append(errs, errors.New("lease counter: got none"))
+	}
+	if o.Owner == "" || strings.ContainsAny(o.Owner, "\r\n") {
+		errs = append(errs, fmt.Errorf("lease owner: got %q, want one line", o.Owner))
+	}
+	if o.TTL < time.Second {
+		errs = append(errs, fmt.Errorf("lease ttl: got %s, want at least 1s", o.TTL))
+	}
+	return errors.Join(errs...)
+}
+
+// A Holder is who holds a lease.
+type Holder struct {
+	Fence   int64     `json:"fence"`   // grows with every lease taken on this key
+	Owner   string    `json:"owner"`   // user@host pid
+	Expires time.Time `json:"expires"` // by the local clock, unless renewed
+}
+
+// A Lease keeps others out of one migration. Its token names the fence number, a secret and the owner;
+// every script that changes something checks that the key still holds the token, so that an operator
+// who slept through the expiry can do nothing more, however late he wakes.
+type Lease struct {
+	client redis.UniversalClient
+	opts   LeaseOptions
+	token  string
+	fence  int64
+
+	mu      sync.Mutex
+	renewed time.Time // when the last successful renewal was sent
+}
+
+// The token is "<fence> <secret> <owner>".
+
+// acquireScript takes the lease KEYS[1] if it is free: it answers {1, token} or {0, token of the
+// holder, its milliseconds left}.
+var acquireScript = redis.NewScript(`
+local held = redis.call('GET', KEYS[1])
+if held then return {0, held, redis.call('PTTL', KEYS[1])} end
+local token = redis.call('INCR', KEYS[2]) .. ' ' .. ARGV[1]
+redis.call('SET', KEYS[1], token, 'PX', ARGV[2])
+return {1, token}
+`)
+
+// renewScript and releaseScript answer 0 when the lease is not ours any more.
+var (
+	renewScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+`)
+	releaseScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`)
+)
+
+// Acquire takes the lease, or returns a *HeldError that says who has it and until when. It does not
+// wait. Price: 1 command, and 3 in the script.
+func Acquire(ctx context.Context, client redis.UniversalClient, opts LeaseOptions) (*Lease, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	sent := time.Now()
+	answer, err := acquireScript.Run(ctx, client, []string{opts.Key, opts.Counter},
+		rand.Text()+" "+opts.Owner, opts.TTL.Milliseconds()).Slice()
+	if err != nil {
+		return nil, fmt.Errorf("take lease %s: %w", opts.Key, err)
+	}
+	taken, token, left := leaseAnswer(answer)
+	if !taken {
+		h := holder(token, left, sent)
+		return nil, &HeldError{Key: opts.Key, Owner: h.Owner, Expires: h.Expires}
+	}
+	return &Lease{client: client, opts: opts, token: token, fence: holder(token, 0, sent).Fence, renewed: sent}, nil
+}
+
+// leaseAnswer unpacks what acquireScript answers.
+func leaseAnswer(answer []any) (taken bool, token string, left time.Duration) {
+	if len(answer) >= 2 {
+		n, _ := answer[0].(int64)
+		taken = n == 1
+		token, _ = answer[1].(string)
+	}
+	if len(answer) >= 3 {
+		ms, _ := answer[2].(int64)
+		left = time.Duration(ms) * time.Millisecond
+	}
+	return taken, token, left
+}
+
+// holder reads a token. One that we did not write is shown as it is.
+func holder(token string, left time.Duration, now time.Time) Holder {
+	h := Holder{Owner: token, Expires: now.Add(left)}
+	if number, rest, ok := strings.Cut(token, " "); ok {
+		if _, owner, ok := strings.Cut(rest, " "); ok {
+			if n, err := strconv.ParseInt(number, 10, 64); err == nil {
+				h.Fence, h.Owner = n, owner
+			}
+		}
+	}
+	return h
+}
+
+// Holding tells who holds the lease of key, nil when nobody does. Price: 2 commands.
+func Holding(ctx context.Context, client redis.UniversalClient, key string) (*Holder, error) {
+	now := time.Now()
+	token, err := client.Get(ctx, key).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil //nolint:nilnil // nobody holds it, and that is an answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read lease %s: %w", key, err)
+	}
+	left, err := client.PTTL(ctx, key).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read lease %s: %w", key, err)
+	}
+	h := holder(token, left, now)
+	return &h, nil
+}
+
+// ForceUnlock takes the lease of key away from whoever holds it and tells who that was, nil when nobody
+// did. The holder's scripts do nothing from then on, and its work is cancelled at its next renewal.
+// Price: 3 commands.
+func ForceUnlock(ctx context.Context, client redis.UniversalClient, key string) (*Holder, error) {
+	h, err := Holding(ctx, client, key)
+	if err != nil || h == nil {
+		return h, err
+	}
+	if err := client.Del(ctx, key).Err(); err != nil {
+		return h, fmt.Errorf("remove lease %s: %w", key, err)
+	}
+	return h, nil
+}
+
+// Token is what the lease's key holds while the lease is ours.
+func (l *Lease) Token() string { return l.token }
+
+// Key is the lease's Redis key.
+func (l *Lease) Key() string { return l.opts.Key }
+
+// Fence is the lease's number, greater than that of every lease taken before on the same key.
+func (l *Lease) Fence() int64 { return l.fence }
+
+// Hold calls work while it keeps the lease, and gives the lease back when work returns. When the lease
+// is lost, the context of work is cancelled with ErrLeaseLost as its cause, and the error of Hold says
+// so. What Hold started has ended when it returns. Price: 1 command, and 2 in its script, every third
+// of the TTL, and once at the end.
+func (l *Lease) Hold(ctx context.Context, work func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := l.keep(ctx, stop); err != nil {
+			cancel(err)
+		}
+	}()
+	err := work(ctx)
+	close(stop)
+	<-ended
+	if cause := context.Cause(ctx); errors.Is(cause, ErrLeaseLost) {
+		if err == nil || errors.Is(err, context.Canceled) {
+			return cause
+		}
+		return errors.Join(cause, err)
+	}
+	return errors.Join(err, l.release(ctx))
+}
+
+// keep renews the lease until stop is closed, and returns why the lease was lost. It goes on while ctx
+// is cancelled: work may still have to come to a safe point.
+func (l *Lease) keep(ctx context.Context, stop <-chan struct{}) error {
+	tick := time.NewTicker(l.opts.TTL / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-tick.C:
+			if err := l.renew(context.WithoutCancel(ctx)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// renew extends the lease. An unanswered renewal is no loss until the lease must have expired.
+func (l *Lease) renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.opts.TTL/3)
+	defer cancel()
+	sent := time.Now()
+	kept, err := renewScript.Run(ctx, l.client, []string{l.opts.Key}, l.token, l.opts.TTL.Milliseconds()).Int()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case err == nil && kept == 1:
+		l.renewed = sent
+		return nil
+	case err == nil:
+		return fmt.Errorf("lease %s: %w", l.opts.Key, ErrLeaseLost)
+	case time.Since(l.renewed) >= l.opts.TTL:
+		return fmt.Errorf("lease %s: %w: not renewed for %s: %w", l.opts.Key, ErrLeaseLost, l.opts.TTL, err)
+	default:
+		return nil
+	}
+}
+
+// release gives the lease back. Having lost it already is no error: the work is done.
+func (l *Lease) release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.opts.TTL/3)
+	defer cancel()
+	if err := releaseScript.Run(ctx, l.client, []string{l.opts.Key}, l.token).Err(); err != nil {
+		return fmt.Errorf("give back lease %s: %w", l.opts.Key, err)
+	}
+	return nil
+}

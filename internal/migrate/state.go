@@ -1,0 +1,207 @@
+package migrate
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+)
+
+// A Stage is where a migration stands.
+type Stage string
+
+// The stages. Only Forward and Backward are open: they have something to resume.
+const (
+	NotStarted Stage = "not-started" // nothing was ever asked for
+	Forward    Stage = "forward"     // steps are being applied
+	Complete   Stage = "complete"    // every step is in place
+	Backward   Stage = "backward"    // steps are being rolled back
+	RolledBack Stage = "rolled-back" // everything was undone
+)
+
+// Open is true while there is something to resume.
+func (s Stage) Open() bool { return s == Forward || s == Backward }
+
+// A Mark is how far one step is.
+type Mark string
+
+// The marks, in the order in which a step receives them.
+const (
+	Pending  Mark = "pending"  // not begun in this run
+	Applying Mark = "applying" // the intent is recorded; the world may have changed
+	Applied  Mark = "applied"  // verified
+	Undoing  Mark = "undoing"  // the way back is recorded; the world may have changed back
+	Undone   Mark = "undone"   // rolled back
+)
+
+// A StepState is what the journal knows of one step.
+type StepState struct {
+	Name string `json:"name"`
+	Mark Mark   `json:"mark"`
+
+	// Touched is true when an intent was recorded since the last complete way back, so that rolling
+	// back must undo the step, whatever its mark.
+	Touched bool `json:"touched"`
+
+	// Checkpoint is the detail of the step's last checkpoint in this run, nil when there is none.
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+}
+
+// A State is what a journal says about a migration.
+type State struct {
+	Stage Stage `json:"stage"`
+
+	// Plan is the hash of what the last run was asked to do, empty when nothing was.
+	Plan string `json:"plan"`
+
+	// Options is what the last run was asked with, from which its steps can be made again.
+	Options json.RawMessage `json:"options,omitempty"`
+
+	// Steps are those of the last run, in the order in which they are applied.
+	Steps []StepState `json:"steps"`
+
+	// Reason is why the migration was rolled back or why it stopped last, empty when it did neither.
+	Reason string `json:"reason,omitempty"`
+
+	// Since is when the last run began, forwards or backwards; Last is the time of the last entry.
+	Since time.Time `json:"since"`
+	Last  time.Time `json:"last"`
+}
+
+// Current is the step that is under way, nil when none is.
+func (s *State) Current() *StepState {
+	for i := range s.Steps {
+		if m := s.Steps[i].Mark; m == Applying || m == Undoing {
+			return &s.Steps[i]
+		}
+	}
+	return nil
+}
+
+// step returns the named step, nil when the plan has none of that name.
+func (s *State) step(name string) *StepState {
+	for i := range s.Steps {
+		if s.Steps[i].Name == name {
+			return &s.Steps[i]
+		}
+	}
+	return nil
+}
+
+// beginning is the detail of a Begin entry.
+type beginning struct {
+	Plan    string          `json:"plan"`
+	Steps   []string        `json:"steps"`
+	Options json.RawMessage `json:"options,omitempty"`
+}
+
+// reason is the detail of a Stopped and of a Back entry.
+type reason struct {
+	Reason string `json:"reason,omitempty"`
+}
+
+// ReadState tells from a journal's entries where the migration stands. It is pure. An entry that cannot
+// follow the ones before it is an error.
+func ReadState(entries []journal.Entry) (State, error) {
+	s := State{Stage: NotStarted, Steps: []StepState{}}
+	for _, e := range entries {
+		if err := s.follow(e); err != nil {
+			return State{}, fmt.Errorf("journal entry %d (%s %s): %w", e.Seq, e.Kind, e.Step, err)
+		}
+		s.Last = e.Time
+	}
+	return s, nil
+}
+
+// follow applies one entry.
+func (s *State) follow(e journal.Entry) error {
+	switch e.Kind {
+	case journal.Begin:
+		return s.begin(e)
+	case journal.Back:
+		if s.Stage != Forward && s.Stage != Complete {
+			return fmt.Errorf("cannot follow stage %s", s.Stage)
+		}
+		s.Stage, s.Since, s.Reason = Backward, e.Time, reasonOf(e)
+		return nil
+	case journal.Stopped:
+		s.Reason = reasonOf(e)
+		return nil
+	case journal.Complete:
+		return s.to(Forward, Complete)
+	case journal.RolledBack:
+		for i := range s.Steps {
+			s.Steps[i].Touched = false
+		}
+		return s.to(Backward, RolledBack)
+	case journal.Intent, journal.Done, journal.Checkpoint, journal.Undo, journal.Undone:
+		return s.mark(e)
+	default:
+		return fmt.Errorf("unknown kind")
+	}
+}
+
+func (s *State) begin(e journal.Entry) error {
+	if s.Stage == Forward || s.Stage == Backward {
+		return fmt.Errorf("cannot follow stage %s", s.Stage)
+	}
+	var b beginning
+	if err := json.Unmarshal(e.Detail, &b); err != nil {
+		return err
+	}
+	touched := map[string]bool{}
+	for _, st := range s.Steps {
+		touched[st.Name] = st.Touched
+	}
+	s.Stage, s.Plan, s.Options, s.Since, s.Reason = Forward, b.Plan, b.Options, e.Time, ""
+	s.Steps = make([]StepState, len(b.Steps))
+	for i, name := range b.Steps {
+		s.Steps[i] = StepState{Name: name, Mark: Pending, Touched: touched[name]}
+	}
+	return nil
+}
+
+// to moves on to stage next, which can only follow stage from.
+func (s *State) to(from, next Stage) error {
+	if s.Stage != from {
+		return fmt.Errorf("cannot follow stage %s", s.Stage)
+	}
+	s.Stage, s.Reason = next, ""
+	return nil
+}
+
+// mark records what an entry says about one step.
+func (s *State) mark(e journal.Entry) error {
+	st := s.step(e.Step)
+	if st == nil {
+		return fmt.Errorf("the plan has no such step")
+	}
+	stage := Forward
+	switch e.Kind { //nolint:exhaustive // follow has chosen the kinds that are about a step
+	case journal.Intent:
+		st.Mark, st.Touched = Applying, true
+	case journal.Done:
+		st.Mark = Applied
+	case journal.Checkpoint:
+		st.Checkpoint = e.Detail
+		stage = s.Stage // both ways have checkpoints
+	case journal.Undo:
+		st.Mark, stage, st.Checkpoint = Undoing, Backward, nil
+	case journal.Undone:
+		st.Mark, stage = Undone, Backward
+	}
+	if s.Stage != stage {
+		return fmt.Errorf("cannot follow stage %s", s.Stage)
+	}
+	return nil
+}
+
+// reasonOf reads the detail of a Stopped or Back entry; one without a reason is all right.
+func reasonOf(e journal.Entry) string {
+	var r reason
+	if len(e.Detail) == 0 || json.Unmarshal(e.Detail, &r) != nil {
+		return ""
+	}
+	return r.Reason
+}
