@@ -147,6 +147,20 @@ func (s *Server) URL() string { return "redis://" + s.Addr() }
 // Volatile is true when everything is lost on Close.
 func (s *Server) Volatile() bool { return s.mem != nil }
 
+// DialFrom opens a connection that CLIENT LIST shows as coming from addr, an IP address and port that
+// need not exist: a simulated client of another host. It is in memory and takes no port. The caller
+// closes it; Close of the server does so too. With a data directory it is an error.
+func (s *Server) DialFrom(addr string) (net.Conn, error) {
+	if s.mem == nil {
+		return nil, errors.New("embedded redis: a real redis-server cannot be reached from a simulated address; connect to Addr")
+	}
+	from, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("embedded redis: simulated address %q: want ip:port", addr)
+	}
+	return s.mem.dialFrom(from)
+}
+
 // Billed is the number of commands that a provider who bills in-script commands would have charged
 // since Start, simulated plan or not. It is 0 with a data directory, where nothing is simulated.
 func (s *Server) Billed() int64 {

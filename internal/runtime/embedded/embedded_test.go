@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -489,5 +490,38 @@ func TestInfoShowsTheSectionsAskedFor(t *testing.T) {
 		if diff := cmp.Diff(tc.want, got); diff != "" {
 			t.Errorf("%s: sections (-want +got):\n%s", tc.command, diff)
 		}
+	}
+}
+
+func TestASimulatedClientIsListedWhereItSaysItIs(t *testing.T) {
+	s := start(t, embedded.Options{Plan: embedded.Plan{MaxConnections: 2}})
+	nc, err := s.DialFrom("10.0.0.7:41000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close() //nolint:errcheck // the test's own
+	if _, err := nc.Write([]byte("CLIENT SETNAME far\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if reply, err := bufio.NewReader(nc).ReadString('\n'); err != nil || reply != "+OK\r\n" {
+		t.Fatalf("CLIENT SETNAME: %q, %v", reply, err)
+	}
+	watcher := dial(t, s.Addr())
+	want := "addr=10.0.0.7:41000 laddr=" + s.Addr()
+	if got := do(t, watcher, "CLIENT LIST"); !strings.Contains(got, want) || !strings.Contains(got, "name=far") {
+		t.Errorf("CLIENT LIST = %q, want a line with %q", got, want)
+	}
+	refused, err := s.DialFrom("10.0.0.7:41001")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer refused.Close() //nolint:errcheck // the test's own
+	if reply, err := bufio.NewReader(refused).ReadString('\n'); err != nil || !strings.Contains(reply, "max concurrent connections") {
+		t.Errorf("one connection too many: %q, %v", reply, err)
+	}
+	_ = nc.Close()
+	eventually(t, "gone from the list", func() bool { return !strings.Contains(do(t, watcher, "CLIENT LIST"), "10.0.0.7:41000") })
+	if _, err := s.DialFrom("somewhere"); err == nil {
+		t.Error("DialFrom took an address that is none")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -82,21 +83,27 @@ func (m *memory) accept() {
 		if err != nil {
 			return
 		}
-		m.stats.connections.Add(1)
-		c, refusal := m.admit(nc)
-		if refusal != "" {
-			m.stats.refused.Add(1)
-			m.wg.Go(func() { refuse(nc, refusal) })
-			continue
-		}
-		c.start()
+		m.serve(nc)
 	}
 }
 
-// admit makes nc a client, or says with which text to turn it away.
-func (m *memory) admit(nc net.Conn) (*conn, string) {
+// serve makes nc a client, or tells it why not.
+func (m *memory) serve(nc net.Conn) {
+	m.stats.connections.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	c, refusal := m.admit(nc)
+	if refusal != "" {
+		m.stats.refused.Add(1)
+		m.wg.Go(func() { refuse(nc, refusal) })
+		return
+	}
+	c.start()
+}
+
+// admit makes nc a client, or says with which text to turn it away. m.mu is held, so that nothing
+// starts once close has begun.
+func (m *memory) admit(nc net.Conn) (*conn, string) {
 	switch limit := m.plan.MaxConnections; {
 	case m.closed:
 		return nil, "ERR server is closing"
@@ -202,4 +209,25 @@ type replyBuffer []byte
 func (b *replyBuffer) Write(p []byte) (int, error) {
 	*b = append(*b, p...)
 	return len(p), nil
+}
+
+// A memoryConn is the server's end of a connection in memory, with the addresses it pretends.
+type memoryConn struct {
+	net.Conn
+	local, remote net.Addr
+}
+
+func (c memoryConn) LocalAddr() net.Addr  { return c.local }
+func (c memoryConn) RemoteAddr() net.Addr { return c.remote }
+
+func (m *memory) dialFrom(from netip.AddrPort) (net.Conn, error) {
+	m.mu.Lock()
+	closed := m.closed
+	m.mu.Unlock()
+	if closed {
+		return nil, net.ErrClosed
+	}
+	theirs, ours := net.Pipe()
+	m.serve(memoryConn{Conn: ours, local: m.listener.Addr(), remote: net.TCPAddrFromAddrPort(from)})
+	return theirs, nil
 }
