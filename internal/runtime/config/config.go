@@ -160,7 +160,8 @@ type Cache struct {
 	// DefaultTTL is how long an entry lives when its writer does not say. Default 1h.
 	DefaultTTL time.Duration `yaml:"default_ttl" min:"1s"`
 
-	// MaxTTL is the longest an entry may live; more is shortened to it. Default 24h.
+	// MaxTTL is the longest an entry may live; more is shortened to it, default times to live
+	// included. Default 24h.
 	MaxTTL time.Duration `yaml:"max_ttl" min:"1s"`
 
 	// Deadline is the longest a cache operation may take in all, repetitions included; after it the

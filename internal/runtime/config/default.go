@@ -55,13 +55,20 @@ func Default() *Config {
 	}
 }
 
-// fillElements gives list and map entries the defaults that depend on their being there.
+// fillElements gives list and map entries the defaults that depend on their being there, and
+// shortens default times to live to a max_ttl that is set: whoever lowers it need not repeat the rest.
 func (c *Config) fillElements() {
+	if _, set := c.origins["cache.default_ttl"]; !set {
+		c.Cache.DefaultTTL = min(c.Cache.DefaultTTL, c.Cache.MaxTTL)
+	}
 	for name, class := range c.Cache.Classes {
 		if class.TTL == 0 {
 			class.TTL = c.Cache.DefaultTTL
-			c.Cache.Classes[name] = class
 		}
+		if _, set := c.origins["cache.classes."+name+".ttl"]; !set {
+			class.TTL = min(class.TTL, c.Cache.MaxTTL)
+		}
+		c.Cache.Classes[name] = class
 	}
 	for name, rule := range c.Limits.Rules {
 		if rule.OnError == "" {

@@ -106,6 +106,7 @@ func flat(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ")
 
 func (r *fileReader) structure(key string, n *yaml.Node, v reflect.Value) {
 	known := fields(v.Type())
+	r.place(key, n)
 	r.pairs(key, n, func(name string, nameNode, value *yaml.Node) {
 		for _, f := range known {
 			if f.name == name {
@@ -118,9 +119,10 @@ func (r *fileReader) structure(key string, n *yaml.Node, v reflect.Value) {
 }
 
 func (r *fileReader) mapping(key string, n *yaml.Node, v reflect.Value, tag reflect.StructTag) {
+	r.place(key, n)
 	r.pairs(key, n, func(name string, nameNode, value *yaml.Node) {
 		if !validName.MatchString(name) {
-			r.bad(key, nameNode, "name %q: want 1 to 64 letters, digits, dots, hyphens and underscores", printable(name))
+			r.bad(key, nameNode, "name %s: want 1 to 64 letters, digits, dots, hyphens and underscores", quote(name))
 			return
 		}
 		// A map's elements cannot be set in place: change a copy, which begins as the default of
@@ -177,6 +179,13 @@ func (r *fileReader) list(key string, n *yaml.Node, v reflect.Value, tag reflect
 	r.origins[key] = r.at(n)
 }
 
+// place remembers where a section is, for problems with what is missing in it.
+func (r *fileReader) place(key string, n *yaml.Node) {
+	if key != "" {
+		r.origins[key] = r.at(n)
+	}
+}
+
 func kindName(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
@@ -190,12 +199,17 @@ func kindName(n *yaml.Node) string {
 	}
 }
 
-// printable is s as it may stand in a message: on one line, without control characters, and short.
-func printable(s string) string {
+// quote is s as it may stand in a message: on one line, without control characters, and short.
+func quote(s string) string {
 	const most = 80
 	if len(s) > most {
 		s = s[:most] + "…"
 	}
-	quoted := strconv.Quote(s)
+	return strconv.Quote(s)
+}
+
+// printable is quote without the quotation marks, for names.
+func printable(s string) string {
+	quoted := quote(s)
 	return quoted[1 : len(quoted)-1]
 }

@@ -122,14 +122,14 @@ func set(v reflect.Value, text string, tag reflect.StructTag) error {
 	case reflect.Int, reflect.Int64:
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
-			return fmt.Errorf("got %q, want a whole number", text)
+			return fmt.Errorf("got %s, want a whole number", quote(text))
 		}
 		v.SetInt(n)
 		return checkNumber(float64(n), limits(tag))
 	case reflect.Float64:
 		f, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
-			return fmt.Errorf("got %q, want a number", text)
+			return fmt.Errorf("got %s, want a number", quote(text))
 		}
 		v.SetFloat(f)
 		return checkNumber(f, limits(tag))
@@ -151,9 +151,9 @@ func setDuration(v reflect.Value, text string, tag reflect.StructTag) error {
 	d, err := time.ParseDuration(strings.TrimSpace(text))
 	if err != nil {
 		if _, numeric := strconv.ParseFloat(text, 64); numeric == nil {
-			return fmt.Errorf("got %s without a unit; write %ss for seconds or %sms for milliseconds", text, text, text)
+			return fmt.Errorf("got %s without a unit; write %[1]ss for seconds or %[1]sms for milliseconds", printable(text))
 		}
-		return fmt.Errorf("got %q, want a duration such as 1h30m, 300s or 50ms", text)
+		return fmt.Errorf("got %s, want a duration such as 1h30m, 300s or 50ms", quote(text))
 	}
 	v.SetInt(int64(d))
 	if low, err := time.ParseDuration(tag.Get("min")); err == nil && d < low {
@@ -172,7 +172,7 @@ func parseBool(text string) (bool, error) {
 	case "false", "0", "no", "off":
 		return false, nil
 	default:
-		return false, fmt.Errorf("got %q, want true or false", text)
+		return false, fmt.Errorf("got %s, want true or false", quote(text))
 	}
 }
 
@@ -221,12 +221,12 @@ func checkString(text string, ls []limit) error {
 			}
 		case "pattern":
 			if ok, err := regexp.MatchString(l.value, text); err == nil && !ok {
-				return fmt.Errorf("got %q, want the form %s", text, l.value)
+				return fmt.Errorf("got %s, want the form %s", quote(text), l.value)
 			}
 		}
 	}
 	if len(choices) > 0 && !slices.Contains(choices, text) {
-		return fmt.Errorf("got %q, want %s", text, oneOf(choices))
+		return fmt.Errorf("got %s, want %s", quote(text), oneOf(choices))
 	}
 	return nil
 }

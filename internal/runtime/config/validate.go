@@ -45,6 +45,13 @@ func (k *checker) bad(key, format string, args ...any) {
 	k.problems = append(k.problems, &Problem{Key: key, Origin: k.config.originNear(key), Message: fmt.Sprintf(format, args...)})
 }
 
+// missing reports that key is not set anywhere.
+func (k *checker) missing(key, format string, args ...any) {
+	if !k.known[key] {
+		k.problems = append(k.problems, &Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+	}
+}
+
 func (k *checker) check(key string, err error) {
 	if err != nil {
 		k.bad(key, "%s", flat(err))
@@ -61,18 +68,21 @@ func (k *checker) upstream() {
 	}
 	if u.Host != "" {
 		k.check("upstream.host", checkHost(u.Host))
+		k.config.Upstream.Host = afterCredentials(u.Host)
 	}
 	switch {
 	case u.RESTURL != "" && u.RESTToken == "":
-		k.bad("upstream.rest_token", "missing, but upstream.rest_url is set (%s); set %s", k.config.originNear("upstream.rest_url"), k.tokenVariable())
+		k.missing("upstream.rest_token", "missing, but upstream.rest_url is set (%s); set %s", k.config.originNear("upstream.rest_url"), k.tokenVariable())
 	case u.RESTURL == "" && u.RESTToken != "":
-		k.bad("upstream.rest_url", "missing, but upstream.rest_token is set (%s); set UPSTASH_REDIS_REST_URL", k.config.originNear("upstream.rest_token"))
+		k.missing("upstream.rest_url", "missing, but upstream.rest_token is set (%s); set UPSTASH_REDIS_REST_URL", k.config.originNear("upstream.rest_token"))
 	}
 	for i, a := range u.Cluster {
 		k.check(fmt.Sprintf("upstream.cluster[%d]", i), checkAddress(a))
+		u.Cluster[i] = afterCredentials(a)
 	}
 	for i, a := range u.Sentinel.Addresses {
 		k.check(fmt.Sprintf("upstream.sentinel.addresses[%d]", i), checkAddress(a))
+		u.Sentinel.Addresses[i] = afterCredentials(a)
 	}
 	switch {
 	case len(u.Sentinel.Addresses) > 0 && u.Sentinel.Master == "":
@@ -87,6 +97,10 @@ func (k *checker) upstream() {
 		k.bad("upstream.retry.base", "%s is longer than upstream.retry.cap (%s)", durationText(u.Retry.Base), durationText(u.Retry.Cap))
 	}
 }
+
+// afterCredentials is addr without what somebody pasted before its @, which is refused elsewhere and
+// must not be shown.
+func afterCredentials(addr string) string { return addr[strings.LastIndexByte(addr, '@')+1:] }
 
 // tokenVariable is the variable that belongs to where the REST URL came from.
 func (k *checker) tokenVariable() string {
@@ -132,7 +146,7 @@ func (k *checker) queues() {
 		case queue.Name == "":
 			k.bad(key+".name", "missing")
 		case twice:
-			k.bad(key+".name", "%q is also the name of queues.list[%d]", printable(queue.Name), first)
+			k.bad(key+".name", "%s is also the name of queues.list[%d]", quote(queue.Name), first)
 		default:
 			names[queue.Name] = i
 		}
@@ -175,7 +189,7 @@ func (k *checker) budgets() {
 func (k *checker) warn() {
 	c := k.config
 	warn := func(key, format string, args ...any) {
-		c.warnings = append(c.warnings, &Problem{Key: key, Origin: c.originNear(key), Message: fmt.Sprintf(format, args...)})
+		c.warnings = append(c.warnings, &Problem{Key: key, Origin: c.origins[key], Message: fmt.Sprintf(format, args...)})
 	}
 	if t, ok := c.TCP(); ok && t.URL != "" {
 		if u, err := url.Parse(t.URL.Reveal()); err == nil && u.Scheme == "redis" {

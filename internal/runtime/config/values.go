@@ -34,21 +34,14 @@ func (c *Config) Values() []Value {
 // Origin is where the value of key came from.
 func (c *Config) Origin(key string) Origin { return c.origins[key] }
 
-// originNear is the origin of key, or of the nearest thing around it or below it that has one.
+// originNear is the origin of key, or of the nearest section around it that stands in the file.
 func (c *Config) originNear(key string) Origin {
 	for at := key; at != ""; at = at[:max(0, strings.LastIndexAny(at, ".["))] {
 		if o, ok := c.origins[at]; ok {
 			return o
 		}
 	}
-	var first Origin
-	for below, o := range c.origins {
-		rest, ok := strings.CutPrefix(below, key)
-		if ok && rest != "" && strings.ContainsAny(rest[:1], ".[") && (first.Line == 0 || o.Line > 0 && o.Line < first.Line) {
-			first = o
-		}
-	}
-	return first
+	return Origin{}
 }
 
 // text is v as it stands in the file, secrets masked.
