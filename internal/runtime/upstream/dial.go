@@ -178,6 +178,7 @@ func (u *Upstream) dialRetry(ctx context.Context, addr string) (net.Conn, error)
 		if last == nil || !isTimeout(err) {
 			last = err
 		}
+		u.lastDial.Store(&dialFailure{last, time.Now()})
 		if i == attempts-1 || !worthRetrying(classifyTransport(err)) || !pause(ctx, backoff(i)) {
 			break
 		}
@@ -186,9 +187,13 @@ func (u *Upstream) dialRetry(ctx context.Context, addr string) (net.Conn, error)
 }
 
 func (u *Upstream) dialError(err error, addr string, after time.Duration) error {
-	e := &Error{Class: classifyTransport(err), Addr: addr, After: after, Err: err, Unsent: true}
-	u.lastDial.Store(e)
-	return e
+	return &Error{Class: classifyTransport(err), Addr: addr, After: after, Err: err, Unsent: true}
+}
+
+// A dialFailure is why the latest attempt to connect did not succeed.
+type dialFailure struct {
+	err error
+	at  time.Time
 }
 
 // dialOnce makes one connection, TLS included.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
@@ -69,6 +70,10 @@ func (t *tagger) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		if err = t.up.explain(err, begin, t.component); err != nil {
 			cmd.SetErr(err)
+		}
+		if name == "hello" && err != nil {
+			// The library takes one layer off the error that ends a handshake, and ours is the outermost.
+			return fmt.Errorf("handshake: %w", err)
 		}
 		return err
 	}

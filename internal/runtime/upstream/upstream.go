@@ -8,6 +8,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,11 +26,11 @@ type Upstream struct {
 	target    target
 	addr      string
 	conns     *registry
-	connected atomic.Bool           // once, so that dials are reconnects
-	lastDial  atomic.Pointer[Error] // why the last dial did not succeed
-	base      redis.UniversalClient // owns the pool; nobody else sees it
-	own       redis.UniversalClient // As(opts.Component)
-	mu        sync.Mutex            // guards clients
+	connected atomic.Bool                 // once, so that dials are reconnects
+	lastDial  atomic.Pointer[dialFailure] // why the last dial did not succeed
+	base      redis.UniversalClient       // owns the pool; nobody else sees it
+	own       redis.UniversalClient       // As(opts.Component)
+	mu        sync.Mutex                  // guards clients
 	clients   map[meter.Component]redis.UniversalClient
 
 	claimed    atomic.Int64 // of MaxCommands
@@ -270,8 +271,8 @@ func (u *Upstream) explain(err error, begin time.Time, c meter.Component) error 
 	e := &Error{Class: classifyTransport(err), Addr: u.addr, After: time.Since(begin), Err: err}
 	if e.Class == Timedout {
 		// The caller gave up while a dial was failing in the background: that is the reason.
-		if last := u.lastDial.Load(); last != nil && len(u.conns.holders()) == 0 {
-			e.Class, e.Err, e.Unsent = last.Class, errors.Join(err, last.Err), true
+		if last := u.lastDial.Load(); last != nil && last.at.After(begin) {
+			e.Class, e.Err, e.Unsent = classifyTransport(last.err), fmt.Errorf("%w (%w)", last.err, err), true
 		}
 	}
 	return e
