@@ -41,7 +41,8 @@ func ParseName(s string) (n Name, ok bool) {
 }
 
 func decodeQueue(s string) (string, bool) {
-	if s == "" {
+	// The decoder skips line ends, which no library writes.
+	if s == "" || strings.ContainsAny(s, "\r\n") {
 		return "", false
 	}
 	b, err := base64.StdEncoding.Strict().DecodeString(s)

@@ -11,13 +11,12 @@ import (
 
 // What a watch calls unusual.
 const (
-	churnPerSecond  = 0.2 // connections opened per second over the whole watch
-	churnLeast      = 5   // and at least this many
-	leakLeast       = 5   // samples, and connections gained
-	leakShare       = 0.1 // of the first sample gained
-	stormShare      = 0.5 // of all connections closed and opened within one interval
-	stormLeast      = 5
-	leakRisingShare = 0.4 // of the intervals that must show growth
+	churnPerSecond = 0.2 // connections opened per second over the whole watch
+	churnLeast     = 5   // and at least this many
+	leakLeast      = 5   // samples, and connections gained
+	leakShare      = 0.1 // of the first sample gained
+	stormShare     = 0.5 // of all connections closed and opened within one interval
+	stormLeast     = 5
 )
 
 // trends reads the samples of a watch together: churn, leaks, reconnect storms.
@@ -107,19 +106,18 @@ func leaks(samples []Sample) []inspect.Finding {
 	return out
 }
 
+// grows holds for a series that never falls, gains enough, and gains in each third: a single step, as
+// of a deploy, is no leak.
 func grows(series []int) bool {
-	rising := 0
-	for i := 1; i < len(series); i++ {
-		switch {
-		case series[i] < series[i-1]:
+	last := len(series) - 1
+	for i := 1; i <= last; i++ {
+		if series[i] < series[i-1] {
 			return false
-		case series[i] > series[i-1]:
-			rising++
 		}
 	}
-	gained := series[len(series)-1] - series[0]
+	gained := series[last] - series[0]
 	return gained >= leakLeast && float64(gained) >= leakShare*float64(series[0]) &&
-		float64(rising) >= leakRisingShare*float64(len(series)-1)
+		series[last/3] > series[0] && series[2*last/3] > series[last/3] && series[last] > series[2*last/3]
 }
 
 func trendMeasures(samples []Sample, over time.Duration) []inspect.Measure {
