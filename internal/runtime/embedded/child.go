@@ -192,7 +192,7 @@ func ask(ctx context.Context, addr, command string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer nc.Close() //nolint:errcheck // only read from
+	defer nc.Close()
 	if at, ok := ctx.Deadline(); ok {
 		if err := nc.SetDeadline(at); err != nil {
 			return "", err

@@ -58,7 +58,7 @@ func (s *scene) blocks(who, watcher, command string) {
 }
 
 // bothServers runs f on an embedded Redis and on a real one.
-func bothServers(t *testing.T, f func(*scene) any) (real, ours any) {
+func bothServers(t *testing.T, f func(*scene) any) (theirs, ours any) {
 	t.Helper()
 	rs := redistest.Start(t)
 	return f(newScene(t, rs.Addr)), f(newScene(t, start(t, embedded.Options{}).Addr()))
@@ -67,8 +67,8 @@ func bothServers(t *testing.T, f func(*scene) any) (real, ours any) {
 // sameOnBoth fails when f answers differently on the two servers.
 func sameOnBoth(t *testing.T, f func(*scene) any) {
 	t.Helper()
-	real, ours := bothServers(t, f)
-	if diff := cmp.Diff(real, ours); diff != "" {
+	theirs, ours := bothServers(t, f)
+	if diff := cmp.Diff(theirs, ours); diff != "" {
 		t.Errorf("embedded differs from redis-server (-redis +embedded):\n%s", diff)
 	}
 }

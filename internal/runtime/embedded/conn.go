@@ -118,8 +118,7 @@ func (c *conn) read() {
 		args, size, err := readCommand(r)
 		c.m.stats.netIn.Add(int64(size))
 		req := request{args: args, at: time.Now()}
-		var bad protocolError
-		if errors.As(err, &bad) {
+		if bad, ok := errors.AsType[protocolError](err); ok {
 			req.err = bad
 		} else if err != nil {
 			c.hangUp(err)

@@ -223,7 +223,7 @@ func TestConnectionCapRefusesWithTheProvidersText(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		defer c.Close() //nolint:errcheck // a probe
+		defer c.Close()
 		reply, err := c.Do("PING")
 		return err == nil && reply == "+PONG\r\n"
 	})
@@ -387,7 +387,7 @@ func TestWhatWasSentBeforeTheHangUpIsAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close() //nolint:errcheck // the test's own
+	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
 	if _, err := nc.Write([]byte("SET k v\r\n\r\nGET k\r\nBLPOP none 0\r\n")); err != nil {
 		t.Fatal(err)
@@ -440,7 +440,7 @@ func TestProtocolErrorsAreAnsweredAndClose(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer nc.Close() //nolint:errcheck // the test's own
+			defer nc.Close()
 			_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
 			if _, err := nc.Write([]byte(tc.send)); err != nil {
 				t.Fatal(err)
@@ -499,7 +499,7 @@ func TestASimulatedClientIsListedWhereItSaysItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close() //nolint:errcheck // the test's own
+	defer nc.Close()
 	if _, err := nc.Write([]byte("CLIENT SETNAME far\r\n")); err != nil {
 		t.Fatal(err)
 	}
@@ -515,7 +515,7 @@ func TestASimulatedClientIsListedWhereItSaysItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer refused.Close() //nolint:errcheck // the test's own
+	defer refused.Close()
 	if reply, err := bufio.NewReader(refused).ReadString('\n'); err != nil || !strings.Contains(reply, "max concurrent connections") {
 		t.Errorf("one connection too many: %q, %v", reply, err)
 	}

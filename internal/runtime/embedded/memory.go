@@ -122,7 +122,7 @@ func (m *memory) admit(nc net.Conn) (*conn, string) {
 // refuse answers with text and closes. It reads what the client sends until the client hangs up:
 // closing over unread input would reset the connection, and the client would never see the text.
 func refuse(nc net.Conn, text string) {
-	defer nc.Close() //nolint:errcheck // nothing is lost with a refused connection
+	defer nc.Close()
 	if err := nc.SetDeadline(time.Now().Add(refuseFor)); err != nil {
 		return
 	}
