@@ -25,7 +25,8 @@ func TestWhatIsRequiredDependsOnWhatIsNeeded(t *testing.T) {
 		"a password without a server":                 {map[string]string{"REDIS_PASSWORD": "p"}, Need{Queues: true}, []string{"(a password is set, but no server)"}},
 		"REST is needed, TCP is set":                  {map[string]string{"REDIS_URL": "redis://h"}, Need{REST: true}, []string{"no REST address"}},
 		"half a pair is one problem": {
-			map[string]string{"UPSTASH_REDIS_REST_URL": "https://x.upstash.io"}, Need{Upstream: true, REST: true},
+			map[string]string{"UPSTASH_REDIS_REST_URL": "https://x.upstash.io"},
+			Need{Upstream: true, REST: true},
 			[]string{"upstream.rest_token: missing"},
 		},
 		"everything is missing at once": {nil, Need{Queues: true, REST: true, Token: true}, []string{"queues need", "no REST address", "REDISOPT_TOKEN"}},
