@@ -183,7 +183,10 @@ func (j *Journal) reconcile(ctx context.Context, lines [][]byte) error {
 // is bounded by Options.Timeout instead. Price: 1 fsync and 1 command, with 3 in its script.
 func (j *Journal) Append(ctx context.Context, rec Record) error {
 	if err := ctx.Err(); err != nil {
-		return context.Cause(ctx)
+		if cause := context.Cause(ctx); !errors.Is(cause, err) {
+			err = fmt.Errorf("%w: %w", err, cause)
+		}
+		return err
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

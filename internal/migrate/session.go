@@ -1,0 +1,141 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+)
+
+// SessionOptions say which migration to open.
+type SessionOptions struct {
+	// Target is what is migrated. Required.
+	Target Target
+
+	// StateDir is the directory that keeps the local journals. Required; made when missing.
+	StateDir string
+
+	// Owner is who asks, as others are told. Default Owner().
+	Owner string
+
+	// LeaseTTL is how long the lease outlives its last renewal. Default 30 seconds; at least 1 second.
+	LeaseTTL time.Duration
+}
+
+func (o SessionOptions) withDefaults() SessionOptions {
+	if o.Owner == "" {
+		o.Owner = Owner()
+	}
+	return o
+}
+
+func (o SessionOptions) validate() error {
+	var dir error
+	if o.StateDir == "" {
+		dir = errors.New("state directory: got none")
+	}
+	return errors.Join(o.Target.validate(), dir)
+}
+
+// A Standing is what can be known of a migration without taking part in it.
+type Standing struct {
+	Target  Target          `json:"target"`
+	State   State           `json:"state"`
+	Holder  *Holder         `json:"holder"` // nil when nobody works on it
+	Entries []journal.Entry `json:"-"`
+}
+
+// Look reads where a migration stands. It writes nothing, neither to Redis nor to disk, and needs no
+// lease. Price: 4 commands, 5 while somebody holds the lease; 2 in a database that never saw a migration.
+func Look(ctx context.Context, client redis.UniversalClient, opts SessionOptions) (Standing, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return Standing{}, err
+	}
+	out := Standing{Target: opts.Target}
+	id, err := databaseID(ctx, client)
+	if err != nil {
+		return out, err
+	}
+	if out.Holder, err = Holding(ctx, client, opts.Target.LeaseKey()); err != nil {
+		return out, err
+	}
+	if id != "" {
+		out.Entries, err = journal.Read(ctx, journal.Options{
+			Path: opts.Target.file(opts.StateDir, id), Client: client, Key: opts.Target.JournalKey(),
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	out.State, err = ReadState(out.Entries)
+	return out, err
+}
+
+// A Session is the right to work on one migration: its lease and its journal.
+type Session struct {
+	Lease   *Lease
+	Journal *journal.Journal
+}
+
+// OpenSession takes the lease and opens the journal, in this order, because opening brings the two
+// copies of the journal together. It returns a *HeldError while somebody else works on it. The caller
+// goes on with Run at once, which gives everything back.
+//
+// Price: 5 commands and 3 in a script, 1 more the first time in a database, and what journal.Open says.
+func OpenSession(ctx context.Context, client redis.UniversalClient, opts SessionOptions) (*Session, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, err
+	}
+	lease, err := Acquire(ctx, client, LeaseOptions{
+		Key: opts.Target.LeaseKey(), Counter: opts.Target.counterKey(), Owner: opts.Owner, TTL: opts.LeaseTTL,
+	})
+	if err != nil {
+		return nil, err
+	}
+	j, err := openJournal(ctx, client, opts, lease)
+	if err != nil {
+		return nil, errors.Join(err, lease.release(ctx))
+	}
+	return &Session{Lease: lease, Journal: j}, nil
+}
+
+func openJournal(ctx context.Context, client redis.UniversalClient, opts SessionOptions, lease *Lease) (*journal.Journal, error) {
+	id, err := giveID(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	if err := register(ctx, client, opts.Target); err != nil {
+		return nil, err
+	}
+	return journal.Open(ctx, journal.Options{
+		Path: opts.Target.file(opts.StateDir, id), Client: client, Key: opts.Target.JournalKey(),
+		Fence: journal.Fence{Key: lease.Key(), Token: lease.Token()},
+	})
+}
+
+// Run calls work while the lease is kept, then closes the journal and gives the lease back. See Hold for
+// what happens when the lease is lost.
+func (s *Session) Run(ctx context.Context, work func(context.Context) error) error {
+	err := s.Lease.Hold(ctx, work)
+	return errors.Join(err, s.Journal.Close())
+}
+
+// Owner is how this process is called to others: user@host pid.
+func Owner() string {
+	name, host := "unknown", "unknown"
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil && h != "" {
+		host = h
+	}
+	return fmt.Sprintf("%s@%s %d", name, host, os.Getpid())
+}

@@ -1,0 +1,189 @@
+package step
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+)
+
+// latestBullMQ is the major version that is written for when nothing tells which one will run: for a
+// queue that is not paused, 5 and 6 keep everything in the same place.
+const latestBullMQ = 6
+
+// A Request is what an operator asks for. Find makes a Route of it.
+type Request struct {
+	// Queue is the queue's name and Prefix its key prefix; Prefix's default is "bull".
+	Queue, Prefix string
+
+	// ToPrefix is the target's key prefix. Default "bullmq", inside the same braces when Prefix is a
+	// hash tag. It must differ from Prefix unless InPlace.
+	ToPrefix string
+
+	// InPlace keeps prefix and name; nobody may be attached then.
+	InPlace bool
+
+	// Order is how priorities survive; default mover.Keep.
+	Order mover.Order
+
+	// Major is the target's BullMQ, 5 or 6; 0 means to find out.
+	Major int
+
+	// Schedulers says how repeatables are called at the target.
+	Schedulers SchedulerIDs
+}
+
+func (r Request) withDefaults() Request {
+	if r.Prefix == "" {
+		r.Prefix = "bull"
+	}
+	switch {
+	case r.ToPrefix == "" && r.InPlace:
+		r.ToPrefix = r.Prefix
+	case r.ToPrefix == "" && strings.HasPrefix(r.Prefix, "{") && strings.HasSuffix(r.Prefix, "}"):
+		r.ToPrefix = r.Prefix + ":mq" // the same slot in a Cluster
+	case r.ToPrefix == "":
+		r.ToPrefix = "bullmq"
+	}
+	return r
+}
+
+func (r Request) validate() error {
+	var errs []error
+	if r.Queue == "" {
+		errs = append(errs, errors.New("queue: got none"))
+	}
+	if r.InPlace && r.ToPrefix != r.Prefix {
+		errs = append(errs, fmt.Errorf("in place keeps prefix %q, so it cannot go to prefix %q", r.Prefix, r.ToPrefix))
+	}
+	if !r.InPlace && r.ToPrefix == r.Prefix {
+		errs = append(errs, fmt.Errorf("source and target have prefix %q: choose another one, or ask for in place", r.Prefix))
+	}
+	if r.Major != 0 && r.Major != 5 && r.Major != 6 {
+		errs = append(errs, fmt.Errorf("bullmq major: got %d, want 5 or 6", r.Major))
+	}
+	return errors.Join(errs...)
+}
+
+// Target is what the request is about.
+func (r Request) Target() migrate.Target {
+	r = r.withDefaults()
+	return migrate.Target{Phase: Phase3Name, Prefix: r.Prefix, Queue: r.Queue}
+}
+
+// Find makes a Route of r. It returns an *UnknownQueueError, a *LayoutError or a *MajorError when that
+// cannot be done, and writes nothing. A migration that was begun already says what its source is, and
+// which BullMQ it was planned for unless r says so: neither is asked of Redis again, where both may
+// look different by now.
+//
+// Price: that of mover.Show, and 1 command; for an unknown queue that of mover.DetectQueues too.
+func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migrate.State) (Route, error) {
+	r = r.withDefaults()
+	if err := r.validate(); err != nil {
+		return Route{}, err
+	}
+	route := Route{
+		To:    mover.Endpoint{Layout: mover.BullMQ, Major: r.Major, Prefix: r.ToPrefix, Queue: r.Queue},
+		Order: r.Order, Schedulers: r.Schedulers,
+	}.withDefaults()
+	if s.Stage != migrate.NotStarted && s.Stage != migrate.RolledBack {
+		begun, err := ReadRoute(s.Options)
+		if err != nil {
+			return Route{}, err
+		}
+		route.From = begun.From
+		if r.Major == 0 {
+			route.To.Major = begun.To.Major
+		}
+		return route, nil
+	}
+	source, err := mover.Show(ctx, client, mover.Endpoint{Prefix: r.Prefix, Queue: r.Queue})
+	if err != nil {
+		return Route{}, err
+	}
+	switch source.Endpoint.Layout {
+	case mover.Bull:
+	case mover.BullMQ:
+		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
+	default:
+		return Route{}, unknown(ctx, client, r)
+	}
+	route.From = source.Endpoint
+	if r.Major == 0 {
+		route.To.Major, err = bullMQMajor(ctx, client, route.To, source.Paused)
+	}
+	return route, err
+}
+
+// bullMQMajor finds out which BullMQ will run the target: what its Queue noted when it was opened, else
+// the latest, unless the difference matters.
+func bullMQMajor(ctx context.Context, client redis.UniversalClient, e mover.Endpoint, paused bool) (int, error) {
+	note, err := client.HGet(ctx, e.Key("meta"), "version").Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, fmt.Errorf("read %s: %w", e.Key("meta"), err)
+	}
+	if version, ok := strings.CutPrefix(note, "bullmq:"); ok {
+		first, _, _ := strings.Cut(version, ".")
+		if major, err := strconv.Atoi(first); err == nil && (major == 5 || major == 6) {
+			return major, nil
+		}
+	}
+	if paused {
+		return 0, &MajorError{Queue: e}
+	}
+	return latestBullMQ, nil
+}
+
+// unknown says which queues there are.
+func unknown(ctx context.Context, client redis.UniversalClient, r Request) error {
+	found, err := mover.DetectQueues(ctx, client, mover.ListOptions{Prefix: r.Prefix})
+	if err != nil {
+		return errors.Join(&UnknownQueueError{Prefix: r.Prefix, Queue: r.Queue}, err)
+	}
+	names := make([]string, 0, len(found))
+	for _, e := range found {
+		if e.Layout == mover.Bull {
+			names = append(names, e.Queue)
+		}
+	}
+	return &UnknownQueueError{Prefix: r.Prefix, Queue: r.Queue, Near: nearest(r.Queue, names)}
+}
+
+// nearest sorts names by how little they differ from name.
+func nearest(name string, names []string) []string {
+	out := slices.Clone(names)
+	slices.SortFunc(out, func(a, b string) int {
+		return cmp.Or(cmp.Compare(distance(name, a), distance(name, b)), cmp.Compare(a, b))
+	})
+	return slices.Compact(out)
+}
+
+// distance is the number of runes to insert, delete or change to make b of a.
+func distance(a, b string) int {
+	target := []rune(b)
+	row := make([]int, len(target)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i, ra := range []rune(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j, rb := range target {
+			change := diagonal
+			if ra != rb {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(target)]
+}

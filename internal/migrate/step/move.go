@@ -1,0 +1,190 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+)
+
+const (
+	// caughtUp is how few jobs a pass may move for the source to count as drained. Producers that still
+	// write to it keep adding a few while each pass runs.
+	caughtUp = 50
+
+	// maxPasses bounds the passes of one Apply. Each moves what was added during the one before, so a
+	// queue that is not drained by then is filled faster than it can be moved.
+	maxPasses = 1000
+
+	// checkpointEvery is how often a long move notes in the journal how far it is.
+	checkpointEvery = 30 * time.Second
+)
+
+// A way moves a queue in one direction; *mover.Mover is one.
+type way interface {
+	Plan(ctx context.Context) (mover.Plan, error)
+	Move(ctx context.Context) (mover.Result, error)
+	Verify(ctx context.Context) (mover.Verification, error)
+	Forget(ctx context.Context) error
+}
+
+// A Move is the step that takes every job of a queue to the target. It may run while producers and
+// workers of the source are alive: what a worker is running stays until it is done, and jobs that are
+// added while the last pass runs are left for another.
+type Move struct {
+	route      Route
+	out, back  way
+	checkpoint func(ctx context.Context, detail any) error // nil: none
+
+	progress func(mover.Progress) // of the pass that runs; set by pass
+	drained  bool                 // by an Apply of this process
+	outcome  Outcome
+}
+
+// An Outcome is what a Move or its way back did in this process, and how source and target compare.
+type Outcome struct {
+	// Moved counts the jobs that this process moved; what earlier ones moved is in Check.Moved.
+	Moved map[mover.State]int64 `json:"moved"`
+
+	// Skipped are jobs that cannot be moved, and why.
+	Skipped []mover.Problem `json:"skipped"`
+
+	Losses  int64 `json:"losses"`
+	Scripts int64 `json:"scripts"`
+
+	// Check is the last comparison.
+	Check mover.Verification `json:"check"`
+}
+
+// Name is the step's key in the journal.
+func (m *Move) Name() string { return "phase3.move" }
+
+// Apply moves all there is. It returns a *HeldJobsError when a live worker keeps some, after it has
+// moved everything else.
+func (m *Move) Apply(ctx context.Context) error {
+	m.drained = false
+	if err := m.drain(ctx, m.out, m.route.From); err != nil {
+		return err
+	}
+	m.drained = true
+	return nil
+}
+
+// Verify compares source and target. Jobs that are left are no mismatch: after an Apply of this process
+// they were added since, or were reported as skipped.
+func (m *Move) Verify(ctx context.Context) error {
+	check, err := m.verify(ctx, m.out, m.route.To)
+	if err != nil {
+		return err
+	}
+	if !m.drained && total(check.Remaining) > 0 {
+		return migrate.ErrNotApplied
+	}
+	return nil
+}
+
+// Rollback moves everything back, what was added to the target meanwhile included, and compares. It
+// returns a *HeldJobsError when a live worker of the target keeps some.
+func (m *Move) Rollback(ctx context.Context) error {
+	if err := m.drain(ctx, m.back, m.route.To); err != nil {
+		return err
+	}
+	_, err := m.verify(ctx, m.back, m.route.From)
+	return err
+}
+
+// drain runs passes until one finds next to nothing.
+func (m *Move) drain(ctx context.Context, w way, from mover.Endpoint) error {
+	m.outcome = Outcome{Moved: map[mover.State]int64{}, Skipped: []mover.Problem{}}
+	for n := range maxPasses {
+		r, err := m.pass(ctx, w)
+		for state, jobs := range r.Moved {
+			m.outcome.Moved[state] += jobs
+		}
+		m.outcome.Losses += r.Losses
+		m.outcome.Scripts += r.Scripts
+		if err != nil {
+			return err
+		}
+		m.outcome.Skipped = append([]mover.Problem{}, r.Skipped...) // each pass meets them all again
+		busy := total(r.Moved) > caughtUp
+		switch {
+		case len(r.Held) > 0 && (n > 0 || !busy): // a second pass would wait for the workers once more
+			return &HeldJobsError{Queue: from, IDs: r.Held}
+		case !busy:
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is filled faster than it can be moved: %d passes did not empty it", from, maxPasses)
+}
+
+// pass is one Move of w, with its checkpoints. A checkpoint that fails stops the move at the next chunk.
+func (m *Move) pass(ctx context.Context, w way) (mover.Result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	last := time.Now()
+	m.progress = func(p mover.Progress) {
+		if m.checkpoint == nil || time.Since(last) < checkpointEvery {
+			return
+		}
+		last = time.Now()
+		if err := m.checkpoint(ctx, p); err != nil {
+			cancel(&checkpointError{err})
+		}
+	}
+	r, err := w.Move(ctx)
+	m.progress = nil
+	var failed *checkpointError
+	if cause := context.Cause(ctx); errors.As(cause, &failed) {
+		return r, failed.err
+	}
+	return r, err
+}
+
+// checkpointError is the cause of a context that a failed checkpoint cancelled.
+type checkpointError struct{ err error }
+
+func (e *checkpointError) Error() string { return "checkpoint: " + e.err.Error() }
+
+// onProgress is what w's mover calls after each chunk.
+func (m *Move) onProgress(tell func(mover.Progress)) func(mover.Progress) {
+	return func(p mover.Progress) {
+		if m.progress != nil {
+			m.progress(p)
+		}
+		if tell != nil {
+			tell(p)
+		}
+	}
+}
+
+func (m *Move) verify(ctx context.Context, w way, at mover.Endpoint) (mover.Verification, error) {
+	check, err := w.Verify(ctx)
+	if err != nil {
+		return check, err
+	}
+	m.outcome.Check = check
+	if len(check.Mismatches) > 0 {
+		return check, &MismatchError{Queue: at, Mismatches: check.Mismatches}
+	}
+	return check, nil
+}
+
+// Outcome is what was done since the engine was started.
+func (m *Move) Outcome() Outcome {
+	out := m.outcome
+	out.Moved = maps.Clone(out.Moved)
+	return out
+}
+
+func total(counts map[mover.State]int64) int64 {
+	var sum int64
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
+}
