@@ -19,7 +19,7 @@ import (
 // Classify says what an error of a client of an Upstream means: None for nil and for redis.Nil.
 // It also understands errors of plain go-redis clients.
 func Classify(err error) Class {
-	if err == nil || errors.Is(err, redis.Nil) {
+	if err == nil {
 		return None
 	}
 	var (
@@ -41,6 +41,8 @@ func Classify(err error) Class {
 		return ConnectionLimit
 	case errors.As(err, &options):
 		return BadOptions
+	case errors.Is(err, redis.Nil):
+		return None
 	case errors.As(err, &server):
 		return replyError(server.Error()).Class
 	}

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -70,4 +71,28 @@ func (d diverter) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPi
 // isTransaction is whether the client has wrapped cmds in MULTI and EXEC.
 func isTransaction(cmds []redis.Cmder) bool {
 	return len(cmds) > 2 && cmds[0].Name() == "multi" && cmds[len(cmds)-1].Name() == "exec"
+}
+
+// A final error hides a failure of the transport from the library's cluster client, which would
+// otherwise send the command again, whatever it is, when the reply does not come or the connection
+// breaks. The hook takes it off again. It deliberately has no Unwrap.
+type final struct{ err error }
+
+func (f *final) Error() string { return f.err.Error() }
+
+// final keeps err from being acted upon below the hook.
+func (u *Upstream) final(err error) error {
+	if len(u.opts.Cluster) == 0 {
+		return err
+	}
+	return &final{err}
+}
+
+// unfinal is err as it was before final.
+func unfinal(err error) error {
+	var f *final
+	if errors.As(err, &f) {
+		return f.err
+	}
+	return err
 }

@@ -99,7 +99,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.broken != nil {
-		return 0, c.broken
+		return 0, c.up.final(c.broken)
 	}
 	allowed, claimed, refusal := c.admit(p)
 	n, err := 0, error(nil)
@@ -116,7 +116,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	default:
 		return n, nil
 	}
-	return n, c.broken
+	return n, c.up.final(c.broken)
 }
 
 // admit looks ahead in p and returns how much of it may be sent, how many commands of
@@ -204,7 +204,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		if stranger := c.first(p[:n]); stranger != nil {
 			c.broken = stranger
 			c.endPending(outcomeOf(stranger.Class), time.Now())
-			return 0, stranger
+			return 0, c.up.final(stranger)
 		}
 		c.replies(p[:n])
 	}
@@ -216,10 +216,10 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.endPending(meter.Timeout, time.Now())
 			c.broken = fmt.Errorf("not used again after a reply that did not come: %w", err)
 		}
-		return 0, err
+		return 0, c.up.final(err)
 	}
 	c.broken = c.lost("read", err)
-	return 0, c.broken
+	return 0, c.up.final(c.broken)
 }
 
 // first looks at the first bytes that ever came and recognises what is no Redis.

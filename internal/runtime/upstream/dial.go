@@ -28,8 +28,8 @@ const (
 	handOverGrace = 500 * time.Millisecond // for a connection that is just being closed
 )
 
-// networkPrefix marks the network name under which the client of one component dials its pub/sub
-// connections; the dialer takes the component from it.
+// networkPrefix marks the name of the network under which a client dials the Redis rather than a
+// Sentinel. What follows is the component whose pub/sub connection it is, or nothing for the pool.
 const networkPrefix = "redisopt:"
 
 // A registry holds the open connections of one Upstream and enforces the cap. It is safe for
@@ -98,12 +98,10 @@ func (r *registry) holders() []Holder {
 	return all
 }
 
-// dialKey marks the contexts under which go-redis dials a Redis, as opposed to a Sentinel.
-type dialKey struct{}
-
 // dial is the only place where connections are made.
 func (u *Upstream) dial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if len(u.opts.Sentinel.Addrs) > 0 && ctx.Value(dialKey{}) == nil {
+	name, marked := strings.CutPrefix(network, networkPrefix)
+	if len(u.opts.Sentinel.Addrs) > 0 && !marked {
 		// A Sentinel is not the Redis: neither its connections nor its commands are counted.
 		raw, err := u.dialOnce(ctx, addr)
 		if err != nil {
@@ -112,7 +110,7 @@ func (u *Upstream) dial(ctx context.Context, network, addr string) (net.Conn, er
 		return raw, nil
 	}
 	use, owner := useCommands, meter.Untagged
-	if name, ok := strings.CutPrefix(network, networkPrefix); ok {
+	if marked && name != "" {
 		use, owner = usePubSub, meter.Component(name)
 	}
 	if err := u.reserve(ctx, use, owner); err != nil {

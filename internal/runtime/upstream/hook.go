@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -64,9 +65,9 @@ func (t *tagger) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		begin := time.Now()
 		ctx = t.context(ctx)
-		err := next(ctx, cmd)
+		err := unfinal(next(ctx, cmd))
 		if t.again(ctx, err, func() bool { return isRead(name) }) {
-			err = next(ctx, cmd)
+			err = unfinal(next(ctx, cmd))
 		}
 		if err = t.up.explain(err, begin, t.component); err != nil {
 			cmd.SetErr(err)
@@ -89,9 +90,14 @@ func (t *tagger) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 		}
 		begin := time.Now()
 		ctx = t.context(ctx)
-		err := next(ctx, cmds)
+		err := unfinal(next(ctx, cmds))
 		if t.again(ctx, err, func() bool { return allRead(cmds) }) {
-			err = next(ctx, cmds)
+			err = unfinal(next(ctx, cmds))
+		}
+		for _, c := range cmds {
+			if cause := c.Err(); cause != nil {
+				c.SetErr(t.up.explain(unfinal(cause), begin, t.component))
+			}
 		}
 		return t.up.explain(err, begin, t.component)
 	}
@@ -142,7 +148,10 @@ type dialMarker struct{}
 
 func (dialMarker) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return next(context.WithValue(ctx, dialKey{}, true), network, addr)
+		if !strings.HasPrefix(network, networkPrefix) {
+			network = networkPrefix
+		}
+		return next(ctx, network, addr)
 	}
 }
 

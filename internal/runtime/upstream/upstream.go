@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -49,6 +50,8 @@ type Upstream struct {
 // It costs one connection and 2 commands, HELLO and PING; and AUTH, SELECT and CLIENT SETNAME where
 // Options ask for them. Every later connection costs the same less PING.
 func Open(ctx context.Context, o Options) (*Upstream, error) {
+	// The library prints failed dials to standard error; every one of them is also returned.
+	logging.Disable()
 	o = o.withDefaults()
 	t, err := o.resolve()
 	if err != nil {
@@ -174,7 +177,12 @@ func (u *Upstream) newClient() redis.UniversalClient {
 	}
 	switch {
 	case len(o.Cluster) > 0:
-		return redis.NewClusterClient(opts.Cluster())
+		// How many nodes there are is not known yet; one connection each is the most that is sure to fit.
+		opts.PoolSize, opts.MaxActiveConns = 1, 1
+		opts.WriteTimeout = -1 // as in newView
+		c := redis.NewClusterClient(opts.Cluster())
+		c.OnNewNode(func(node *redis.Client) { node.Options().WriteTimeout = 0 })
+		return c
 	case o.Sentinel.Master != "":
 		c := redis.NewFailoverClient(opts.Failover())
 		c.AddHook(dialMarker{})
@@ -256,6 +264,9 @@ func (u *Upstream) explain(err error, begin time.Time, c meter.Component) error 
 		limit    *CapError
 	)
 	switch {
+	case strings.Contains(err.Error(), "all sentinels specified in configuration are unreachable"):
+		// The library wraps redis.Nil in it when no Sentinel knows the master, and that is no missing key.
+		return &Error{Class: Unreachable, Addr: u.addr, After: time.Since(begin), Err: errors.New(err.Error()), Unsent: true}
 	case errors.As(err, &server), errors.As(err, &spend), errors.As(err, &readOnly), errors.Is(err, context.Canceled), errors.Is(err, redis.ErrClosed):
 		return err
 	case errors.As(err, &limit):

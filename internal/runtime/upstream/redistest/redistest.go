@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,9 +41,10 @@ type Server struct {
 	// Password is the value of --requirepass among the arguments, or empty.
 	Password string
 
-	bin  string
-	args []string
-	proc *process
+	bin      string
+	args     []string
+	sentinel string // the configuration of a Sentinel, empty for a Redis
+	proc     *process
 }
 
 // A process is one run of the program; done is closed when it has been waited for.
@@ -73,6 +75,22 @@ func (p *process) output() string {
 // arguments; "auto" stands for the chosen port.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
+	return start(tb, "", args)
+}
+
+// StartSentinel runs a Sentinel that watches master under the name "mymaster" and decides alone. Its
+// Client and Addr are the Sentinel's.
+func StartSentinel(tb testing.TB, master *Server) *Server {
+	tb.Helper()
+	host, port, err := net.SplitHostPort(master.Addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return start(tb, fmt.Sprintf("sentinel monitor mymaster %s %s 1\n", host, port), nil)
+}
+
+func start(tb testing.TB, sentinel string, args []string) *Server {
+	tb.Helper()
 	bin, err := exec.LookPath("redis-server")
 	if err != nil {
 		tb.Skip("needs redis-server on PATH")
@@ -83,7 +101,7 @@ func Start(tb testing.TB, args ...string) *Server {
 	if err != nil {
 		tb.Fatalf("directory for redis-server: %v", err)
 	}
-	s := &Server{Dir: dir, bin: bin, args: args}
+	s := &Server{Dir: dir, bin: bin, args: args, sentinel: sentinel}
 	if i := slices.Index(args, "--requirepass"); i >= 0 && i+1 < len(args) {
 		s.Password = args[i+1]
 	}
@@ -190,6 +208,15 @@ func (s *Server) run(ctx context.Context) error {
 		"--port", port, "--bind", "127.0.0.1", "--dir", s.Dir,
 		"--save", "", "--appendonly", "no", "--daemonize", "no",
 	}
+	if s.sentinel != "" {
+		// A Sentinel wants a file that it can rewrite.
+		file := filepath.Join(s.Dir, "sentinel.conf")
+		conf := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\n%s", port, s.Dir, s.sentinel)
+		if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+			return err
+		}
+		args = []string{file, "--sentinel"}
+	}
 	for _, a := range s.args {
 		if a == "auto" {
 			a = port
@@ -219,7 +246,11 @@ func (s *Server) waitReady(ctx context.Context, p *process) error {
 	defer cancel()
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
-	for !strings.Contains(p.output(), "eady to accept connections") {
+	ready := "eady to accept connections"
+	if s.sentinel != "" {
+		ready = "+monitor master"
+	}
+	for !strings.Contains(p.output(), ready) {
 		select {
 		case <-p.done:
 			return fmt.Errorf("redis-server ended at once: %s", p.output())
