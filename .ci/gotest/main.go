@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -31,11 +32,11 @@ func run(ctx context.Context, args []string, out io.Writer) (code int, err error
 		return 1, err
 	}
 	s := newSummary(out)
-	readErr := s.read(events)
-	failed := cmd.Wait() != nil
-	if readErr != nil {
-		return 1, readErr
+	if err := s.read(events); err != nil {
+		return 1, errors.Join(err, cmd.Wait())
 	}
+	failed := cmd.Wait() != nil
+
 	strict := os.Getenv("CI") == "true"
 	s.print(strict)
 	if name := os.Getenv("TEST_SUMMARY"); name != "" {

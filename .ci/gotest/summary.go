@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -111,8 +112,8 @@ func (s *summary) endTest(e event, name string) {
 
 // reason is the last thing a skipped test said.
 func (s *summary) reason(lines []string) string {
-	for i := len(lines) - 1; i >= 0; i-- {
-		if m := s.said.FindStringSubmatch(lines[i]); m != nil {
+	for _, line := range slices.Backward(lines) {
+		if m := s.said.FindStringSubmatch(line); m != nil {
 			return m[1]
 		}
 	}

@@ -9,11 +9,15 @@ const gap = 2
 const minColumn = 6
 
 // fit decides the width of every column so that the table takes at most limit columns of a
-// terminal: prose columns give way first, then the widest of the others.
+// terminal: prose gives way first, then names, and numbers last.
 func fit(t Table, limit int) []int {
 	widths := naturalWidths(t)
-	shrink(widths, limit, func(i int) bool { return t.Columns[i].Elastic }, 2*minColumn)
-	shrink(widths, limit, func(i int) bool { return !t.Columns[i].Right }, minColumn)
+	prose := func(i int) bool { return t.Columns[i].Elastic }
+	words := func(i int) bool { return !t.Columns[i].Right }
+	shrink(widths, limit, prose, 5*minColumn)
+	shrink(widths, limit, words, 3*minColumn)
+	shrink(widths, limit, prose, 2*minColumn)
+	shrink(widths, limit, words, minColumn)
 	shrink(widths, limit, func(int) bool { return true }, minColumn)
 	return widths
 }

@@ -59,7 +59,7 @@ func copyValue(v reflect.Value, depth int) (reflect.Value, error) {
 	if depth == 0 {
 		return v, fmt.Errorf("data is nested deeper than %d levels", maxDepth)
 	}
-	if t, ok := v.Interface().(time.Time); ok {
+	if t, ok := reflect.TypeAssert[time.Time](v); ok {
 		return reflect.ValueOf(t.UTC()), nil
 	}
 	if marshalsItself(v.Type()) {

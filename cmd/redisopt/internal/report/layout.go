@@ -56,7 +56,7 @@ func wrap(s string, limit int) []string {
 func wrapLine(line string, limit int) []string {
 	var lines []string
 	current := ""
-	for _, word := range strings.Fields(line) {
+	for word := range strings.FieldsSeq(line) {
 		if current != "" && width(current)+1+width(word) <= limit {
 			current += " " + word
 			continue
