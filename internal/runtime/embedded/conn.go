@@ -113,7 +113,7 @@ func (c *conn) kill() {
 
 func (c *conn) read() {
 	defer close(c.in)
-	r := bufio.NewReader(c.nc)
+	r := bufio.NewReader(socketReader{c})
 	for {
 		args, size, err := readCommand(r)
 		c.m.stats.netIn.Add(int64(size))
@@ -135,6 +135,17 @@ func (c *conn) read() {
 			return
 		}
 	}
+}
+
+// A socketReader counts how often the socket had something to say, as Redis does.
+type socketReader struct{ c *conn }
+
+func (r socketReader) Read(p []byte) (int, error) {
+	n, err := r.c.nc.Read(p)
+	if n > 0 || errors.Is(err, io.EOF) {
+		r.c.m.stats.reads.Add(1)
+	}
+	return n, err
 }
 
 // hangUp ends a connection whose client sends nothing more. What it sent before is still answered,
@@ -232,6 +243,7 @@ func (c *conn) write() {
 		if len(chunk) > 0 {
 			n, err := c.nc.Write(chunk)
 			c.m.stats.netOut.Add(int64(n))
+			c.m.stats.writes.Add(1)
 			if err != nil {
 				return
 			}

@@ -141,6 +141,8 @@ func (m *memory) infoStats() string {
 		fmt.Sprintf("total_net_input_bytes:%d", m.stats.netIn.Load()),
 		fmt.Sprintf("total_net_output_bytes:%d", m.stats.netOut.Load()),
 		fmt.Sprintf("rejected_connections:%d", m.stats.refused.Load()),
+		fmt.Sprintf("total_reads_processed:%d", m.stats.reads.Load()),
+		fmt.Sprintf("total_writes_processed:%d", m.stats.writes.Load()),
 		"evicted_keys:0",
 		fmt.Sprintf("pubsub_channels:%d", len(channels)),
 		fmt.Sprintf("pubsub_patterns:%d", len(patterns)),

@@ -16,6 +16,8 @@ type stats struct {
 	refused     atomic.Int64 // by the connection cap
 	netIn       atomic.Int64 // bytes
 	netOut      atomic.Int64 // bytes
+	reads       atomic.Int64 // times a socket was read from, its end included
+	writes      atomic.Int64 // times a socket was written to
 
 	mu       sync.Mutex
 	commands map[string]*commandStat
@@ -82,7 +84,7 @@ func (s *stats) totals() (commands, errorReplies int64) {
 
 // reset is CONFIG RESETSTAT.
 func (s *stats) reset() {
-	for _, c := range []*atomic.Int64{&s.connections, &s.refused, &s.netIn, &s.netOut} {
+	for _, c := range []*atomic.Int64{&s.connections, &s.refused, &s.netIn, &s.netOut, &s.reads, &s.writes} {
 		c.Store(0)
 	}
 	s.mu.Lock()
