@@ -89,5 +89,5 @@ func wordName(arg any) string {
 	if len(s) > maxName || strings.ContainsAny(s, " \r\n") {
 		return "?"
 	}
-	return lowerName([]byte(s))
+	return string(appendName(nil, []byte(s)))
 }

@@ -36,7 +36,7 @@ type conn struct {
 	mu         sync.Mutex
 	owner      meter.Component // charged when a write has no tag
 	component  meter.Component // charged now
-	series     map[seriesKey]*meter.Series
+	kinds      map[meter.Component]map[string]*commandKind
 	out        requestParser
 	in         replyParser
 	pending    pendingQueue
@@ -50,9 +50,11 @@ type conn struct {
 	closed     bool
 }
 
-type seriesKey struct {
-	component meter.Component
-	command   string
+// A commandKind is what is known of one command of one component, looked up once per connection.
+type commandKind struct {
+	series       *meter.Series
+	write        bool
+	subscription bool
 }
 
 // sysConn is a conn over a bare socket. The pool looks through it for a connection that the server
@@ -165,34 +167,43 @@ func (c *conn) sent(p []byte) (commands int) {
 		if now.IsZero() {
 			now = time.Now()
 		}
-		command := c.out.command()
-		series := c.seriesOf(command)
-		series.Sent(c.out.size)
-		c.up.sent(command)
+		kind := c.kind()
+		kind.series.Sent(c.out.size)
+		c.up.sent(kind.write)
 		commands++
-		if isSubscription(command) {
+		if kind.subscription {
 			c.subscribed = true
 		}
 		if c.subscribed {
 			// From here on replies and messages cannot be told apart by position.
 			c.endPending(meter.OK, now)
-			series.Ended(meter.OK, 0, 0)
+			kind.series.Ended(meter.OK, 0, 0)
 			continue
 		}
-		c.pending.push(inFlight{series, now})
+		c.pending.push(inFlight{kind.series, now})
 	}
 	c.completed += commands
 	return commands
 }
 
-func (c *conn) seriesOf(command string) *meter.Series {
-	key := seriesKey{c.component, command}
-	s, ok := c.series[key]
-	if !ok {
-		s = c.up.opts.Meter.Series(c.component, command)
-		c.series[key] = s
+// kind is what the command that just ended is.
+func (c *conn) kind() *commandKind {
+	var buf [2*maxName + 1]byte
+	name := c.out.appendCommand(buf[:0])
+	if k, ok := c.kinds[c.component][string(name)]; ok {
+		return k
 	}
-	return s
+	command := string(name)
+	k := &commandKind{
+		series:       c.up.opts.Meter.Series(c.component, command),
+		write:        !allowedReadOnly(command),
+		subscription: isSubscription(command),
+	}
+	if c.kinds[c.component] == nil {
+		c.kinds[c.component] = map[string]*commandKind{}
+	}
+	c.kinds[c.component][command] = k
+	return k
 }
 
 // Read reads from the socket and counts the replies that end in what it read.

@@ -123,7 +123,7 @@ func (u *Upstream) dial(ctx context.Context, network, addr string) (net.Conn, er
 	}
 	c := &conn{
 		Conn: raw, up: u, addr: addr, use: use, owner: owner, component: owner,
-		series: map[seriesKey]*meter.Series{}, lastUse: time.Now(),
+		kinds: map[meter.Component]map[string]*commandKind{}, lastUse: time.Now(),
 	}
 	u.conns.add(c)
 	if _, bare := raw.(*tls.Conn); bare {

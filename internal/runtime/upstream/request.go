@@ -84,7 +84,7 @@ func (p *requestParser) bulk(b []byte) int {
 
 // argKnown is whether the argument that just ended completes the name.
 func (p *requestParser) argKnown() bool {
-	if p.told || p.arg == 0 && p.args > 1 && isContainer(p.verb()) {
+	if p.told || p.arg == 0 && p.args > 1 && p.verbIsContainer() {
 		return false
 	}
 	p.told = true
@@ -218,35 +218,44 @@ func (p *requestParser) fail() event {
 	return bad
 }
 
-// verb is the first word of the command, lower case.
-func (p *requestParser) verb() string { return lowerName(p.name[0][:p.nameLen[0]]) }
-
 // command is the name as INFO commandstats spells it. It is valid from named until the first byte of
 // the next command.
 func (p *requestParser) command() string {
-	verb := p.verb()
-	if p.nameLen[1] == 0 || !isContainer(verb) {
-		return verb
-	}
-	return verb + "|" + lowerName(p.name[1][:p.nameLen[1]])
+	var buf [2*maxName + 1]byte
+	return string(p.appendCommand(buf[:0]))
 }
 
-// lowerName is b in lower case, or "?" when b cannot be the name of a command: names end up as labels
-// of metrics, and what an application sends by mistake may be anything.
-func lowerName(b []byte) string {
+// appendCommand appends the name to dst.
+func (p *requestParser) appendCommand(dst []byte) []byte {
+	dst = appendName(dst, p.name[0][:p.nameLen[0]])
+	if p.nameLen[1] == 0 || !isContainer(string(dst)) {
+		return dst
+	}
+	return appendName(append(dst, '|'), p.name[1][:p.nameLen[1]])
+}
+
+// verbIsContainer is whether the first word alone does not name the command.
+func (p *requestParser) verbIsContainer() bool {
 	var buf [maxName]byte
-	for i, c := range b {
+	return isContainer(string(appendName(buf[:0], p.name[0][:p.nameLen[0]])))
+}
+
+// appendName appends word in lower case, or "?" when it cannot be the name of a command: names end up
+// as labels of metrics, and what an application sends by mistake may be anything.
+func appendName(dst, word []byte) []byte {
+	start := len(dst)
+	for _, c := range word {
 		switch {
 		case c >= 'A' && c <= 'Z':
-			buf[i] = c + 'a' - 'A'
+			c += 'a' - 'A'
 		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '.', c == '_', c == '-':
-			buf[i] = c
 		default:
-			return "?"
+			return append(dst[:start], '?')
 		}
+		dst = append(dst, c)
 	}
-	if len(b) == 0 {
-		return "?"
+	if len(word) == 0 {
+		return append(dst, '?')
 	}
-	return string(buf[:len(b)])
+	return dst
 }

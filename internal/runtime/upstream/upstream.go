@@ -243,9 +243,10 @@ func (u *Upstream) precheck(command string, n int, c meter.Component) error {
 	return nil
 }
 
-func (u *Upstream) sent(command string) {
+// sent counts one command that left.
+func (u *Upstream) sent(write bool) {
 	u.commands.Add(1)
-	if !allowedReadOnly(command) {
+	if write {
 		u.writes.Add(1)
 	}
 }
