@@ -79,9 +79,14 @@ type view struct {
 	commands int
 }
 
+// sharded is what a client of a cluster has and others have not.
+type sharded interface {
+	ForEachShard(ctx context.Context, fn func(context.Context, *redis.Client) error) error
+}
+
 // look asks every node. Only an unanswered command is an error; a refusal is kept in the view.
 func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
-	cluster, ok := a.rdb.(*redis.ClusterClient)
+	cluster, ok := a.rdb.(sharded)
 	if !ok {
 		v, err := lookAt(ctx, a.rdb, channels)
 		if err != nil {
@@ -182,6 +187,11 @@ func (a *Auditor) report(views []*view) *Report {
 			r.Total += max(v.server.connected-1, 0)
 			r.Own++
 			continue
+		}
+		if r.accepted >= 0 && v.server.received >= 0 {
+			r.accepted += v.server.received
+		} else {
+			r.accepted = -1
 		}
 		channels = append(channels, v.channels...)
 		for _, c := range v.clients {

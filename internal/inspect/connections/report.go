@@ -171,7 +171,17 @@ type Report struct {
 
 	// Commands is how many commands the audit sent; all of them read.
 	Commands int `json:"commands"`
+
+	accepted int64
 }
 
 // Complete reports that every connection of the server was seen.
 func (r *Report) Complete() bool { return r.Connections != nil }
+
+// Commands is how many commands the connection has sent since it was opened, not counting what its
+// scripts ran; -1 where the server does not say.
+func (c Connection) Commands() int64 { return c.client.Commands }
+
+// Accepted is how many connections the server has accepted since it started, over all nodes; -1 where
+// it does not say.
+func (r *Report) Accepted() int64 { return r.accepted }

@@ -1,0 +1,314 @@
+package commands
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"math"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/inspect/connections"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// peers starts the real library and returns once it stands; see testdata/peers/audit-queues.js.
+func peers(t *testing.T, addr, library, what string, args ...string) {
+	t.Helper()
+	dir := filepath.Join("..", "..", "..", "testdata", "peers")
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("needs node peers: run make deps")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "bull")); err != nil {
+		t.Skip("needs node peers: run make deps")
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	cmd := exec.CommandContext(t.Context(), node, append([]string{"audit-queues.js", port, library, what, "plain"}, args...)...)
+	cmd.Dir = dir
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var problems strings.Builder
+	cmd.Stderr = &problems
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		killed := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait()
+		killed.Stop()
+	})
+	lines := make(chan string, 1)
+	go func() {
+		line, _ := bufio.NewReader(out).ReadString('\n')
+		lines <- line
+	}()
+	select {
+	case line := <-lines:
+		if strings.TrimSpace(line) != "ready" {
+			t.Fatalf("%s said %q; %s", cmd, line, problems.String())
+		}
+	case <-time.After(60 * time.Second):
+		t.Fatalf("%s is not ready after 60 s", cmd)
+	}
+}
+
+// pause waits for d of real time: what other processes do cannot be hurried.
+func pause(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}
+
+// The idle cost of eleven queues with default settings, in commands a month, as measured over 125 s
+// with MONITOR. The window here is 60 s: whole numbers of the 5 s and 30 s timers.
+func TestIdleCostOfRealLibrariesIsWithinFivePercent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a minute")
+	}
+	for _, tc := range []struct {
+		library  string
+		top, all float64
+		polling  Polling
+	}{
+		{"bull", 12.317e6, 26.87e6, Polling{Library: connections.LibraryBull, PollSeconds: 5, GuardSeconds: 5, StalledSeconds: 30}},
+		{"bullmq5", 12.317e6, 51.49e6, Polling{Library: connections.LibraryBullMQ, PollSeconds: 5, StalledSeconds: 30}},
+		{"bullmq6", 12.317e6, 51.28e6, Polling{Library: connections.LibraryBullMQ, PollSeconds: 5, StalledSeconds: 30}},
+	} {
+		t.Run(tc.library, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			peers(t, server.Addr, tc.library, "qw")
+			pause(t, 7500*time.Millisecond) // start-up over, and half-way between two polls
+			r, err := Audit(t.Context(), server.Client(t), Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := r.Projection
+			if off := p.TopPerMonth/tc.top - 1; math.Abs(off) > 0.05 {
+				t.Errorf("top-level %.0f a month, want %.0f (off by %.1f%%)", p.TopPerMonth, tc.top, 100*off)
+			}
+			if off := p.AllPerMonth/tc.all - 1; math.Abs(off) > 0.05 {
+				t.Errorf("all %.0f a month, want %.0f (off by %.1f%%)", p.AllPerMonth, tc.all, 100*off)
+			}
+			if len(r.Polling) != 1 {
+				t.Fatalf("polling = %+v, want one library", r.Polling)
+			}
+			got, want := r.Polling[0], tc.polling
+			if got.Library != want.Library || got.Workers != 11 || got.Queues != 11 || got.PollSeconds != want.PollSeconds ||
+				got.GuardSeconds != want.GuardSeconds || got.StalledSeconds != want.StalledSeconds || got.Jobs != 0 {
+				t.Errorf("polling = %+v, want %+v with 11 workers", got, want)
+			}
+			if off := got.TopPerMonth/tc.top - 1; math.Abs(off) > 0.05 {
+				t.Errorf("polling costs %.0f top-level a month, want %.0f", got.TopPerMonth, tc.top)
+			}
+			if len(r.Queues) != 11 || len(r.Clients) != 1 || len(r.Missing) != 0 {
+				t.Errorf("%d queues, %d clients, missing %q, want 11, 1 and none", len(r.Queues), len(r.Clients), r.Missing)
+			}
+			t.Logf("%s: %.2f M top-level, %.1f M all, uncertainty %.1f%%; %+v; %+v", tc.library, p.TopPerMonth/1e6, p.AllPerMonth/1e6, p.UncertaintyPercent, r.Split, got)
+			for _, f := range r.Findings {
+				t.Logf("%s: %s | %s | saves %.0f", f.Rule, f.Message, f.Remedy, f.SavingCommandsPerMonth)
+			}
+		})
+	}
+}
+
+// With jobs and an application beside the queues the split is an estimate; MONITOR, which only a test
+// may use, says how good.
+func TestSplitUnderLoadAgreesWithMonitor(t *testing.T) {
+	for _, library := range []string{"bull", "bullmq5"} {
+		t.Run(library, func(t *testing.T) {
+			t.Parallel()
+			server := redistest.Start(t)
+			peers(t, server.Addr, library, "qwl")
+			app := exec.CommandContext(t.Context(), "redis-cli", "-u", "redis://"+server.Addr, "-r", "1000000", "-i", "0.02", "get", "k")
+			if err := app.Start(); err != nil {
+				t.Skip("needs redis-cli on PATH")
+			}
+			t.Cleanup(func() { _ = app.Process.Kill(); _ = app.Wait() })
+			pause(t, 3*time.Second)
+
+			seen := monitor(t, server.Addr)
+			r, err := Audit(t.Context(), server.Client(t), Options{Window: 10 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			top := seen(r.From, r.To)
+			if off := float64(r.Split.Top)/float64(top) - 1; math.Abs(off) > 0.05 {
+				t.Errorf("split %+v, MONITOR saw %d top-level (off by %.1f%%)", r.Split, top, 100*off)
+			}
+			if int64(float64(top)*0.98) > r.Split.High || int64(float64(top)*1.02) < r.Split.Low {
+				t.Errorf("range %d..%d does not hold %d", r.Split.Low, r.Split.High, top)
+			}
+			t.Logf("%+v, MONITOR saw %d", r.Split, top)
+		})
+	}
+}
+
+// monitor counts top-level commands; the returned function says how many lay between two moments.
+func monitor(t *testing.T, addr string) func(from, to time.Time) int64 {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := conn.Write([]byte("MONITOR\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var times []float64
+	go func() {
+		lines := bufio.NewScanner(conn)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			line := strings.TrimPrefix(lines.Text(), "+")
+			stamp, rest, ok := strings.Cut(line, " ")
+			at, err := time.ParseDuration(stamp + "s")
+			if !ok || err != nil || strings.HasPrefix(rest, "[0 lua]") || strings.Contains(rest, `"info"`) {
+				continue
+			}
+			mu.Lock()
+			times = append(times, at.Seconds())
+			mu.Unlock()
+		}
+	}()
+	return func(from, to time.Time) int64 {
+		mu.Lock()
+		defer mu.Unlock()
+		a, b := float64(from.UnixMicro())/1e6, float64(to.UnixMicro())/1e6
+		var n int64
+		for _, at := range times {
+			if at >= a && at <= b {
+				n++
+			}
+		}
+		return n
+	}
+}
+
+func TestCommandstatsAndTotalCountScriptsToo(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := server.Client(t)
+	ctx := t.Context()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		t.Fatal(err)
+	}
+	first, err := readSnapshot(ctx, rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if err := rdb.Eval(ctx, "for i=1,5 do redis.call('INCR', KEYS[1]) end return 1", []string{"n"}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second, err := readSnapshot(ctx, rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := difference("", first, second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 10 scripts, 50 commands inside, and the first INFO, which counts itself only after it answered.
+	if d.total != 61 || d.processed != 61 || d.calls["incr"] != 50 || d.calls["eval"] != 10 {
+		t.Errorf("commandstats %d, total_commands_processed %d, want 61 each: %v", d.total, d.processed, d.calls)
+	}
+	if d.reads != 11 {
+		t.Errorf("total_reads_processed grew by %d, want 11: one for each command sent", d.reads)
+	}
+}
+
+func TestOurOwnCommandsAreSubtractedExactly(t *testing.T) {
+	server := redistest.Start(t)
+	r, err := Audit(t.Context(), server.Client(t), Options{Window: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Split.All != 0 || len(r.Commands) != 0 || r.Own != 1 || r.Projection.AllPerMonth != 0 {
+		t.Errorf("an unused server shows %+v, %v, own %d, want nothing and 1", r.Split, r.Commands, r.Own)
+	}
+	if r.Sent != 8 {
+		t.Errorf("sent %d commands, want 8", r.Sent)
+	}
+	if r.Queues == nil || r.Clients == nil || r.Polling == nil || r.Findings == nil {
+		t.Error("a list is nil, want empty")
+	}
+}
+
+func TestAWindowCutShortIsReportedAsPartial(t *testing.T) {
+	server := redistest.Start(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	r, err := Audit(ctx, server.Client(t), Options{Window: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !r.Partial || r.Conclusive() || r.WindowSeconds < 1 {
+		t.Errorf("partial %v, conclusive %v, window %.1f s", r.Partial, r.Conclusive(), r.WindowSeconds)
+	}
+	cancel()
+	short, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer stop()
+	if _, err := Audit(short, server.Client(t), Options{Window: time.Hour}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error = %v, want the context's: 200 ms say nothing", err)
+	}
+}
+
+func TestARestartInsideTheWindowIsAnError(t *testing.T) {
+	server := redistest.Start(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr, DisableIdentity: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	var once sync.Once
+	_, err := Audit(t.Context(), rdb, Options{Window: 2 * time.Second, Progress: func(time.Duration, time.Duration) {
+		once.Do(func() { server.Restart(t) })
+	}})
+	var reset *ResetError
+	if !errors.As(err, &reset) {
+		t.Errorf("error = %v, want a ResetError", err)
+	}
+}
+
+func TestARestrictedUserIsToldWhatIsMissing(t *testing.T) {
+	server := redistest.Start(t)
+	admin := server.Client(t)
+	user := func(rules ...any) *redis.Client {
+		args := append([]any{"acl", "setuser", "narrow", "reset", "on", ">pw", "~*", "-@all"}, rules...)
+		if err := admin.Do(t.Context(), args...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		rdb := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "narrow", Password: "pw", DisableIdentity: true})
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	}
+	r, err := Audit(t.Context(), user("+info"), Options{Window: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Observable != ByCommand || !strings.Contains(strings.Join(r.Missing, " "), "CLIENT LIST") {
+		t.Errorf("observable %s, missing %q, want commands, and CLIENT LIST named", r.Observable, r.Missing)
+	}
+	if _, err := Audit(t.Context(), user("+client"), Options{Window: time.Second}); err == nil || !strings.Contains(err.Error(), "NOPERM") {
+		t.Errorf("without INFO: error = %v, want NOPERM", err)
+	}
+}
