@@ -143,6 +143,12 @@ func (e *Engine) Checkpoint(ctx context.Context, step string, detail any) error 
 	return e.log.Append(ctx, journal.Record{Kind: journal.Checkpoint, Step: step, Detail: detail})
 }
 
+// Plan is the hash of what this engine would do, as a State names it. It needs no log.
+func (e *Engine) Plan() (string, error) {
+	b, err := e.plan()
+	return b.Plan, err
+}
+
 // plan is what this engine would do, with its hash.
 func (e *Engine) plan() (beginning, error) {
 	b := beginning{Steps: make([]string, len(e.steps))}

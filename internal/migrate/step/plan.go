@@ -1,0 +1,159 @@
+package step
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+)
+
+// A Direction is which way a queue is moved.
+type Direction string
+
+// The directions.
+const (
+	There     Direction = "forward"
+	BackAgain Direction = "back"
+)
+
+// A Plan is everything an operator should know before a queue is moved, either way.
+type Plan struct {
+	mover.Plan
+
+	Target    migrate.Target `json:"target"`
+	Direction Direction      `json:"direction"`
+	InPlace   bool           `json:"in_place"`
+
+	// Stage is where the migration stands now; an open one is gone on with.
+	Stage migrate.Stage `json:"stage"`
+
+	// Application is what has to be changed in the application, one sentence each.
+	Application []string `json:"application"`
+
+	// refused is why the plan cannot be carried out, nil when it can.
+	refused error
+}
+
+// Refused returns why the plan cannot be carried out as things are: a *BlockedError, a
+// *migrate.HeldError, a *migrate.PlanError or a *migrate.StageError. Carrying it out anyway is refused
+// too; this only says so before anybody is asked.
+func (p *Plan) Refused() error { return p.refused }
+
+// PlanStart tells what Start would do with route. Of opts only what decides what may move matters. It
+// writes nothing.
+func PlanStart(ctx context.Context, client redis.UniversalClient, s migrate.Standing, route Route, opts RunOptions) (*Plan, error) {
+	if s.State.Stage == migrate.Backward {
+		return nil, &migrate.StageError{Verb: "start", Stage: s.State.Stage}
+	}
+	phase, err := NewPhase3(client, Phase3Options{Route: route, WorkersStopped: opts.WorkersStopped})
+	if err != nil {
+		return nil, err
+	}
+	plan, err := phase.Plan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Plan: plan, Target: s.Target, Direction: There, InPlace: route.InPlace(), Stage: s.State.Stage}
+	p.Application = advice(plan, route)
+	p.refused = firstError(held(s), changed(s, phase), Blocked(plan))
+	return p, nil
+}
+
+// PlanResume tells what Resume would do with an open migration. It writes nothing.
+func PlanResume(ctx context.Context, client redis.UniversalClient, s migrate.Standing, opts RunOptions) (*Plan, error) {
+	if s.State.Stage == migrate.Backward {
+		return PlanBack(ctx, client, s, opts)
+	}
+	route, err := ReadRoute(s.State.Options)
+	if err != nil {
+		return nil, err
+	}
+	return PlanStart(ctx, client, s, route, opts)
+}
+
+// PlanBack tells what Rollback would do. It returns migrate.ErrNothingToRollBack when there is nothing.
+// It writes nothing.
+func PlanBack(ctx context.Context, client redis.UniversalClient, s migrate.Standing, opts RunOptions) (*Plan, error) {
+	if s.State.Stage == migrate.NotStarted || s.State.Stage == migrate.RolledBack {
+		return nil, migrate.ErrNothingToRollBack
+	}
+	route, err := ReadRoute(s.State.Options)
+	if err != nil {
+		return nil, err
+	}
+	phase, err := NewPhase3(client, Phase3Options{Route: route, WorkersStopped: opts.WorkersStopped})
+	if err != nil {
+		return nil, err
+	}
+	plan, err := phase.PlanBack(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Plan: plan, Target: s.Target, Direction: BackAgain, InPlace: route.InPlace(), Stage: s.State.Stage}
+	p.Application = []string{fmt.Sprintf("stop the BullMQ workers and producers of %q first, then start the Bull ones with prefix %q",
+		route.To.Queue, route.From.Prefix)}
+	p.refused = firstError(held(s), Blocked(plan))
+	return p, nil
+}
+
+// held tells that somebody else works on the migration.
+func held(s migrate.Standing) error {
+	if s.Holder == nil {
+		return nil
+	}
+	return &migrate.HeldError{Key: s.Target.LeaseKey(), Owner: s.Holder.Owner, Expires: s.Holder.Expires}
+}
+
+// changed tells that the migration was begun with another plan.
+func changed(s migrate.Standing, phase *Phase3) error {
+	if s.State.Stage != migrate.Forward && s.State.Stage != migrate.Complete {
+		return nil
+	}
+	engine := migrate.NewEngine(nil, phase.Steps()...)
+	engine.Options = phase.Options()
+	asked, err := engine.Plan()
+	if err != nil {
+		return err
+	}
+	if asked != s.State.Plan {
+		return &migrate.PlanError{Begun: s.State.Plan, Asked: asked}
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// advice is what the application must change for route.
+func advice(plan mover.Plan, route Route) []string {
+	out := []string{}
+	if route.InPlace() {
+		out = append(out, fmt.Sprintf("start no Bull process of %q again: it would take BullMQ's jobs and fail them", route.To.Queue))
+	} else {
+		out = append(out,
+			fmt.Sprintf("give prefix %q to every Queue, Worker, QueueEvents and FlowProducer of %q: one without it uses %q and says nothing",
+				route.To.Prefix, route.To.Queue, "bull"),
+			fmt.Sprintf("jobs that a Bull producer still adds under %q wait there until this command runs again", route.From.Prefix))
+	}
+	if route.To.Major != 0 {
+		out = append(out, fmt.Sprintf("this is written for BullMQ %d", route.To.Major))
+	}
+	for _, r := range plan.Repeats {
+		when := fmt.Sprintf("pattern %q", r.Pattern)
+		if r.EveryMS > 0 {
+			when = fmt.Sprintf("every %d", r.EveryMS)
+		}
+		out = append(out, fmt.Sprintf("replace the repeatable of job %q (%s) by upsertJobScheduler(%q, …): with another id every run happens twice",
+			r.Name, when, r.TargetKey))
+	}
+	return out
+}
