@@ -56,7 +56,9 @@ func (r Request) withDefaults() Request {
 	return r
 }
 
-func (r Request) validate() error {
+// Validate reports all that is wrong with r, without asking Redis.
+func (r Request) Validate() error {
+	r = r.withDefaults()
 	var errs []error
 	if r.Queue == "" {
 		errs = append(errs, errors.New("queue: got none"))
@@ -87,7 +89,7 @@ func (r Request) Target() migrate.Target {
 // Price: that of mover.Show, and 1 command; for an unknown queue that of mover.DetectQueues too.
 func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migrate.State) (Route, error) {
 	r = r.withDefaults()
-	if err := r.validate(); err != nil {
+	if err := r.Validate(); err != nil {
 		return Route{}, err
 	}
 	route := Route{

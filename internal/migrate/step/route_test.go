@@ -84,8 +84,8 @@ func TestARequestSaysWhereItGoes(t *testing.T) {
 		"wherever the operator says it to": {Request{Queue: "q", ToPrefix: "jobs"}, "jobs"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := tt.r.withDefaults(); got.ToPrefix != tt.want || got.validate() != nil {
-				t.Errorf("goes to %q (%v), want %q", got.ToPrefix, got.validate(), tt.want)
+			if got := tt.r.withDefaults(); got.ToPrefix != tt.want || got.Validate() != nil {
+				t.Errorf("goes to %q (%v), want %q", got.ToPrefix, got.Validate(), tt.want)
 			}
 		})
 	}
@@ -96,8 +96,8 @@ func TestARequestSaysWhereItGoes(t *testing.T) {
 		"a BullMQ that is none":           {Queue: "q", Major: 4},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := r.withDefaults().validate(); err == nil {
-				t.Error("validate = nil, want an error")
+			if err := r.Validate(); err == nil {
+				t.Error("Validate = nil, want an error")
 			}
 		})
 	}

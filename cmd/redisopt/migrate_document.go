@@ -1,0 +1,253 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+// shownRows is how many losses a table shows; JSON has up to 1,000.
+const shownRows = 20
+
+// planDocument is migrate.plan/v1: what would move, what it costs, what would be lost.
+func planDocument(p *step.Plan) report.Document {
+	doc := report.Document{
+		Kind:     "migrate.plan/v1",
+		Data:     p,
+		Title:    fmt.Sprintf("plan: move %s to %s", p.From, p.To),
+		Findings: problemFindings(p.Problems),
+	}
+	doc.Sections = append(doc.Sections, report.Section{
+		Fields: []report.Field{
+			{Name: "from", Value: p.From.String()},
+			{Name: "to", Value: p.To.String()},
+			{Name: "in place", Value: yesNo(p.InPlace)},
+			{Name: "paused", Value: yesNo(p.Paused)},
+			{Name: "migration", Value: string(p.Stage)},
+			{Name: "price", Value: fmt.Sprintf("about %s, %d more inside scripts", plural(p.Commands.TopLevel, "command"), p.Commands.InScript)},
+		},
+	}, countsSection("jobs", []string{"would move"}, p.Counts))
+	if len(p.Repeats) > 0 {
+		doc.Sections = append(doc.Sections, repeatsSection(p.Repeats))
+	}
+	doc.Sections = append(doc.Sections, lossesSection(p.Losses, p.LossesTotal))
+	if len(p.Application) > 0 {
+		doc.Sections = append(doc.Sections, sentences("what the application must change", p.Application))
+	}
+	return doc
+}
+
+// resultData is the contract of migrate.result/v1.
+type resultData struct {
+	Target     migrate.Target        `json:"target"`
+	Direction  step.Direction        `json:"direction"`
+	Stage      migrate.Stage         `json:"stage"`
+	From       mover.Endpoint        `json:"from"`
+	To         mover.Endpoint        `json:"to"`
+	Moved      map[mover.State]int64 `json:"moved"`       // by this run
+	MovedTotal map[mover.State]int64 `json:"moved_total"` // by all runs in this direction
+	Remaining  map[mover.State]int64 `json:"remaining"`   // still at the source, skipped ones and newcomers
+	TargetNow  map[mover.State]int64 `json:"target_jobs"`
+	Held       []string              `json:"held"`
+	Skipped    []mover.Problem       `json:"skipped"`
+	Losses     int64                 `json:"losses"`
+	Scripts    int64                 `json:"scripts"`
+	TookMS     int64                 `json:"took_ms"`
+	Cost       upstream.Cost         `json:"cost"`
+}
+
+// resultDocument is migrate.result/v1: what was moved, and the proof.
+func resultDocument(t migrate.Target, d step.Direction, r step.Report, cost upstream.Cost) report.Document {
+	from, to := r.Route.From, r.Route.To
+	if d == step.BackAgain {
+		from, to = to, from
+	}
+	data := resultData{
+		Target: t, Direction: d, Stage: r.State.Stage, From: from, To: to,
+		Moved: counts(r.Outcome.Moved), MovedTotal: counts(r.Outcome.Check.Moved),
+		Remaining: counts(r.Outcome.Check.Remaining), TargetNow: counts(r.Outcome.Check.Target),
+		Held: []string{}, Skipped: r.Outcome.Skipped, Losses: r.Outcome.Losses, Scripts: r.Outcome.Scripts,
+		TookMS: r.Took.Milliseconds(), Cost: cost,
+	}
+	doc := report.Document{
+		Kind:     "migrate.result/v1",
+		Data:     data,
+		Title:    fmt.Sprintf("moved %s to %s", from, to),
+		Findings: problemFindings(r.Outcome.Skipped),
+		Checks: []report.Check{{
+			Group: "queue " + to.Queue, Name: "every job is in exactly one place", Verdict: report.Pass,
+			Message: fmt.Sprintf("source, target and ledger agree, %s at the target", plural(sum(data.TargetNow), "job")),
+		}},
+		Sections: []report.Section{
+			{Fields: []report.Field{
+				{Name: "migration", Value: string(r.State.Stage)},
+				{Name: "moved", Value: plural(sum(data.Moved), "job")},
+				{Name: "skipped", Value: plural(int64(len(data.Skipped)), "job")},
+				{Name: "losses", Value: fmt.Sprint(data.Losses)},
+				{Name: "took", Value: shortDuration(r.Took)},
+			}},
+			countsSection("jobs", []string{"moved now", "at the target", "left at the source"}, data.Moved, data.TargetNow, data.Remaining),
+		},
+	}
+	if left := sum(data.Remaining) - int64(len(data.Skipped)); left > 0 && d == step.There {
+		doc.Notes = append(doc.Notes, fmt.Sprintf("%s came to the old queue meanwhile; run the same command again when its producers are gone", plural(left, "job")))
+	}
+	if d == step.There {
+		doc.Notes = append(doc.Notes, "undo: redisopt rollback phase3 "+queueArgs(t))
+	}
+	return doc
+}
+
+// statusData is the contract of migrate.status/v1.
+type statusData struct {
+	Migrations []statusEntry `json:"migrations"`
+}
+
+type statusEntry struct {
+	migrate.Standing
+	Next string `json:"next"` // the command to type next, empty when there is none
+}
+
+// statusDocument is migrate.status/v1: what is open, at which step, and who works on it.
+func statusDocument(all []migrate.Standing) report.Document {
+	data := statusData{Migrations: make([]statusEntry, len(all))}
+	table := &report.Table{Columns: []report.Column{
+		{Name: "migration"}, {Name: "stage"}, {Name: "step"}, {Name: "since"}, {Name: "lease"}, {Name: "next", Elastic: true},
+	}}
+	doc := report.Document{Kind: "migrate.status/v1", Title: "migrations"}
+	for i, s := range all {
+		e := statusEntry{Standing: s, Next: next(s)}
+		data.Migrations[i] = e
+		row := []string{s.Target.String(), string(s.State.Stage), "", "", "free", e.Next}
+		if current := s.State.Current(); current != nil {
+			row[2] = fmt.Sprintf("%s (%s)", current.Name, current.Mark)
+		}
+		if !s.State.Since.IsZero() {
+			row[3] = s.State.Since.UTC().Format(time.RFC3339)
+		}
+		if s.Holder != nil {
+			row[4] = fmt.Sprintf("%s until %s", s.Holder.Owner, s.Holder.Expires.UTC().Format(time.RFC3339))
+		}
+		table.Rows = append(table.Rows, row)
+		if s.State.Reason != "" {
+			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %s", s.Target, s.State.Reason))
+		}
+	}
+	doc.Data = data
+	if len(all) == 0 {
+		doc.Sections = []report.Section{{Text: "no migration was ever begun in this database"}}
+	} else {
+		doc.Sections = []report.Section{{Table: table}}
+	}
+	return doc
+}
+
+// next is the command that goes on with s.
+func next(s migrate.Standing) string {
+	switch {
+	case s.Holder != nil:
+		return ""
+	case s.State.Stage.Open():
+		return "redisopt migrate resume " + queueArgs(s.Target)
+	case s.State.Stage == migrate.Complete:
+		return "redisopt rollback phase3 " + queueArgs(s.Target)
+	}
+	return ""
+}
+
+// problemFindings shows what keeps jobs from being moved.
+func problemFindings(problems []mover.Problem) []report.Finding {
+	out := make([]report.Finding, len(problems))
+	for i, p := range problems {
+		out[i] = report.Finding{Rule: p.Rule, Severity: report.SeverityWarning, Subject: p.JobID, Message: p.Message}
+		if p.Blocking {
+			out[i].Severity = report.SeverityCritical
+		}
+	}
+	return out
+}
+
+func lossesSection(losses []mover.Loss, all int64) report.Section {
+	if all == 0 {
+		return report.Section{Title: "losses", Text: "none: the target can express everything"}
+	}
+	table := &report.Table{Columns: []report.Column{
+		{Name: "job"}, {Name: "field"}, {Name: "was"}, {Name: "becomes"}, {Name: "comes back"}, {Name: "why", Elastic: true},
+	}}
+	for _, l := range losses[:min(len(losses), shownRows)] {
+		table.Rows = append(table.Rows, []string{l.JobID, l.Field, l.Was, l.Becomes, yesNo(l.Reversible), l.Why})
+	}
+	s := report.Section{Title: fmt.Sprintf("losses (%d)", all), Table: table}
+	if more := all - int64(len(table.Rows)); more > 0 {
+		s.Text = fmt.Sprintf("the first %d; %d more are in -o json, up to 1,000", len(table.Rows), more)
+	}
+	return s
+}
+
+func repeatsSection(repeats []mover.Repeat) report.Section {
+	table := &report.Table{Columns: []report.Column{{Name: "key", Elastic: true}, {Name: "becomes"}, {Name: "job"}, {Name: "next run"}}}
+	for _, r := range repeats {
+		table.Rows = append(table.Rows, []string{r.Key, r.TargetKey, r.Name, time.UnixMilli(r.NextMS).UTC().Format(time.RFC3339)})
+	}
+	return report.Section{Title: "repeatables", Table: table}
+}
+
+// countsSection is a table of jobs by state, one column for each of all. States without jobs are left out.
+func countsSection(title string, names []string, all ...map[mover.State]int64) report.Section {
+	table := &report.Table{Columns: []report.Column{{Name: "state"}}}
+	table.Total = []string{"all"}
+	for i, c := range all {
+		table.Columns = append(table.Columns, report.Column{Name: names[i], Right: true})
+		table.Total = append(table.Total, fmt.Sprint(sum(c)))
+	}
+	for _, state := range []mover.State{
+		mover.Waiting, mover.Paused, mover.Prioritized, mover.Active, mover.Delayed,
+		mover.Completed, mover.Failed, mover.WaitingChildren,
+	} {
+		row := []string{string(state)}
+		for _, c := range all {
+			row = append(row, fmt.Sprint(c[state]))
+		}
+		if slices.ContainsFunc(row[1:], func(cell string) bool { return cell != "0" }) {
+			table.Rows = append(table.Rows, row)
+		}
+	}
+	if len(table.Rows) == 0 {
+		return report.Section{Title: title, Text: "none"}
+	}
+	return report.Section{Title: title, Table: table}
+}
+
+func sentences(title string, lines []string) report.Section {
+	return report.Section{Title: title, Text: "- " + strings.Join(lines, "\n- ")}
+}
+
+// counts is c, or an empty map where there is none, so that JSON has {} and not null.
+func counts(c map[mover.State]int64) map[mover.State]int64 {
+	if c == nil {
+		return map[mover.State]int64{}
+	}
+	return c
+}
+
+func sum(c map[mover.State]int64) int64 {
+	var all int64
+	for _, n := range c {
+		all += n
+	}
+	return all
+}
+
+func yesNo(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+)
+
+// migrationHint adds to err what to type next about the migration of t. Nil stays nil, and so does
+// whatever already has a hint of its own.
+func (a *app) migrationHint(err error, t migrate.Target) error {
+	var has hinter
+	if err == nil || errors.As(err, &has) {
+		return err
+	}
+	if hint := migrationNext(err, t); hint != "" {
+		return withHint(err, hint)
+	}
+	return err
+}
+
+// migrationNext is the next thing to type after err, empty when the error's class says it better.
+func migrationNext(err error, t migrate.Target) string {
+	var (
+		args    = queueArgs(t)
+		resume  = "redisopt migrate resume " + args
+		back    = "redisopt rollback phase3 " + args
+		held    *migrate.HeldError
+		stage   *migrate.StageError
+		plan    *migrate.PlanError
+		jobs    *step.HeldJobsError
+		blocked *step.BlockedError
+		differ  *step.MismatchError
+		unknown *step.UnknownQueueError
+		major   *step.MajorError
+		layout  *step.LayoutError
+		at      *migrate.StepError
+	)
+	switch {
+	case errors.As(err, &held):
+		return fmt.Sprintf("wait until %s, or if that process is gone: redisopt migrate --force-unlock %s",
+			held.Expires.UTC().Format(time.RFC3339), args)
+	case errors.Is(err, migrate.ErrLeaseLost), errors.Is(err, journal.ErrFenced):
+		return "redisopt migrate status shows who holds the lease; when it is free: " + resume
+	case errors.As(err, &jobs):
+		return "stop the workers of this queue, then " + resume
+	case errors.As(err, &plan):
+		return "go on with the plan that was begun: " + resume + "; or undo it first: " + back
+	case errors.As(err, &stage):
+		return resume
+	case errors.As(err, &differ):
+		return "nothing was deleted; redisopt migrate history " + args + " shows what was done, " + back + " goes back"
+	case errors.As(err, &blocked):
+		return blockedNext(blocked)
+	case errors.As(err, &major):
+		return "add --bullmq-major 5 or --bullmq-major 6"
+	case errors.As(err, &layout):
+		return "redisopt queue ls shows the layout of every queue; redisopt migrate status which were moved"
+	case errors.As(err, &unknown):
+		return "redisopt queue ls lists every queue under every prefix"
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EFBIG):
+		return "free space in the state directory, then " + resume
+	case errors.Is(err, context.Canceled):
+		return "nothing is lost; go on: " + resume + "; or go back: " + back
+	case errors.As(err, &at):
+		return "nothing is lost; when that is solved: " + resume + "; or go back: " + back
+	}
+	return journalNext(err, resume)
+}
+
+// journalNext says what to do about a journal that cannot be opened.
+func journalNext(err error, resume string) string {
+	var (
+		fork    *journal.ForkError
+		damaged *journal.DamagedError
+		newer   *journal.SchemaError
+	)
+	switch {
+	case errors.As(err, &newer):
+		return "use the version of redisopt that began this migration, or a later one"
+	case errors.As(err, &fork):
+		return fmt.Sprintf("the copy in Redis counts: move %s out of the way, then %s", fork.Path, resume)
+	case errors.As(err, &damaged):
+		return fmt.Sprintf("move %s out of the way (RENAME, if it is a Redis key): the other copy completes it, then %s", damaged.Where, resume)
+	}
+	return ""
+}
+
+// blockedNext says how to solve the problems of a plan.
+func blockedNext(e *step.BlockedError) string {
+	has := func(rule string) bool {
+		return slices.ContainsFunc(e.Problems, func(p mover.Problem) bool { return p.Rule == rule })
+	}
+	switch {
+	case has("live-worker"):
+		return "stop every process of this queue and run the same command again, or move to another prefix, without --in-place"
+	case has("scheduler-id-colon"), has("unknown-repeatable"):
+		return "name the repeatable with --scheduler-id KEY=ID; the plan of --dry-run shows the keys"
+	}
+	return "solve that and run the same command again; --dry-run shows the whole plan"
+}

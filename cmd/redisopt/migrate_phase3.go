@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+// An engine is the value of --engine.
+type engine string
+
+// String returns the name of e.
+func (e *engine) String() string { return string(*e) }
+
+// Type is what help shows as the flag's value.
+func (e *engine) Type() string { return "name" }
+
+// Set parses name.
+func (e *engine) Set(name string) error {
+	switch name {
+	case string(mover.BullMQ):
+		*e = engine(name)
+		return nil
+	case "asynq":
+		return errors.New("asynq is not in this version, want bullmq")
+	}
+	return errors.New("want bullmq")
+}
+
+// An order is the value of --order.
+type order mover.Order
+
+// String returns the name of o.
+func (o *order) String() string { return string(*o) }
+
+// Type is what help shows as the flag's value.
+func (o *order) Type() string { return "order" }
+
+// Set parses name.
+func (o *order) Set(name string) error {
+	if mover.Order(name) != mover.Keep && mover.Order(name) != mover.ByPriority {
+		return fmt.Errorf("want %s or %s", mover.Keep, mover.ByPriority)
+	}
+	*o = order(name)
+	return nil
+}
+
+// tuning is how a move runs, which may differ each time it is resumed.
+type tuning struct {
+	maxRate        int
+	workersStopped bool
+	activeTimeout  time.Duration
+}
+
+func (t *tuning) register(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&t.maxRate, "max-rate", 0, "move at most `n` jobs a second (0: as fast as the server answers)")
+	cmd.Flags().BoolVar(&t.workersStopped, "workers-stopped", false,
+		"you know that no worker of the source runs, where CLIENT LIST cannot show it")
+	cmd.Flags().DurationVar(&t.activeTimeout, "active-timeout", 30*time.Second,
+		"wait this long for a running worker to finish its active jobs (negative: do not wait)")
+}
+
+// phase3Flags are the flags of migrate phase3.
+type phase3Flags struct {
+	queueFlags
+	tuning
+	engine     engine
+	toPrefix   string
+	inPlace    bool
+	order      order
+	major      int
+	schedulers []string
+}
+
+// request is what the flags ask for.
+func (f *phase3Flags) request() (step.Request, error) {
+	ids, err := step.ParseSchedulerIDs(f.schedulers)
+	return step.Request{
+		Queue: f.queue, Prefix: f.prefix, ToPrefix: f.toPrefix, InPlace: f.inPlace,
+		Order: mover.Order(f.order), Major: f.major, Schedulers: ids,
+	}, err
+}
+
+func (a *app) migratePhase3Command() *cobra.Command {
+	f := phase3Flags{order: order(mover.Keep)}
+	cmd := &cobra.Command{
+		Use:   "phase3",
+		Short: "Move one Bull queue to another engine while it runs",
+		Long: `phase3 moves every job of one Bull queue to the layout of BullMQ: waiting, delayed,
+active, completed and failed ones, repeatables, logs and the paused state. Producers and workers may
+keep running. What BullMQ cannot express is listed before anything moves, and the way back is
+redisopt rollback phase3.`,
+		Example: `  redisopt migrate phase3 --queue mail --engine bullmq --dry-run
+  redisopt migrate phase3 --queue mail --engine bullmq --yes`,
+		Args: cobra.NoArgs,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.migratePhase3(ctx, f) }),
+	}
+	f.queueFlags.register(cmd)
+	f.tuning.register(cmd)
+	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq (no default)")
+	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq)")
+	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "keep the prefix; only while nobody is attached")
+	cmd.Flags().Var(&f.order, "order", "keep Bull's order of priorities (keep), or use BullMQ's (zset)")
+	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queue, 5 or 6 (0: find out)")
+	cmd.Flags().StringArrayVar(&f.schedulers, "scheduler-id", nil,
+		"call repeatables by their job's name (name), or one of them as you say (`KEY=ID`, repeatable)")
+	_ = cmd.MarkFlagRequired("queue") // the flag exists
+	_ = cmd.MarkFlagRequired("engine")
+	return cmd
+}
+
+func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
+	request, err := f.request()
+	if err == nil {
+		err = request.Validate()
+	}
+	if err != nil {
+		return &usageError{err}
+	}
+	return a.withMigration(ctx, writing(), request.Target(), func(up *upstream.Upstream, s migrate.Standing, dir string) error {
+		route, err := request.Find(ctx, up.Client(), s.State)
+		if err != nil {
+			return err
+		}
+		opts, done := a.runOptions(dir, f.tuning)
+		plan, err := step.PlanStart(ctx, up.Client(), s, route, opts)
+		if err != nil {
+			return err
+		}
+		doc := planDocument(plan)
+		if a.flags.dryRun {
+			return errors.Join(a.print(doc), plan.Refused())
+		}
+		if err := plan.Refused(); err != nil {
+			return err
+		}
+		if err := a.confirm(ctx, doc, "Move the queue?"); err != nil {
+			return err
+		}
+		report, err := step.Start(ctx, up.Client(), route, opts)
+		done()
+		if err != nil {
+			return err
+		}
+		return a.print(resultDocument(s.Target, plan.Direction, report, up.Spent()))
+	})
+}
