@@ -1,6 +1,9 @@
 package meter
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Profile says what a provider bills.
 type Profile struct {
@@ -39,12 +42,7 @@ func (p Profile) Billed(command string) bool {
 		return false
 	}
 	name, _, _ := strings.Cut(strings.ToLower(command), "|")
-	for _, free := range p.Free {
-		if free == name {
-			return false
-		}
-	}
-	return true
+	return !slices.Contains(p.Free, name)
 }
 
 // A Price is a number of commands, by how they are billed.

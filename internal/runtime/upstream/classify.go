@@ -56,12 +56,10 @@ func Detail(err error) *Error {
 	if c == None {
 		return nil
 	}
-	var ours *Error
-	if errors.As(err, &ours) {
+	if ours, ok := errors.AsType[*Error](err); ok {
 		return ours
 	}
-	var server redis.Error
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[redis.Error](err); ok {
 		e := replyError(server.Error())
 		e.Err = err
 		return e
@@ -184,15 +182,14 @@ func numberAfter(text, label string) int64 {
 
 // outcomeOf is the outcome under which a command that ended with class c is counted.
 func outcomeOf(c Class) meter.Outcome {
-	switch c {
-	case None:
+	if c == None {
 		return meter.OK
-	case Timedout:
+	}
+	if c == Timedout {
 		return meter.Timeout
-	case Reset, IdleClose:
+	}
+	if c == Reset || c == IdleClose {
 		return meter.Lost
-	case TLSMismatch, TLSUntrusted, Refused, Auth, Permission, Quota, RequestSize, Capacity, ConnectionLimit, DNS, Unreachable,
-		NotRedis, Unavailable, Loading, Spend, ReadOnly, BadOptions, Canceled, Server, Unknown:
 	}
 	return meter.Outcome(c)
 }

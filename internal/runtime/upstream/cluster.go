@@ -90,8 +90,7 @@ func (u *Upstream) final(err error) error {
 
 // unfinal is err as it was before final.
 func unfinal(err error) error {
-	var f *final
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*final](err); ok {
 		return f.err
 	}
 	return err

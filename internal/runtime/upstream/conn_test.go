@@ -1,11 +1,15 @@
 package upstream
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -92,7 +96,7 @@ func TestRefusalAtTheSocket(t *testing.T) {
 	t.Run("however the writes are cut, a refused command never leaves whole", func(t *testing.T) {
 		batch := []byte(request("get", "a") + request("config", "set", "a", "b"))
 		for seed := range uint64(200) {
-			rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // reproducible on purpose
+			rnd := rand.New(rand.NewPCG(seed, 1)) // reproducible on purpose
 			c := newTestConn(Options{ReadOnly: true}, &stingy{left: 1 << 20})
 			rest, err := batch, error(nil)
 			for len(rest) > 0 && err == nil {
@@ -121,6 +125,132 @@ func TestTag(t *testing.T) {
 				t.Errorf("tagOf(%s) = %s", at, got)
 			}
 		}
+	})
+}
+
+// dropper answers PING, refuses HELLO, and closes the connection when it is sent anything else.
+func dropper(t *testing.T) (addr string) {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer func() { _ = c.Close() }()
+				buf := make([]byte, 1024)
+				for {
+					n, err := c.Read(buf)
+					if err != nil {
+						return
+					}
+					answer := "-ERR unknown command 'HELLO'\r\n"
+					if bytes.Contains(buf[:n], []byte("ping")) {
+						answer = "+PONG\r\n"
+					} else if !bytes.Contains(buf[:n], []byte("hello")) {
+						return
+					}
+					if _, err := c.Write([]byte(answer)); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+func TestIdleClose(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		idle time.Duration
+		want Class
+	}{
+		{"a connection that was not used for a while and then fails was closed while idle", time.Nanosecond, IdleClose},
+		{"a connection that was just used and then fails was lost", time.Hour, Reset},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			u, err := Open(t.Context(), Options{URL: "redis://" + dropper(t), idleAfter: c.idle})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = u.Close() }()
+			err = u.Client().Incr(t.Context(), "n").Err()
+			if got := Classify(err); got != c.want {
+				t.Errorf("class of %v = %s, want %s", err, got, c.want)
+			}
+		})
+	}
+}
+
+func TestCapErrorNamesWhoAsked(t *testing.T) {
+	t.Run("the pool does not know for whom it dials, so the hook says it", func(t *testing.T) {
+		u := &Upstream{opts: Options{}.withDefaults(), addr: "test"}
+		err := u.explain(&Error{Class: ConnectionLimit, Err: &CapError{Cap: 3, Asked: meter.Untagged, For: useCommands}}, time.Now(), meter.SMS)
+		limit, ok := errors.AsType[*CapError](err)
+		if !ok || limit.Asked != meter.SMS || Classify(err) != ConnectionLimit || Detail(err).Limit != 3 {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestReserve(t *testing.T) {
+	t.Run("a connection that is just being closed gives its place to the one that replaces it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			u := &Upstream{opts: Options{MaxConnections: 1}.withDefaults(), conns: newRegistry(1)}
+			c := newTestConn(Options{}, &stingy{})
+			c.up = u
+			if err := u.reserve(t.Context(), useCommands, meter.Cache); err != nil {
+				t.Fatal(err)
+			}
+			u.conns.add(c)
+			go func() {
+				time.Sleep(handOverGrace / 2)
+				_ = c.Close()
+			}()
+			if err := u.reserve(t.Context(), useCommands, meter.Cache); err != nil {
+				t.Errorf("reserve: %v", err)
+			}
+		})
+	})
+	t.Run("a place that nobody leaves is refused after a moment", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			u := &Upstream{opts: Options{MaxConnections: 1}.withDefaults(), conns: newRegistry(1)}
+			if err := u.reserve(t.Context(), useCommands, meter.Cache); err != nil {
+				t.Fatal(err)
+			}
+			begin := time.Now()
+			err := u.reserve(t.Context(), usePubSub, meter.Queue)
+			if Classify(err) != ConnectionLimit || time.Since(begin) != handOverGrace {
+				t.Errorf("%v after %s", err, time.Since(begin))
+			}
+		})
+	})
+}
+
+func TestPause(t *testing.T) {
+	t.Run("a pause that would outlast the deadline is not begun", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			begin := time.Now()
+			if pause(ctx, 2*time.Second) || time.Since(begin) != 0 {
+				t.Errorf("paused for %s", time.Since(begin))
+			}
+			if !pause(ctx, time.Millisecond) {
+				t.Error("a short pause was refused")
+			}
+		})
 	})
 }
 

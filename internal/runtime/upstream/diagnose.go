@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,20 +19,13 @@ const diagnosis = time.Second
 // it makes one connection more, to see whether the other side speaks TLS while we do not, or the
 // other way round; that connection carries no credentials.
 func (u *Upstream) diagnose(ctx context.Context, err error, begin time.Time) error {
-	var server redis.Error
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[redis.Error](err); ok {
 		e := replyError(server.Error())
 		e.Addr, e.Err = u.addr, err
 		return e
 	}
-	var e *Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Class {
-	case Reset, Timedout, Unknown:
-	case None, TLSMismatch, TLSUntrusted, Refused, IdleClose, Auth, Permission, Quota, RequestSize, Capacity, ConnectionLimit,
-		DNS, Unreachable, NotRedis, Unavailable, Loading, Spend, ReadOnly, BadOptions, Canceled, Server:
+	e, ok := errors.AsType[*Error](err)
+	if !ok || !slices.Contains([]Class{Reset, Timedout, Unknown}, e.Class) {
 		return err
 	}
 	if u.bytesIn.Load() > 0 || ctx.Err() != nil || len(u.target.addrs) != 1 || u.target.network != "tcp" {
@@ -61,7 +55,7 @@ func (u *Upstream) diagnose(ctx context.Context, err error, begin time.Time) err
 
 // speaksTLS is whether a handshake gets an answer in TLS, whatever the answer says.
 func speaksTLS(ctx context.Context, raw net.Conn) bool {
-	err := tls.Client(raw, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) //nolint:gosec // nothing is sent over it
+	err := tls.Client(raw, &tls.Config{InsecureSkipVerify: true}).HandshakeContext(ctx) // nothing is sent over it
 	return err == nil || isAlert(err)
 }
 

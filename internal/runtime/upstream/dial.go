@@ -245,13 +245,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // worthRetrying is whether a failure to connect may pass by itself.
 func worthRetrying(c Class) bool {
-	switch c {
-	case Refused, Reset, DNS, Unreachable:
-		return true
-	case None, TLSMismatch, TLSUntrusted, IdleClose, Auth, Permission, Quota, RequestSize, Capacity, ConnectionLimit,
-		Timedout, NotRedis, Unavailable, Loading, Spend, ReadOnly, BadOptions, Canceled, Server, Unknown:
-	}
-	return false
+	return slices.Contains([]Class{Refused, Reset, DNS, Unreachable}, c)
 }
 
 func isTimeout(err error) bool {

@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -104,7 +105,9 @@ func (e *Error) what() string {
 		return "command not available"
 	case Loading:
 		return "not ready yet"
-	case None, Spend, ReadOnly, BadOptions, Canceled, Server, Unknown:
+	case Server:
+		return "answered with an error"
+	case None, Spend, ReadOnly, BadOptions, Canceled, Unknown:
 	}
 	return "unusable"
 }
@@ -161,15 +164,12 @@ type Holder struct {
 
 func (e *CapError) Error() string {
 	s := fmt.Sprintf("%s asked for a connection for %s, but max_connections is %d and all are in use", e.Asked, e.For, e.Cap)
-	for i, h := range e.Holders {
-		sep := ", "
-		if i == 0 {
-			sep = " ("
-		}
-		s += fmt.Sprintf("%s%s by %s", sep, h.For, h.Component)
+	holders := make([]string, 0, len(e.Holders))
+	for _, h := range e.Holders {
+		holders = append(holders, h.For+" by "+string(h.Component))
 	}
-	if len(e.Holders) > 0 {
-		s += ")"
+	if len(holders) > 0 {
+		s += " (" + strings.Join(holders, ", ") + ")"
 	}
 	if e.Cluster {
 		s += "; a cluster needs one for each node, so raise max_connections to the number of nodes plus one"

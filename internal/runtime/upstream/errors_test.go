@@ -61,14 +61,14 @@ func wantText(t *testing.T, err error, parts ...string) {
 
 func TestOpenSaysWhyItFailed(t *testing.T) {
 	t.Run("plain text to a server that speaks TLS", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		addr := listen(t, overTLS(t, cert, key, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }))
 		err := failOpen(t, upstream.Options{URL: withPassword(addr)}, upstream.TLSMismatch)
 		wantText(t, err, addr, "use rediss://")
 	})
 
 	t.Run("plain text to a redis-server that speaks TLS", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		s := startTLS(t, cert, key)
 		err := failOpen(t, upstream.Options{URL: withPassword(s.Addr)}, upstream.TLSMismatch)
 		wantText(t, err, "use rediss://")
@@ -82,18 +82,18 @@ func TestOpenSaysWhyItFailed(t *testing.T) {
 
 	t.Run("TLS to a server that waits for a command in plain text", func(t *testing.T) {
 		addr := listen(t, resp(func([]string) string { return "+PONG\r\n" }))
-		failOpen(t, upstream.Options{URL: "rediss://:" + secret + "@" + addr, DialTimeout: 300 * time.Millisecond}, upstream.TLSMismatch)
+		_ = failOpen(t, upstream.Options{URL: "rediss://:" + secret + "@" + addr, DialTimeout: 300 * time.Millisecond}, upstream.TLSMismatch)
 	})
 
 	t.Run("a certificate of an unknown authority", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		s := startTLS(t, cert, key)
 		err := failOpen(t, upstream.Options{URL: "rediss://" + s.Addr}, upstream.TLSUntrusted)
 		wantText(t, err, "unknown authority")
 	})
 
 	t.Run("a certificate for another name", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		s := startTLS(t, cert, key)
 		o := upstream.Options{URL: "rediss://" + s.Addr, TLS: upstream.TLS{CAFile: cert, ServerName: "other.test"}}
 		wantText(t, failOpen(t, o, upstream.TLSUntrusted), "other.test")
@@ -106,12 +106,12 @@ func TestOpenSaysWhyItFailed(t *testing.T) {
 	})
 
 	t.Run("no such unix socket", func(t *testing.T) {
-		failOpen(t, upstream.Options{URL: "unix:///nonexistent/redis.sock"}, upstream.Refused)
+		_ = failOpen(t, upstream.Options{URL: "unix:///nonexistent/redis.sock"}, upstream.Refused)
 	})
 
 	t.Run("the connection is closed at once", func(t *testing.T) {
 		addr := listen(t, func(net.Conn) {})
-		failOpen(t, upstream.Options{URL: withPassword(addr)}, upstream.Reset)
+		_ = failOpen(t, upstream.Options{URL: withPassword(addr)}, upstream.Reset)
 	})
 
 	t.Run("no reply", func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestOpenSaysWhyItFailed(t *testing.T) {
 
 	t.Run("a password where none is configured", func(t *testing.T) {
 		s := redistest.Start(t)
-		failOpen(t, upstream.Options{URL: withPassword(s.Addr)}, upstream.Auth)
+		_ = failOpen(t, upstream.Options{URL: withPassword(s.Addr)}, upstream.Auth)
 	})
 
 	t.Run("a user who may not even PING", func(t *testing.T) {
@@ -165,12 +165,12 @@ func TestOpenSaysWhyItFailed(t *testing.T) {
 	})
 
 	t.Run("an HTTPS server", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		addr := listen(t, overTLS(t, cert, key, func(c net.Conn) {
 			_, _ = c.Read(make([]byte, 1))
 			_, _ = io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n")
 		}))
-		failOpen(t, upstream.Options{URL: "rediss://" + addr, TLS: upstream.TLS{CAFile: cert}}, upstream.NotRedis)
+		_ = failOpen(t, upstream.Options{URL: "rediss://" + addr, TLS: upstream.TLS{CAFile: cert}}, upstream.NotRedis)
 	})
 
 	t.Run("a mail server", func(t *testing.T) {

@@ -248,6 +248,59 @@ func TestCountsEqualCommandStats(t *testing.T) {
 		wantEqual(t, look, own, u.Meter())
 	})
 
+	t.Run("within what is unanswered, when connections are killed at random under load", func(t *testing.T) {
+		_, u, look, own := start(t, upstream.Options{})
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_ = u.As(meter.Cache).Incr(t.Context(), "n").Err()
+						_ = u.As(meter.Cache).Get(t.Context(), "n").Err()
+					}
+				}
+			})
+		}
+		for range 100 {
+			kill(t, look, own)
+		}
+		close(stop)
+		wg.Wait()
+		server, ours := serverCounts(t, look, own), ourCounts(u.Meter())
+		var ran, sent int64
+		for _, n := range server {
+			ran += n
+		}
+		for _, n := range ours {
+			sent += n
+		}
+		got := u.Spent()
+		if got.Commands != sent {
+			t.Errorf("Spent %d, meter %d", got.Commands, sent)
+		}
+		if ran > sent || ran < sent-got.Unanswered {
+			t.Errorf("server ran %d, we sent %d of which %d unanswered", ran, sent, got.Unanswered)
+		}
+		t.Logf("server ran %d, we sent %d of which %d unanswered", ran, sent, got.Unanswered)
+	})
+
+	t.Run("when the server goes away and comes back while a command waits for it", func(t *testing.T) {
+		s, u, _, _ := start(t, upstream.Options{})
+		s.Kill(t)
+		done := make(chan error, 1)
+		go func() { done <- u.As(meter.Cache).Incr(t.Context(), "n").Err() }()
+		s.Restart(t)
+		if err := <-done; err != nil {
+			t.Fatalf("INCR over a restart: %v", err)
+		}
+		look := s.Client(t)
+		eventually(t, "the server counts one INCR", func() bool { return serverCounts(t, look, nil)["incr"] == 1 })
+	})
+
 	t.Run("when a password is wanted and every connection authenticates", func(t *testing.T) {
 		_, u, look, own := start(t, upstream.Options{}, "--requirepass", "hush")
 		for range 5 {

@@ -118,19 +118,13 @@ func (t *tagger) precheckAll(cmds []redis.Cmder) error {
 // A failure to connect has its own attempts, and a reply that did not come in time is never asked
 // for again here.
 func (t *tagger) again(ctx context.Context, err error, harmless func() bool) bool {
-	var e *Error
-	if ctx.Err() != nil || !errors.As(err, &e) {
+	e, ok := errors.AsType[*Error](err)
+	if ctx.Err() != nil || !ok || e.Class != Reset && e.Class != IdleClose {
 		return false
 	}
-	switch e.Class {
-	case Reset, IdleClose:
-		var op *net.OpError
-		dialed := errors.As(e.Err, &op) && op.Op == "dial"
-		return !dialed && (e.Unsent || harmless())
-	case None, TLSMismatch, TLSUntrusted, Refused, Auth, Permission, Quota, RequestSize, Capacity, ConnectionLimit,
-		Timedout, DNS, Unreachable, NotRedis, Unavailable, Loading, Spend, ReadOnly, BadOptions, Canceled, Server, Unknown:
-	}
-	return false
+	op, ok := errors.AsType[*net.OpError](e.Err)
+	dialed := ok && op.Op == "dial"
+	return !dialed && (e.Unsent || harmless())
 }
 
 func allRead(cmds []redis.Cmder) bool {

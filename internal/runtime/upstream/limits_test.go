@@ -136,7 +136,7 @@ func TestConnectionCap(t *testing.T) {
 
 	t.Run("a failed Open leaves nothing", func(t *testing.T) {
 		s := redistest.Start(t, "--requirepass", "hush")
-		failOpen(t, upstream.Options{URL: "redis://:wrong@" + s.Addr}, upstream.Auth)
+		_ = failOpen(t, upstream.Options{URL: "redis://:wrong@" + s.Addr}, upstream.Auth)
 		look := s.Client(t)
 		eventually(t, "the connections are gone", func() bool { return connections(t, look) == 0 })
 	})
@@ -228,7 +228,7 @@ func TestMaxCommands(t *testing.T) {
 
 	t.Run("the commands that set up a connection count, and can be refused", func(t *testing.T) {
 		s := redistest.Start(t)
-		failOpen(t, upstream.Options{URL: s.URL(), MaxCommands: 1}, upstream.Spend)
+		_ = failOpen(t, upstream.Options{URL: s.URL(), MaxCommands: 1}, upstream.Spend)
 	})
 
 	t.Run("pub/sub, which passes no hook, is refused at the socket", func(t *testing.T) {
@@ -277,8 +277,7 @@ func TestReadOnly(t *testing.T) {
 		t.Run(fmt.Sprintf("%v is refused", args[0])+fmt.Sprint(args[1:]), func(t *testing.T) {
 			before := u.Spent()
 			err := u.Client().Do(ctx, args...).Err()
-			var ro *upstream.ReadOnlyError
-			if !errors.As(err, &ro) {
+			if _, ok := errors.AsType[*upstream.ReadOnlyError](err); !ok {
 				t.Errorf("%v: %v, want a *ReadOnlyError", args, err)
 			}
 			if after := u.Spent(); after.Commands != before.Commands {

@@ -82,7 +82,7 @@ type Options struct {
 	// *ReadOnlyError. Scripts are refused unless they are of the read-only kind (EVAL_RO).
 	ReadOnly bool
 
-	// testHooks replace what tests cannot otherwise reach; nil in production.
+	// idleAfter is how long a connection must have been unused for its loss to be an IdleClose.
 	idleAfter time.Duration
 }
 
@@ -249,7 +249,7 @@ func (o Options) validate() []error {
 		bad("protocol: got %d, want 2 or 3", o.Protocol)
 	}
 	if i := strings.IndexFunc(o.ClientName, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_.:", r))
+		return !strings.ContainsRune("-_.:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", r)
 	}); i >= 0 {
 		bad("client name %q: only letters, digits and -_.: are allowed", o.ClientName)
 	}
@@ -343,7 +343,7 @@ func (t TLS) config() (*tls.Config, error) {
 	conf := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.ServerName,
-		InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // an explicit choice, off by default
+		InsecureSkipVerify: t.InsecureSkipVerify, // an explicit choice, off by default
 	}
 	var errs []error
 	if t.CAFile != "" {

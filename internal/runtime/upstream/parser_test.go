@@ -172,7 +172,7 @@ func FuzzRequestParser(f *testing.F) {
 	f.Add([]byte("*1\r\n$0\r\n\r\n*0\r\nPING\r\n"), uint64(2))
 	f.Add([]byte("*2\r\n$6\r\nconfig\r\n$3\r\nget\r\n*-1\r\n"), uint64(3))
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // reproducible on purpose
+		rnd := rand.New(rand.NewPCG(seed, 1)) // reproducible on purpose
 		pieces := []int{1 + rnd.IntN(5), 1 + rnd.IntN(50), 1 + rnd.IntN(3)}
 		whole, okWhole := parse(in, 1<<30)
 		cut, okCut := parse(in, pieces...)
@@ -255,7 +255,7 @@ func FuzzReplyParser(f *testing.F) {
 	f.Add([]byte("*2\r\n|1\r\n+a\r\n:1\r\n:5\r\n:6\r\n!5\r\nERR x\r\n"), uint64(1))
 	f.Add([]byte("%1\r\n+a\r\n$-1\r\n>1\r\n-E\r\n"), uint64(2))
 	f.Fuzz(func(t *testing.T, in []byte, seed uint64) {
-		rnd := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // reproducible on purpose
+		rnd := rand.New(rand.NewPCG(seed, 1)) // reproducible on purpose
 		whole, okWhole := replies(in, 1<<30)
 		cut, okCut := replies(in, 1+rnd.IntN(5), 1+rnd.IntN(50))
 		if okWhole != okCut || !reflect.DeepEqual(whole, cut) {

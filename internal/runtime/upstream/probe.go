@@ -90,13 +90,12 @@ type prober struct {
 func (p *prober) try(ctx context.Context, args ...any) (reply any, denied *Error, err error) {
 	cmd := p.client.Do(ctx, args...)
 	reply, err = cmd.Result()
-	switch Classify(err) {
-	case None:
+	c := Classify(err)
+	if c == None {
 		return reply, nil, nil
-	case Permission, Unavailable, Server, Spend, ReadOnly, Quota:
+	}
+	if slices.Contains([]Class{Permission, Unavailable, Server, Quota}, c) {
 		return nil, Detail(err), nil
-	case TLSMismatch, TLSUntrusted, Refused, Reset, IdleClose, Auth, RequestSize, Capacity, ConnectionLimit, Timedout,
-		DNS, Unreachable, NotRedis, Loading, BadOptions, Canceled, Unknown:
 	}
 	return nil, nil, err
 }
@@ -106,14 +105,13 @@ func (p *prober) missing(what string, why *Error) {
 }
 
 func whyNot(e *Error) string {
-	switch e.Class {
-	case Permission:
+	if e.Class == Permission {
 		return "this user may not (" + text(e) + ")"
-	case Unavailable:
-		return "the server does not have it"
-	default:
-		return text(e)
 	}
+	if e.Class == Unavailable {
+		return "the server does not have it"
+	}
+	return text(e)
 }
 
 func text(e *Error) string {

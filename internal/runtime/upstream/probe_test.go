@@ -158,7 +158,7 @@ func TestProbe(t *testing.T) {
 
 func TestConnect(t *testing.T) {
 	t.Run("over TLS with an authority and a server name of one's own, counts and tags included", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		s := startTLS(t, cert, key)
 		u := open(t, upstream.Options{URL: "rediss://" + s.Addr, TLS: upstream.TLS{CAFile: cert, ServerName: "redis.test"}})
 		ctx := t.Context()
@@ -179,13 +179,13 @@ func TestConnect(t *testing.T) {
 	})
 
 	t.Run("over TLS without verification when that is asked for", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		s := startTLS(t, cert, key)
 		open(t, upstream.Options{URL: "rediss://" + s.Addr, TLS: upstream.TLS{InsecureSkipVerify: true}})
 	})
 
 	t.Run("with a client certificate", func(t *testing.T) {
-		cert, key := certificate(t, "redis.test")
+		cert, key := certificate(t)
 		s := redistest.Start(t, "--port", "0", "--tls-port", "auto", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-ca-cert-file", cert)
 		open(t, upstream.Options{URL: "rediss://" + s.Addr, TLS: upstream.TLS{CAFile: cert, CertFile: cert, KeyFile: key}})
 	})
