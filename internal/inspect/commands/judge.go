@@ -18,18 +18,33 @@ func (a *audit) judge(provider Provider) {
 	for _, p := range r.Polling {
 		r.judgePolling(p, a.opts.Budget)
 	}
+	a.judgeBudget(provider)
+	r.judgeRest()
+}
+
+// judgeBudget compares the month with what the plan includes. Only a plan that was asked for and a whole
+// measurement make it a verdict.
+func (a *audit) judgeBudget(provider Provider) {
+	r := a.report
 	for _, b := range r.Bills {
 		if b.Provider.Name != provider.Name || b.BudgetMultiple <= 1 {
 			continue
 		}
-		r.add(inspect.Finding{
-			Rule: "monthly-budget-exceeded", Severity: inspect.Critical, Subject: provider.Name,
-			Message: fmt.Sprintf("%s billed commands a month are %.1f times the %s included; they last %.0f hours",
+		f := inspect.Finding{
+			Rule: "monthly-budget-exceeded", Severity: inspect.Warning, Subject: provider.Name,
+			Message: fmt.Sprintf("%s billed commands a month are %.1f times the %s included, which last %.0f hours",
 				Millions(b.BilledPerMonth), b.BudgetMultiple, Millions(float64(b.Provider.Included)), b.LastsHours),
 			Remedy: "take the findings with the largest saving first; a fixed plan has no price per command",
-		})
+		}
+		switch {
+		case r.Observable != ByCommand:
+			f.Severity = inspect.Note
+			f.Message = "at most " + f.Message + "; free commands could not be told from billed ones"
+		case a.opts.Provider != "" && r.Conclusive():
+			f.Severity = inspect.Critical
+		}
+		r.add(f)
 	}
-	r.judgeRest()
 }
 
 func (r *Report) add(f inspect.Finding) { r.Findings = append(r.Findings, f) }

@@ -38,7 +38,7 @@ type Sample struct {
 
 // A WatchReport is a watch as a whole: the last full report, every sample, and what they show together.
 type WatchReport struct {
-	Last     *Report           `json:"last"`
+	Last     *Report           `json:"-"`
 	Samples  []Sample          `json:"samples"`
 	Duration time.Duration     `json:"-"`
 	Seconds  float64           `json:"duration_s"`
