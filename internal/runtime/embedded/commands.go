@@ -75,6 +75,8 @@ func (c *conn) own(name string, args []string) bool {
 		c.peer.WriteBulk(c.m.info(args))
 	case "RESET":
 		c.reset()
+	case "SCRIPT":
+		return c.load(args)
 	case "ROLE":
 		c.peer.WriteLen(3)
 		c.peer.WriteBulk("master")

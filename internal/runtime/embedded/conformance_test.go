@@ -313,3 +313,58 @@ func TestWhatIsLackingIsListed(t *testing.T) {
 		}
 	}
 }
+
+func TestLuaLibrariesAnswerAsThoseOfRedis(t *testing.T) {
+	for _, tc := range []struct{ name, script, arg string }{
+		{"small numbers", "unpack", "\x00\x7f\xe0\xff"},
+		{"nothing, true and false", "unpack", "\xc3\xc2\xc0\x01"},
+		{"unsigned of every size", "unpack", "\xcc\xff\xcd\x01\x00\xce\xff\xff\xff\xff\xcf\x00\x00\x01\x00\x00\x00\x00\x00"},
+		{"signed of every size", "unpack", "\xd0\x80\xd1\xff\xfe\xd2\x80\x00\x00\x00\xd3\xff\xff\xff\xff\xff\xff\xff\xfe"},
+		{"floats", "unpack", "\xca\x3f\xc0\x00\x00\xcb\xc0\x09\x21\xfb\x54\x44\x2d\x18\xcb\x00\x00\x00\x00\x00\x00\x00\x00\xcb\x42\x79\xf6\x85\x9c\x6a\x10\x00"},
+		{"strings of every size", "unpack", "\xa0\xa3abc\xd9\x03d\xc3\xa9\xda\x00\x02gh\xdb\x00\x00\x00\x01i"},
+		{"lists and maps", "unpack", "\x92\x01\x91\xa1a\xdc\x00\x01\x05\x81\xa1k\xa1v\xde\x00\x01\xa1x\x81\xa1y\xc3"},
+		{"cut short", "fails", "\x92\x01"},
+		{"no message", "fails", "\xc1"},
+		{"bits", "band", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			scripts := map[string]string{
+				"unpack": `local function show(v)
+						if type(v) == 'number' then return string.format('%.17g', v) end
+						if type(v) ~= 'table' then return type(v) .. ' ' .. tostring(v) end
+						local parts = {}
+						for k, w in pairs(v) do parts[#parts + 1] = show(k) .. '=' .. show(w) end
+						return '{' .. table.concat(parts, ' ') .. '}'
+					end
+					local function each(n, ...)
+						local parts = {}
+						for i = 1, n do parts[i] = show((select(i, ...))) end
+						return table.concat(parts, '; ')
+					end
+					return each(select('#', cmsgpack.unpack(ARGV[1])), cmsgpack.unpack(ARGV[1]))`,
+				"fails": "return tostring((pcall(cmsgpack.unpack, ARGV[1])))",
+				"band":  "return cjson.encode({bit.band(6, 3), bit.band(4294967295, 255), bit.band(-1, 4095), bit.band(2147483648, 4294967295), bit.band(1, 2)})",
+			}
+			sameOnBoth(t, func(s *scene) any {
+				reply, err := s.conn("a").Do("EVAL", scripts[tc.script], "0", tc.arg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return reply
+			})
+		})
+	}
+}
+
+func TestScriptsKeepTheNameTheirSenderKnows(t *testing.T) {
+	sameOnBoth(t, func(s *scene) any {
+		const script = "return(cmsgpack.unpack(ARGV[1]))"
+		var out []string
+		sha := s.do("a", "SCRIPT LOAD "+script)
+		out = append(out, sha, s.do("a", "SCRIPT EXISTS "+sha+" 0000"), s.do("a", "EVALSHA "+sha+" 0 \x07"), s.do("a", "SCRIPT FLUSH"),
+			s.do("a", "EVALSHA "+sha+" 0 \x07"), s.do("a", "EVAL "+script+" 0 \x07"), s.do("a", "EVALSHA "+sha+" 0 \x07"))
+		s.do("a", "MULTI")
+		s.do("a", "EVALSHA "+sha+" 0 \x07")
+		return append(out, s.do("a", "EXEC"))
+	})
+}

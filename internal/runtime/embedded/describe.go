@@ -44,7 +44,7 @@ func (s *Server) Describe() Description {
 func Lacks() []string {
 	return []string{
 		"persistence: everything is gone when the process ends",
-		"cmsgpack, struct and bit in Lua: BullMQ's own scripts do not run; Bull's and plain scripts do",
+		"in Lua: struct, cmsgpack but for unpack, bit but for band; the scripts of Bull and BullMQ get along without",
 		"speed in Lua: scripts run 16 to 80 times slower than on Redis, so nothing may be measured here",
 		"cjson as Redis has it: key order, numbers beyond 2^53 and empty tables can come out differently",
 		"an orderly queue of blocked clients: when several wait on one key, any of them may be served",

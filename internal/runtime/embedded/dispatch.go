@@ -52,7 +52,7 @@ func (c *conn) handle(args []string) {
 		}
 	}
 	if !c.own(name, rest) {
-		c.m.srv.Dispatch(c.peer, args)
+		c.m.srv.Dispatch(c.peer, c.m.luas.rewrite(name, args))
 	}
 	c.peer.Flush()
 	reply := c.out.reply()

@@ -4,13 +4,12 @@
 // CLIENT LIST and its relatives with the fields of Redis 7.0, INFO with commandstats that count
 // in-script commands as Redis does, keys that expire by themselves, connections that can be killed,
 // and a simulated plan that refuses with the provider's own texts. Any client can connect over TCP,
-// on loopback only.
+// on loopback only. The unmodified libraries of Bull 4 and BullMQ 5 and 6 run on it.
 //
 // It is volatile: everything is gone when it is closed. With Options.DataDir a real redis-server
-// with an append-only file is started instead. What the in-process store lacks is listed by [Lacks];
-// the chief point is that BullMQ's own scripts need cmsgpack, so real BullMQ libraries do not run on
-// it, while plain Lua and Bull's scripts do. It runs Lua 16 to 80 times slower than Redis: it must
-// not be measured in Redis' place, nor put in production.
+// with an append-only file is started instead. What the in-process store lacks is listed by [Lacks].
+// It runs Lua 16 to 80 times slower than Redis: it must not be measured in Redis' place, nor put in
+// production.
 package embedded
 
 import (

@@ -97,8 +97,8 @@ func TestServerIsVolatileAndSaysWhereItListens(t *testing.T) {
 		t.Error("Volatile() = false, want true without a data directory")
 	}
 	d := s.Describe()
-	if !d.Volatile || d.Plan.Name != "try" || len(d.Lacks) == 0 || !strings.Contains(strings.Join(d.Lacks, "\n"), "cmsgpack") {
-		t.Errorf("Describe() = %+v, want volatile, the plan, and what it lacks with cmsgpack", d)
+	if !d.Volatile || d.Plan.Name != "try" || len(d.Lacks) == 0 || !strings.Contains(strings.Join(d.Lacks, "\n"), "persistence") {
+		t.Errorf("Describe() = %+v, want volatile, the plan, and what it lacks", d)
 	}
 	if got := client(t, s.Addr()).Ping(t.Context()).Val(); got != "PONG" {
 		t.Errorf("PING = %q, want PONG", got)

@@ -28,6 +28,7 @@ type memory struct {
 	quota quota
 	stats *stats
 	clock clock
+	luas  luas
 	begun time.Time
 	runID string
 
