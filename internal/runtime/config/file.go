@@ -187,7 +187,7 @@ func (r *fileReader) place(key string, n *yaml.Node) {
 }
 
 func kindName(n *yaml.Node) string {
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // nothing else stands inside a document
 	case yaml.MappingNode:
 		return "mapping"
 	case yaml.SequenceNode:

@@ -27,7 +27,7 @@ func leaves(c *Config) []leaf {
 }
 
 func appendLeaves(all []leaf, key string, v reflect.Value, tag reflect.StructTag) []leaf {
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the kinds that hold others; the rest are leaves
 	case reflect.Struct:
 		for _, f := range fields(v.Type()) {
 			all = appendLeaves(all, join(key, f.name), v.Field(f.index), f.tag)
@@ -110,7 +110,7 @@ func set(v reflect.Value, text string, tag reflect.StructTag) error {
 		v.SetString(text)
 		return quoted(text)
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the kinds in Config
 	case reflect.String:
 		text = strings.TrimSpace(text)
 		v.SetString(text)

@@ -92,8 +92,7 @@ func (l *loader) file() {
 
 // reason is err without the path that os puts before it: the place of the problem names it already.
 func reason(err error) string {
-	var pathError *fs.PathError
-	if errors.As(err, &pathError) {
+	if pathError, ok := errors.AsType[*fs.PathError](err); ok {
 		return pathError.Err.Error()
 	}
 	return err.Error()

@@ -9,7 +9,7 @@ import (
 
 // A Problem is one thing that is wrong with the configuration, or worth a warning. Its text never
 // holds a secret.
-type Problem struct {
+type Problem struct { //nolint:errname // it is also a warning, which is no error
 	// Key is the key it is about, such as cache.max_ttl; empty when the whole file is meant.
 	Key string
 
@@ -45,8 +45,7 @@ func Problems(err error) []*Problem {
 		}
 		return all
 	}
-	var p *Problem
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*Problem](err); ok {
 		return []*Problem{p}
 	}
 	return nil

@@ -70,7 +70,7 @@ func addDefaults(schema *jsonschema.Schema, v reflect.Value) {
 		if !ok {
 			continue
 		}
-		switch value := v.Field(f.index); value.Kind() {
+		switch value := v.Field(f.index); value.Kind() { //nolint:exhaustive // the rest are leaves
 		case reflect.Struct:
 			addDefaults(property, value)
 		case reflect.Map, reflect.Slice:
@@ -80,7 +80,7 @@ func addDefaults(schema *jsonschema.Schema, v reflect.Value) {
 			}
 		default:
 			property.Default = value.Interface()
-			if d, ok := value.Interface().(time.Duration); ok {
+			if d, ok := reflect.TypeAssert[time.Duration](value); ok {
 				property.Default = durationText(d)
 			}
 		}

@@ -178,8 +178,7 @@ func (k *checker) budgets() {
 		all = joined.Unwrap()
 	}
 	for _, err := range all {
-		var f *budget.FieldError
-		if errors.As(err, &f) {
+		if f, ok := errors.AsType[*budget.FieldError](err); ok {
 			k.bad("budgets."+f.Field, "%s", f.Message)
 		}
 	}

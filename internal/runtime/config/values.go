@@ -52,7 +52,7 @@ func text(v reflect.Value) string {
 	case fmt.Stringer: // Secret and URL
 		return x.String()
 	}
-	switch v.Kind() {
+	switch v.Kind() { //nolint:exhaustive // the rest print as they are
 	case reflect.Slice:
 		items := make([]string, v.Len())
 		for i := range items {

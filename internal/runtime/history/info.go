@@ -19,7 +19,8 @@ type Counters struct {
 	// Commands is total_commands_processed, in which Redis counts the commands inside scripts too.
 	Commands int64
 
-	// Writes is total_writes_processed, which only Upstash has.
+	// Writes is total_writes_processed of Upstash. Redis has a field of that name too, which counts
+	// something else: how often it wrote to a socket.
 	Writes int64
 
 	// Errors is total_error_replies.
@@ -40,6 +41,9 @@ func ParseInfo(text string) (Counters, error) {
 		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
 			values[name] = value
 		}
+	}
+	if _, upstash := values["upstash_version"]; !upstash {
+		delete(values, "total_writes_processed")
 	}
 	number := func(names ...string) int64 {
 		for _, name := range names {

@@ -123,7 +123,7 @@ func (s *Spend) join(ctx context.Context, c Counters, now time.Time) error {
 	switch started := now.Add(-c.Uptime); {
 	case n > 0: // it was seen this month, so it began to count anew after that
 		base = 0
-	case c.Uptime < 0:
+	case c.Uptime < 0: // nothing is known of before
 	case !started.Before(monthStart(now)): // all that it counted belongs to this month
 		base, since = 0, started
 	}

@@ -19,14 +19,14 @@ const (
 	Interval = time.Minute
 
 	// Slots is how many samples the ring holds: 35 days of one a minute, so that a whole month and the
-	// days around it are always there. The file is then 4,842,496 bytes long and grows no further.
+	// days around it are always there. The file is then 4,838,528 bytes long and grows no further.
 	Slots = 35 * 24 * 60
 
 	// FileName is the ring's file in the state directory.
 	FileName = "history.ring"
 
 	schema     = 1
-	headerSize = 4096
+	headerSize = 128
 )
 
 var magic = [8]byte{'R', 'D', 'O', 'P', 'T', 'H', 'I', 'S'}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,7 +95,7 @@ type Spend struct {
 	month     string    // the month that the fields below belong to
 	written   int64     // own field as last replied; Unknown before the first reply
 	uncertain int64     // sent in a flush that got no reply
-	expires   string    // the month for which EXPIREAT was sent
+	expires   []string  // the months for which EXPIREAT was sent, at most two
 	run       string    // the server's run, as the hash calls it; empty before the first reading
 	last      Counters  // the last reading
 	lastTime  time.Time // when it was taken
@@ -131,11 +132,9 @@ func (s *Spend) Flush(ctx context.Context, now time.Time) error {
 	}
 	if s.month != current {
 		// What was spent before midnight belongs to the old month, in proportion to the time.
-		old := s.pending
+		old := int64(0)
 		if s.since.Before(monthStart(now)) {
 			old = proportion(s.pending, s.since, now, monthStart(now))
-		} else {
-			old = 0
 		}
 		s.since = monthStart(now) // of what then remains, also if this fails
 		if err := s.add(ctx, old); err != nil {
@@ -177,13 +176,13 @@ func (s *Spend) add(ctx context.Context, n int64) error {
 
 // expire makes the key of a month expire, once for each month.
 func (s *Spend) expire(ctx context.Context, month string) error {
-	if s.expires == month {
+	if slices.Contains(s.expires, month) {
 		return nil
 	}
 	if err := s.Client.ExpireAt(ctx, s.key(month), monthStartOf(month).Add(keptFor)).Err(); err != nil {
 		return fmt.Errorf("month-to-date: %w", err)
 	}
-	s.expires = month
+	s.expires = append(s.expires[max(0, len(s.expires)-1):], month)
 	return nil
 }
 
