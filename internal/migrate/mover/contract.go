@@ -198,4 +198,3 @@ type Verification struct {
 	Target     map[State]int64 `json:"target"`     // at the target now, by state
 	Mismatches []Problem       `json:"mismatches"` // jobs in two containers, hashes without a container …
 }
-

@@ -1,0 +1,217 @@
+package mover
+
+import (
+	"context"
+	_ "embed" // the scripts are compiled in
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed probe.lua
+var probeLua string
+
+// A BlockedError reports what must be solved before anything of a queue may move.
+type BlockedError struct{ Problems []Problem }
+
+func (e *BlockedError) Error() string {
+	messages := make([]string, 0, len(e.Problems))
+	for _, p := range e.Problems {
+		messages = append(messages, p.Message)
+	}
+	return strings.Join(messages, "; ")
+}
+
+// check refuses to begin where something would go wrong half-way.
+func (r *run) check(ctx context.Context) error {
+	problems, err := r.blocking(ctx)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return &BlockedError{Problems: problems}
+	}
+	if r.inPlace() {
+		if err := r.checkAlone(ctx); err != nil {
+			return err
+		}
+	}
+	from, to := r.opts.From, r.opts.To
+	keys := []string{
+		from.Key("redisopt-probe-1"), from.Key("redisopt-probe-2"), to.Key("redisopt-probe-1"), to.Key("redisopt-probe-2"),
+		r.ledgerKey("probe"), r.fenceKey(),
+	}
+	reply, err := r.run(ctx, r.scripts.probe, keys, r.opts.Fence.Token)
+	if err != nil {
+		return fmt.Errorf("try the commands of a move: %w", err)
+	}
+	if refused, ok := reply.(string); ok && refused != "" {
+		return &DeniedError{Reason: refused}
+	}
+	return nil
+}
+
+// A DeniedError reports that this user may not run a command that a move needs. Nothing was moved.
+type DeniedError struct{ Reason string }
+
+func (e *DeniedError) Error() string { return "a command that a move needs is refused: " + e.Reason }
+
+// blocking lists what keeps the whole queue from being moved, other than somebody attached.
+func (m *Mover) blocking(ctx context.Context) ([]Problem, error) {
+	problems := []Problem{}
+	for _, e := range []Endpoint{m.opts.From, m.opts.To} {
+		wrong, err := wrongTypes(ctx, m.client, e)
+		if err != nil {
+			return nil, err
+		}
+		problems = append(problems, wrong...)
+		if m.inPlace() {
+			break
+		}
+	}
+	if len(problems) > 0 || m.opts.From.Layout != BullMQ || m.opts.LeaveFlows {
+		return problems, nil
+	}
+	parents, err := m.client.ZRange(ctx, m.opts.From.Key("waiting-children"), 0, 9).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", m.opts.From.Key("waiting-children"), err)
+	}
+	if len(parents) > 0 {
+		problems = append(problems, Problem{Rule: "flow", Blocking: true, Message: fmt.Sprintf(
+			"jobs wait for their children in %s (%s): Bull has no flows, let them finish first",
+			m.opts.From.Key("waiting-children"), strings.Join(parents, ", "))})
+	}
+	return problems, nil
+}
+
+// containers are the keys of a queue that are not jobs, with their types.
+func containers(layout Layout) [][2]string {
+	common := [][2]string{
+		{"wait", "list"},
+		{"paused", "list"},
+		{"active", "list"},
+		{"delayed", "zset"},
+		{"completed", "zset"},
+		{"failed", "zset"},
+		{"repeat", "zset"},
+		{"id", "string"},
+		{"meta", "hash"},
+	}
+	if layout == Bull {
+		return append(common, [2]string{"priority", "zset"}, [2]string{"meta-paused", "string"})
+	}
+	return append(common, [2]string{"prioritized", "zset"}, [2]string{"marker", "zset"}, [2]string{"pc", "string"},
+		[2]string{"waiting-children", "zset"}, [2]string{"events", "stream"})
+}
+
+func wrongTypes(ctx context.Context, client redis.UniversalClient, e Endpoint) ([]Problem, error) {
+	want := containers(e.Layout)
+	replies := make([]*redis.StatusCmd, len(want))
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, c := range want {
+			replies[i] = p.Type(ctx, e.Key(c[0]))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read types of %s: %w", e, err)
+	}
+	var problems []Problem
+	for i, c := range want {
+		if got := replies[i].Val(); got != "none" && got != c[1] {
+			problems = append(problems, Problem{Rule: "wrong-type", Blocking: true, Message: fmt.Sprintf(
+				"%s is a %s, want a %s: something else uses this name", e.Key(c[0]), got, c[1])})
+		}
+	}
+	return problems, nil
+}
+
+// checkAlone refuses an in-place conversion while anybody is attached.
+func (r *run) checkAlone(ctx context.Context) error {
+	who, known, err := attached(ctx, r.client, r.opts.From)
+	if err != nil {
+		return err
+	}
+	if len(who) > 0 {
+		return &AttachedError{Endpoint: r.opts.From, Who: who}
+	}
+	if !known && !r.opts.WorkersStopped {
+		return &BlockedError{Problems: []Problem{{
+			Rule: "live-worker", Blocking: true,
+			Message: "the server does not show its clients, so nobody can tell whether a worker of " + r.opts.From.String() + " is running: say so if all are stopped",
+		}}}
+	}
+	ids, err := r.client.LRange(ctx, r.opts.From.Key("active"), 0, -1).Result()
+	if err != nil {
+		return fmt.Errorf("read %q: %w", r.opts.From.Key("active"), err)
+	}
+	var problems []Problem
+	for _, id := range ids {
+		n, err := r.client.Exists(ctx, r.opts.From.Key(id+":lock")).Result()
+		if err != nil {
+			return fmt.Errorf("read %q: %w", r.opts.From.Key(id+":lock"), err)
+		}
+		if n > 0 {
+			problems = append(problems, Problem{JobID: id, Rule: "live-lock", Blocking: true, Message: fmt.Sprintf(
+				"%s is held: a worker runs job %s, or died with it and the lock expires on its own", r.opts.From.Key(id+":lock"), id)})
+		}
+	}
+	if len(problems) > 0 {
+		return &BlockedError{Problems: problems}
+	}
+	return nil
+}
+
+// counts are the jobs of a queue by state. Price: one command a container, in one round trip.
+func counts(ctx context.Context, client redis.UniversalClient, e Endpoint) (map[State]int64, error) {
+	type counted struct {
+		state State
+		n     *redis.IntCmd
+	}
+	var all []counted
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		all = []counted{
+			{Waiting, p.LLen(ctx, e.Key("wait"))},
+			{Paused, p.LLen(ctx, e.Key("paused"))},
+			{Active, p.LLen(ctx, e.Key("active"))},
+			{Delayed, p.ZCard(ctx, e.Key("delayed"))},
+			{Completed, p.ZCard(ctx, e.Key("completed"))},
+			{Failed, p.ZCard(ctx, e.Key("failed"))},
+		}
+		if e.Layout == BullMQ {
+			all = append(all, counted{Prioritized, p.ZCard(ctx, e.Key("prioritized"))},
+				counted{WaitingChildren, p.ZCard(ctx, e.Key("waiting-children"))})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count jobs of %s: %w", e, err)
+	}
+	m := map[State]int64{}
+	for _, c := range all {
+		if n := c.n.Val(); n > 0 {
+			m[c.state] = n
+		}
+	}
+	return m, nil
+}
+
+// activeNow describes the active jobs and which of them are locked; it changes when one finishes or
+// a lock expires, and is empty when nothing is active.
+func (r *run) activeNow(ctx context.Context, key string) (string, error) {
+	ids, err := r.client.LRange(ctx, key, 0, maxKept-1).Result()
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	locks := make([]string, len(ids))
+	for i, id := range ids {
+		locks[i] = r.opts.From.Key(id + ":lock")
+	}
+	n, err := r.client.Exists(ctx, locks...).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return "", err
+	}
+	return fmt.Sprintf("%d %s", n, strings.Join(ids, "\n")), nil
+}

@@ -1,0 +1,80 @@
+package mover
+
+// A lane is one way from a container of the source to a container of the target.
+type lane struct {
+	state    State
+	from, to string // container names; for lists the target is wait, paused or not
+	how      byte   // the end that is taken first: R, L (lists), Z, H (sorted sets, low or high)
+	put      byte   // l, r: pushed left or right; z: added with its score
+	edit     bool   // nothing leaves the container: hashes are converted where they are
+}
+
+func (l lane) isList() bool { return l.how == 'R' || l.how == 'L' }
+
+// takeLeft and takeRight are the ends of a list; workers of both libraries pop on the right.
+const (
+	takeRight byte = 'R'
+	takeLeft  byte = 'L'
+	takeLow   byte = 'Z'
+	takeHigh  byte = 'H'
+	putLeft   byte = 'l'
+	putRight  byte = 'r'
+	putScored byte = 'z'
+)
+
+// activeLane takes the oldest active job last, so that it ends rightmost and runs first.
+func activeLane() lane { return lane{Active, "active", "wait", takeLeft, putRight, false} }
+
+// lanes are the ways of one pass, in order. Active jobs are apart, since they have conditions.
+func (m *Mover) lanes(first bool) []lane {
+	if m.inPlace() {
+		return m.inPlaceLanes()
+	}
+	return append(m.waitingLanes(first), scoredLanes(false)...)
+}
+
+func scoredLanes(edit bool) []lane {
+	return []lane{
+		{Delayed, "delayed", "delayed", takeLow, putScored, edit},
+		{Completed, "completed", "completed", takeLow, putScored, edit},
+		{Failed, "failed", "failed", takeLow, putScored, edit},
+	}
+}
+
+// waitingLanes order the jobs that wait. Forward, the next to run is taken first and pushed behind
+// what the target has. On the way back the last to run is taken first and pushed in front, since
+// returned jobs are older than what was added meanwhile; what is added while that goes on is newer
+// again and goes behind in the passes that follow.
+func (m *Mover) waitingLanes(first bool) []lane {
+	if m.opts.Reverse && first {
+		lanes := []lane{
+			{Waiting, "wait", "wait", takeLeft, putRight, false},
+			{Paused, "paused", "wait", takeLeft, putRight, false},
+		}
+		if m.opts.From.Layout == BullMQ {
+			lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false})
+		}
+		return lanes
+	}
+	var lanes []lane
+	if m.opts.From.Layout == BullMQ { // Bull runs these before plain jobs
+		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeLow, putLeft, false})
+	}
+	return append(lanes,
+		lane{Paused, "paused", "wait", takeRight, putLeft, false},
+		lane{Waiting, "wait", "wait", takeRight, putLeft, false},
+	)
+}
+
+// inPlaceLanes convert hashes where they are. Only what the target keeps elsewhere is moved; the
+// list of waiting jobs is never rebuilt.
+func (m *Mover) inPlaceLanes() []lane {
+	lanes := []lane{
+		{Waiting, "wait", "wait", takeRight, putRight, true},
+		{Paused, "paused", "paused", takeRight, putRight, true},
+	}
+	if m.opts.From.Layout == BullMQ {
+		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false})
+	}
+	return append(lanes, scoredLanes(true)...)
+}

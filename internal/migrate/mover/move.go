@@ -1,0 +1,333 @@
+package mover
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A run is one call of Move.
+type run struct {
+	*Mover
+	result  Result
+	skipped []Problem // of the pass that is under way
+	total   map[State]int64
+}
+
+// Move moves all that can be moved, in passes, until a pass finds nothing: what producers add while
+// it runs is moved too, and what workers take at the source meanwhile is theirs. It may be called
+// again after a crash at any instant, and stops at a safe point when ctx is done. What it could not
+// move is in the Result; an error means that it stopped early, and the Result says how far it came.
+//
+// Price: per chunk one script of about three commands a job, plus about thirty commands.
+func (m *Mover) Move(ctx context.Context) (Result, error) {
+	m.started, m.budgeted, m.scriptCalls = time.Now(), 0, 0
+	r := &run{Mover: m, result: Result{Moved: map[State]int64{}, Held: []string{}, Skipped: []Problem{}}}
+	err := r.move(ctx)
+	r.result.Scripts = m.scriptCalls
+	r.result.Duration = time.Since(m.started)
+	if err != nil {
+		return r.result, fmt.Errorf("move %s to %s: %w", m.opts.From, m.opts.To, err)
+	}
+	return r.result, nil
+}
+
+func (r *run) move(ctx context.Context) error {
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	var err error
+	if r.total, err = counts(ctx, r.client, r.opts.From); err != nil {
+		return err
+	}
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	patience := time.Now().Add(r.opts.ActiveTimeout)
+	for pass := 0; pass < maxPasses; {
+		moved, err := r.pass(ctx, pass == 0)
+		if err != nil {
+			return err
+		}
+		pass++
+		if moved > 0 {
+			continue
+		}
+		again, err := r.waitForActive(ctx, patience)
+		if err != nil {
+			return err
+		}
+		if !again {
+			break
+		}
+	}
+	r.result.Skipped = append(r.result.Skipped, r.skipped...)
+	if err := r.hold(ctx); err != nil {
+		return err
+	}
+	return r.finish(ctx)
+}
+
+// pass goes once over everything at the source and returns how many jobs and schedulers it moved.
+func (r *run) pass(ctx context.Context, first bool) (int64, error) {
+	r.skipped = r.skipped[:0]
+	moved, err := r.repeats(ctx)
+	if err != nil {
+		return moved, err
+	}
+	lanes := r.lanes(first)
+	// Active jobs run next at the target: pushed right, so before the others if those are pushed left.
+	if r.opts.Reverse && first || r.inPlace() {
+		lanes = append(lanes, activeLane())
+	} else {
+		lanes = append([]lane{activeLane()}, lanes...)
+	}
+	for _, l := range lanes {
+		n, err := r.lane(ctx, l)
+		moved += n
+		if err != nil {
+			return moved, fmt.Errorf("%s: %w", l.state, err)
+		}
+	}
+	return moved, nil
+}
+
+// lane moves everything that can be moved from one container, chunk by chunk, each of which also
+// brings the next window: one round trip a chunk.
+func (r *run) lane(ctx context.Context, l lane) (int64, error) {
+	c := &chunk{lane: l, want: r.opts.ChunkSize}
+	out, err := r.Mover.move(ctx, c)
+	if err != nil {
+		return 0, err
+	}
+	var moved int64
+	for idle := 0; out.more() && idle < maxIdle; {
+		if l.state == Active {
+			free, err := r.unattended(ctx)
+			if err != nil || !free {
+				return moved, err
+			}
+		}
+		if err := r.pace(ctx, max(len(out.next), out.plain)); err != nil {
+			return moved, err
+		}
+		problems := r.claims(c, out)
+		c.skip = out.skip
+		if out, err = r.Mover.move(ctx, c); err != nil {
+			return moved, err
+		}
+		n, progress := r.tally(c, &out, problems)
+		moved += n
+		if progress {
+			idle = 0
+		} else {
+			idle++
+		}
+		if r.opts.OnProgress != nil && n > 0 {
+			r.opts.OnProgress(Progress{State: l.state, Moved: r.result.Moved[l.state], Total: r.total[l.state]})
+		}
+	}
+	return moved, nil
+}
+
+// claims turns the window that out showed into the claims of the next call.
+func (r *run) claims(c *chunk, out outcome) []*Problem {
+	c.claims = c.claims[:0]
+	problems := make([]*Problem, len(out.next))
+	highest, plain := int64(0), 0
+	for i, e := range out.next {
+		k, problem := r.claim(c.lane, e)
+		c.claims = append(c.claims, k)
+		problems[i] = problem
+		if problem == nil && r.learn(c, &k, e) {
+			plain++
+		}
+		if n, ok := digits(k.newID); ok && problem == nil {
+			highest = max(highest, n)
+		}
+	}
+	if plain == len(out.next) {
+		c.claims = c.claims[:0] // the script knows them by their shape, and shows no more windows of such
+	}
+	c.idMin = 0
+	if highest > r.idKnown {
+		c.idMin, r.idKnown = highest, highest
+	}
+	return problems
+}
+
+// maxShapes is how many shapes of plain jobs are kept for one container.
+const maxShapes = 16
+
+// learn keeps the shape of a job that moves without any edit, so that the script can move the jobs
+// that look like it without showing them first. Everything but the time of adding must be equal.
+// Active jobs are never taken unseen, and on the way back the ledger has to be asked about each.
+// It says whether the script will know this very job.
+func (r *run) learn(c *chunk, k *claim, e entry) bool {
+	if c.lane.state == Active || c.lane.edit || r.opts.Reverse || r.inPlace() {
+		return false
+	}
+	if n, ok := digits(k.id); !ok || n == 0 || n > r.idKnown {
+		return false
+	}
+	if k.action != statusMoved || k.newID != k.id || k.undo != "" || k.losses > 0 || len(k.hset) > 0 ||
+		len(k.hdel) > 0 || k.priority != "" || k.dedupID != "" || k.scheduler != "" {
+		return false
+	}
+	parts := strings.SplitN(e.seen, seenSeparator, 3) // opts, timestamp, the others
+	if len(parts) < 3 || !isCounter(parts[1]) {
+		return false
+	}
+	before, after, ok := strings.Cut(parts[0], parts[1])
+	if !ok {
+		return false
+	}
+	shape := before + seenError + after + seenError + parts[2]
+	if slices.Contains(c.shapes, shape) {
+		return true
+	}
+	if len(c.shapes) == maxShapes {
+		return false
+	}
+	c.shapes = append(c.shapes, shape)
+	return true
+}
+
+// isCounter says whether s is a positive whole number in its shortest form.
+func isCounter(s string) bool {
+	for _, b := range []byte(s) {
+		if b < '0' || b > '9' {
+			return false
+		}
+	}
+	return len(s) > 1 && s[0] != '0'
+}
+
+// claim decides about one job.
+func (r *run) claim(l lane, e entry) (claim, *Problem) {
+	k := claim{id: e.id, newID: e.id, action: statusHeld, score: e.score, seen: e.seen}
+	from, to := r.opts.From, r.opts.To
+	v, problem := parseSeen(e.seen, fieldsOf(from.Layout, r.inPlace()))
+	if problem != nil {
+		problem.JobID = e.id
+		problem.Message += fmt.Sprintf(" (%s, in %s)", from.Key(e.id), from.Key(l.from))
+		return k, problem
+	}
+	j, c, problem := convert(from.Layout, to.Layout, e.id, l.state, e.score, v, e.undo)
+	if problem != nil {
+		problem.Message += fmt.Sprintf(" (%s)", from.Key(e.id))
+		return k, problem
+	}
+	k.newID, k.undo, k.losses, k.hset, k.hdel, k.dedupID = c.newID, c.undo, len(c.losses), c.hset, c.hdel, j.DedupID
+	if !j.finished() {
+		k.scheduler = j.SchedulerKey
+	}
+	k.action = statusMoved
+	if l.edit {
+		k.action = statusEdited
+	}
+	waits := l.state == Waiting || l.state == Paused
+	switch {
+	case to.Layout == BullMQ && r.opts.Order == ByPriority && waits && j.prioritized():
+		k.action = statusPriority
+		k.priority, _ = clampPriority(j.Priority)
+	case to.Layout == Bull && l.state == Prioritized:
+		k.priority = scorePriority(e.score, j.Priority)
+	case to.Layout == Bull && l.isList() && j.prioritized():
+		k.priority = j.Priority
+	}
+	return k, nil
+}
+
+// tally counts what became of a chunk.
+func (r *run) tally(c *chunk, out *outcome, problems []*Problem) (moved int64, progress bool) {
+	state := c.lane.state
+	moved = int64(out.plain)
+	progress = out.plain > 0 || len(out.clash) > 0
+	for _, id := range out.clash {
+		r.skip(c.lane, &claim{id: id, newID: id}, statusCollision, nil)
+	}
+	for i := range out.status {
+		k := &c.claims[i]
+		switch out.status[i] {
+		case statusMoved, statusPriority:
+			moved++
+			r.result.Losses += int64(k.losses)
+		case statusEdited:
+			if len(k.hset) > 0 || len(k.hdel) > 0 || k.newID != k.id {
+				moved++
+				r.result.Losses += int64(k.losses)
+			}
+		case statusGone, statusChanged:
+			continue
+		default:
+			r.skip(c.lane, k, out.status[i], problems[i])
+		}
+		progress = true
+	}
+	if moved > 0 {
+		r.result.Moved[state] += moved
+	}
+	return moved, progress
+}
+
+// skip records why a job stays.
+func (r *run) skip(l lane, k *claim, status byte, problem *Problem) {
+	if problem == nil {
+		problem = &Problem{JobID: k.id}
+		switch status {
+		case statusLocked:
+			problem.Rule = "live-lock"
+			problem.Message = fmt.Sprintf("a worker holds %s: it is running there", r.opts.From.Key(k.id+":lock"))
+		case statusCollision:
+			problem.Rule = "collision"
+			problem.Message = fmt.Sprintf("%s exists already: another job has this id at the target", r.opts.To.Key(k.newID))
+		case statusScheduled:
+			problem.Rule = "scheduler-pending"
+			problem.Message = fmt.Sprintf("it is the next run of scheduler %q, which has not been moved", k.scheduler)
+		default:
+			return
+		}
+	}
+	if l.state == Active && problem.Rule == "live-lock" {
+		return // reported as held
+	}
+	if len(r.skipped) < maxKept {
+		r.skipped = append(r.skipped, *problem)
+	}
+}
+
+// waitForActive waits until a worker of the source finishes one of its active jobs. It says whether
+// another pass is worth it.
+func (r *run) waitForActive(ctx context.Context, patience time.Time) (bool, error) {
+	key := r.opts.From.Key("active")
+	before, err := r.activeNow(ctx, key)
+	if err != nil || before == "" || r.opts.ActiveTimeout < 0 {
+		return false, err
+	}
+	for time.Now().Before(patience) {
+		if err := sleepUntil(ctx, time.Now().Add(pollInterval)); err != nil {
+			return false, err
+		}
+		now, err := r.activeNow(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		if now != before {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// hold lists what is still active at the source.
+func (r *run) hold(ctx context.Context) error {
+	ids, err := r.client.LRange(ctx, r.opts.From.Key("active"), 0, maxKept-1).Result()
+	if err != nil {
+		return fmt.Errorf("read %q: %w", r.opts.From.Key("active"), err)
+	}
+	r.result.Held = append(r.result.Held, ids...)
+	return nil
+}

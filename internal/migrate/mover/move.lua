@@ -1,0 +1,317 @@
+-- Moves one chunk of jobs and returns the next window of the source container.
+-- First everything is checked and nothing written, then everything is written: no command of the
+-- second half can fail on what the first half has seen, and nothing runs in between.
+--
+-- A job is moved either because it was claimed, with the edits that were worked out for exactly the
+-- hash that is still there; or because it is plain: its hash, but for the time it was added, is one
+-- of the shapes that are known to need no edit at all.
+--
+-- KEYS  1 source container   2 target container (for lists: wait)   3 target paused list
+--       4 target pause flag (bullmq: meta; bull: meta-paused)       5 target marker
+--       6 target prioritized (bullmq) or priority (bull)            7 target pc   8 target id
+--       9 target delayed    10 source priority index   11 source repeat
+--      12 ledger counts     13 ledger undo             14 fence
+-- ARGV  1 fence token  2 source prefix  3 target prefix  4 counter  5 how to read: R L Z H
+--       6 how to write: l (LPUSH) r (RPUSH) z (ZADD)     7 target: 4 5 6
+--       8 how many to skip  9 window wanted  10 smallest allowed id counter  11 undoing: 1 or 0
+--      12 ids are dropped from the source's priority index: 1 or 0
+--      13 what the target's id counter is at least  14 number of shapes  15 number of fields
+--      then the shapes, the names of the fields (the second is timestamp), the number of claims, and
+--      for each claim: id, new id, action (m move, p move to prioritized, e edit and stay, h stay),
+--      score, priority, dedup id, scheduler key, what was seen, undo line, number of HSET words,
+--      number of HDEL words, number of losses, the words
+-- Returns the number to skip, a letter for each claim, the number of plain jobs moved, the number of
+-- ids that follow as colliding, these ids, then id, score, what is seen and undo line of each job of
+-- the next window. The window is left out when all that was looked at was plain.
+local call = redis.call
+if ARGV[1] ~= '' and call('GET', KEYS[14]) ~= ARGV[1] then
+  return redis.error_reply('REDISOPT_FENCED the lease on this migration was lost')
+end
+local from, to, how, put, target = ARGV[2], ARGV[3], ARGV[5], ARGV[6], ARGV[7]
+local skip, want, undoing = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[11] == '1'
+local floor, isList = tonumber(ARGV[13]), how == 'R' or how == 'L'
+local shapes, ns, nf = {}, tonumber(ARGV[14]), tonumber(ARGV[15])
+for i = 1, ns do shapes[ARGV[15 + i]] = true end
+local fields = {}
+for i = 1, nf do fields[i] = ARGV[15 + ns + i] end
+local at = 16 + ns + nf
+local n = tonumber(ARGV[at])
+local join, sub, find = table.concat, string.sub, string.find
+
+-- What a hash shows: its fields, absent ones as \31; an error text when it is no hash.
+local function fetch(id)
+  local v = redis.pcall('HMGET', from .. id, unpack(fields))
+  if v.err then return nil, '\29' .. v.err end
+  local any = false
+  for i = 1, nf do
+    if v[i] then any = true else v[i] = '\31' end
+  end
+  if not any then return nil, '' end
+  return v
+end
+local function see(id)
+  local v, other = fetch(id)
+  return v and join(v, '\30') or other
+end
+
+-- Whether nothing needs to be done to a job but moving it: its id came from the counter, and its
+-- hash has a known shape. In a shape the timestamp is cut out of opts, everything else is exact.
+local function isPlain(id)
+  if #id > 14 or not find(id, '^[1-9]%d*$') or tonumber(id) > floor then return false end
+  local v = fetch(id)
+  if not v or not find(v[2], '^[1-9]%d+$') then return false end
+  local opts, a, b = v[1], find(v[1], v[2], 1, true)
+  if not a then return false end
+  return shapes[sub(opts, 1, a - 1) .. '\29' .. sub(opts, b + 1) .. '\29' .. join(v, '\30', 3)]
+end
+
+-- The next ids to look at, in the order in which they are to be handled.
+local function window(off, count)
+  if count < 1 then return {}, {} end
+  local ids, scores = {}, {}
+  if how == 'L' then
+    return call('LRANGE', KEYS[1], off, off + count - 1), scores
+  elseif how == 'R' then
+    local raw = call('LRANGE', KEYS[1], -(off + count), -(off + 1))
+    local len = #raw
+    for i = 1, len do ids[i] = raw[len + 1 - i] end
+    return ids, scores
+  end
+  local raw = call(how == 'Z' and 'ZRANGE' or 'ZREVRANGE', KEYS[1], off, off + count - 1, 'WITHSCORES')
+  for i = 1, #raw, 2 do
+    ids[#ids + 1] = raw[i]
+    scores[#ids] = raw[i + 1]
+  end
+  return ids, scores
+end
+
+local status, plain, clash, all = {}, 0, {}, false
+if n > 0 or ns > 0 then
+  -- Claims by id: where their words begin, and which they are.
+  local claim, p = {}, at + 1
+  for i = 1, n do
+    status[i] = 'g'
+    claim[ARGV[p]] = { p, i }
+    p = p + 12 + tonumber(ARGV[p + 9]) + tonumber(ARGV[p + 10])
+  end
+
+  -- The target must be what the writes below expect.
+  local function expect(key, kind)
+    local t = call('TYPE', key)
+    t = t.ok or t
+    return t == 'none' or t == kind
+  end
+  local bad, dest, paused = '', KEYS[2], false
+  if put ~= 'z' then
+    if target == '4' then
+      paused = call('EXISTS', KEYS[4]) == 1
+    elseif expect(KEYS[4], 'hash') then
+      paused = call('HEXISTS', KEYS[4], 'paused') == 1
+    else
+      bad = KEYS[4]
+    end
+    if paused and target ~= '6' then dest = KEYS[3] end
+    if not expect(KEYS[6], 'zset') then bad = KEYS[6] end
+    if target ~= '4' and not expect(KEYS[7], 'string') then bad = KEYS[7] end
+  end
+  if not expect(dest, put == 'z' and 'zset' or 'list') then bad = dest end
+  if target ~= '4' and not expect(KEYS[5], 'zset') then bad = KEYS[5] end
+  if bad ~= '' then
+    return redis.error_reply('REDISOPT_WRONGTYPE ' .. bad)
+  end
+
+  -- Where the ids are now.
+  local reach = ns > 0 and want > n and want or n
+  local ids, scores = window(skip, reach)
+  if how == 'L' and n > 0 and ids[1] and not claim[ids[1]] then
+    -- Producers pushed newer ids on this end: step over them, they belong to a later pass.
+    local far = call('LRANGE', KEYS[1], skip, skip + n + 2000)
+    for i = 1, #far do
+      if claim[far[i]] then
+        skip = skip + i - 1
+        ids = window(skip, reach)
+        break
+      end
+    end
+  end
+
+  -- One EXISTS over all locks and logs, looked into only if there is any.
+  local side, count = {}, 0
+  for i = 1, #ids do
+    local key = from .. ids[i]
+    side[count + 1] = key .. ':lock'
+    side[count + 2] = key .. ':logs'
+    count = count + 2
+  end
+  local sides = count > 0 and call('EXISTS', unpack(side)) > 0
+
+  local picks, stays = {}, 0
+  for i = 1, #ids do
+    local id = ids[i]
+    local c, code = claim[id], nil
+    if c then
+      claim[id] = nil
+      local o = c[1]
+      if (not isList and scores[i] ~= ARGV[o + 3]) or see(id) ~= ARGV[o + 7] then
+        code = 'c'
+      elseif sides and call('EXISTS', from .. id .. ':lock') == 1 then
+        code = 'l'
+      else
+        code = ARGV[o + 2]
+        local key = ARGV[o + 6]
+        if key ~= '' then
+          local due = call('ZSCORE', KEYS[11], key)
+          if due and sub(id, -#due - 1) == ':' .. due then code = 's' end
+        end
+      end
+      status[c[2]] = code
+      if code == 'm' or code == 'p' or code == 'e' then
+        picks[#picks + 1] = { o, id, ARGV[o + 1], code, i, scores[i], c[2] }
+      elseif code ~= 'c' then
+        stays = stays + 1
+      end
+    elseif ns > 0 and isPlain(id) and not (sides and call('EXISTS', from .. id .. ':lock') == 1) then
+      code = 'm'
+      picks[#picks + 1] = { 0, id, id, code, i, scores[i] }
+    end
+    -- A list is taken strictly in its order: what changed or is new comes first the next time.
+    if isList and (not code or code == 'c') then break end
+  end
+
+  -- From here on everything is written, the hashes first: a target that exists is a collision.
+  local done, moved, losses = {}, 0, 0
+  for i = 1, #picks do
+    local k = picks[i]
+    local id, new = k[2], k[3]
+    if (from ~= to or new ~= id) and call('RENAMENX', from .. id, to .. new) == 0 then
+      stays = stays + 1
+      if k[7] then status[k[7]] = 'x' else clash[#clash + 1] = id end
+    else
+      done[#done + 1] = k
+      if k[1] == 0 then plain = plain + 1 end
+      if k[4] ~= 'e' then
+        moved = moved + 1
+        if k[1] ~= 0 then losses = losses + tonumber(ARGV[k[1] + 11]) end
+      else
+        stays = stays + 1
+      end
+    end
+  end
+  all = plain > 0 and plain == #ids
+
+  local gone, push, zadd, undo, prio, seen, added = {}, {}, {}, {}, {}, {}, 0
+  for i = 1, #done do
+    local k = done[i]
+    local o, id, new, action = k[1], k[2], k[3], k[4]
+    local key = to .. new
+    if sides and (from ~= to or new ~= id) and call('EXISTS', from .. id .. ':logs') == 1 then
+      call('RENAME', from .. id .. ':logs', key .. ':logs')
+    end
+    local priority = ''
+    if o ~= 0 then
+      priority = ARGV[o + 4]
+      local de = ARGV[o + 5]
+      if de ~= '' and (from ~= to or new ~= id) and call('GET', from .. 'de:' .. de) == id then
+        if from ~= to and call('RENAMENX', from .. 'de:' .. de, to .. 'de:' .. de) == 0 then
+          call('DEL', from .. 'de:' .. de)
+        elseif new ~= id then
+          local left = call('PTTL', to .. 'de:' .. de)
+          if left > 0 then
+            call('SET', to .. 'de:' .. de, new, 'PX', left)
+          else
+            call('SET', to .. 'de:' .. de, new)
+          end
+        end
+      end
+      local hset, hdel = tonumber(ARGV[o + 9]), tonumber(ARGV[o + 10])
+      if hset > 0 then call('HSET', key, unpack(ARGV, o + 12, o + 11 + hset)) end
+      if hdel > 0 then call('HDEL', key, unpack(ARGV, o + 12 + hset, o + 11 + hset + hdel)) end
+      if ARGV[o + 8] ~= '' then
+        undo[#undo + 1] = new
+        undo[#undo + 1] = ARGV[o + 8]
+      end
+    end
+    if undoing then seen[#seen + 1] = id end
+    if action == 'e' then
+      if new ~= id then
+        if how == 'R' then
+          call('LSET', KEYS[1], -(skip + k[5]), new)
+        elseif how == 'L' then
+          call('LSET', KEYS[1], skip + k[5] - 1, new)
+        else
+          call('ZREM', KEYS[1], id)
+          call('ZADD', KEYS[1], k[6], new)
+        end
+      end
+    else
+      gone[#gone + 1] = id
+      if action == 'p' then
+        local counter = call('INCR', KEYS[7])
+        call('ZADD', KEYS[6], string.format('%.0f', tonumber(priority) * 4294967296 + counter % 4294967296), new)
+        added = added + 1
+      elseif put == 'z' then
+        zadd[#zadd + 1] = k[6]
+        zadd[#zadd + 1] = new
+      else
+        push[#push + 1] = new
+        if target == '4' and priority ~= '' then
+          prio[#prio + 1] = priority
+          prio[#prio + 1] = new
+        end
+      end
+    end
+  end
+
+  if #gone > 0 then
+    if not isList then
+      call('ZREM', KEYS[1], unpack(gone))
+    elseif skip == 0 and stays == 0 and how == 'R' then
+      call('LTRIM', KEYS[1], 0, -(#gone + 1))
+    elseif skip == 0 and stays == 0 then
+      call('LTRIM', KEYS[1], #gone, -1)
+    else
+      for i = 1, #gone do call('LREM', KEYS[1], how == 'R' and -1 or 1, gone[i]) end
+    end
+    if ARGV[12] == '1' then call('ZREM', KEYS[10], unpack(gone)) end
+  end
+  if #push > 0 then
+    call(put == 'l' and 'LPUSH' or 'RPUSH', dest, unpack(push))
+    added = added + #push
+  end
+  if #prio > 0 then call('ZADD', KEYS[6], unpack(prio)) end
+  if #zadd > 0 then call('ZADD', KEYS[2], unpack(zadd)) end
+  if target ~= '4' and added > 0 and not paused then call('ZADD', KEYS[5], 0, '0') end
+  if #zadd > 0 and KEYS[2] == KEYS[9] then
+    local first = call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')
+    local due = string.format('%.0f', math.floor(tonumber(first[2]) / 4096))
+    if target == '4' then
+      call('PUBLISH', KEYS[9], due)
+    else
+      call('ZADD', KEYS[5], due, '1')
+    end
+  end
+  if ARGV[10] ~= '' and #done > 0 and (tonumber(call('GET', KEYS[8])) or 0) < tonumber(ARGV[10]) then
+    call('SET', KEYS[8], ARGV[10])
+  end
+  if moved > 0 and ARGV[4] ~= '' then call('HINCRBY', KEYS[12], ARGV[4], moved) end
+  if losses > 0 then call('HINCRBY', KEYS[12], 'losses', losses) end
+  if #undo > 0 then call('HSET', KEYS[13], unpack(undo)) end
+  if #seen > 0 then call('HDEL', KEYS[13], unpack(seen)) end
+  skip = skip + stays
+end
+
+local out = { skip, join(status), plain, #clash }
+for i = 1, #clash do out[4 + i] = clash[i] end
+if all then return out end
+local ids, scores = window(skip, want)
+local lines
+if undoing and #ids > 0 then lines = call('HMGET', KEYS[13], unpack(ids)) end
+local o = #out
+for i = 1, #ids do
+  out[o + 1] = ids[i]
+  out[o + 2] = scores[i] or ''
+  out[o + 3] = see(ids[i])
+  out[o + 4] = lines and lines[i] or ''
+  o = o + 4
+end
+return out
