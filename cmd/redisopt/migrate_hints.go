@@ -42,6 +42,7 @@ func migrationNext(err error, t migrate.Target) string {
 		unknown *step.UnknownQueueError
 		major   *step.MajorError
 		layout  *step.LayoutError
+		live    *mover.AttachedError
 		at      *migrate.StepError
 	)
 	switch {
@@ -58,6 +59,8 @@ func migrationNext(err error, t migrate.Target) string {
 		return resume
 	case errors.As(err, &differ):
 		return "nothing was deleted; redisopt migrate history " + args + " shows what was done, " + back + " goes back"
+	case errors.As(err, &live):
+		return "stop every process of this queue and run the same command again, or move to another prefix, without --in-place"
 	case errors.As(err, &blocked):
 		return blockedNext(blocked)
 	case errors.As(err, &major):

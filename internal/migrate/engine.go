@@ -262,8 +262,7 @@ func (e *Engine) stopped(ctx context.Context, step Step, err error) error {
 	if errors.Is(err, journal.ErrFenced) || errors.Is(err, ErrLeaseLost) || errors.Is(context.Cause(ctx), ErrLeaseLost) {
 		return err
 	}
-	var failed *StepError
-	if !errors.As(err, &failed) {
+	if _, ok := errors.AsType[*StepError](err); !ok {
 		return err // the journal itself failed
 	}
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)

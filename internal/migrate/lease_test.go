@@ -17,11 +17,11 @@ func leaseFor(owner string) migrate.LeaseOptions {
 	return migrate.LeaseOptions{Key: "lease", Counter: "fence", Owner: owner, TTL: time.Second}
 }
 
-func acquire(t *testing.T, client redis.UniversalClient, owner string) *migrate.Lease {
+func acquire(t *testing.T, client redis.UniversalClient) *migrate.Lease {
 	t.Helper()
-	l, err := migrate.Acquire(t.Context(), client, leaseFor(owner))
+	l, err := migrate.Acquire(t.Context(), client, leaseFor("ann@alpha 100"))
 	if err != nil {
-		t.Fatalf("Acquire(%s) = %v", owner, err)
+		t.Fatalf("Acquire = %v", err)
 	}
 	return l
 }
@@ -43,7 +43,7 @@ func until(t *testing.T, what string, claim func() bool) {
 
 func TestASecondOperatorIsToldWhoHoldsTheLeaseAndUntilWhen(t *testing.T) {
 	client := redistest.Start(t).Client(t)
-	first := acquire(t, client, "ann@alpha 100")
+	first := acquire(t, client)
 	_, err := migrate.Acquire(t.Context(), client, leaseFor("bob@beta 200"))
 	var held *migrate.HeldError
 	if !errors.As(err, &held) {
@@ -65,7 +65,7 @@ func TestASecondOperatorIsToldWhoHoldsTheLeaseAndUntilWhen(t *testing.T) {
 
 func TestALeaseIsRenewedWhileItIsNeededAndGivenBack(t *testing.T) {
 	client := redistest.Start(t).Client(t)
-	l := acquire(t, client, "ann@alpha 100")
+	l := acquire(t, client)
 	err := l.Hold(t.Context(), func(ctx context.Context) error {
 		began := time.Now()
 		until(t, "outliving the first TTL", func() bool { return time.Since(began) > 1200*time.Millisecond })
@@ -84,7 +84,7 @@ func TestALeaseIsRenewedWhileItIsNeededAndGivenBack(t *testing.T) {
 
 func TestAnExpiredLeaseIsTakenOverWithAGreaterFence(t *testing.T) {
 	client := redistest.Start(t).Client(t)
-	first := acquire(t, client, "ann@alpha 100") // and never renewed: its process is paused
+	first := acquire(t, client) // and never renewed: its process is paused
 	var second *migrate.Lease
 	until(t, "the expiry", func() bool {
 		l, err := migrate.Acquire(t.Context(), client, leaseFor("bob@beta 200"))
@@ -110,7 +110,7 @@ func TestAnExpiredLeaseIsTakenOverWithAGreaterFence(t *testing.T) {
 func TestForcingTheLockTellsWhoHeldItAndCancelsTheirWork(t *testing.T) {
 	s := redistest.Start(t)
 	client := s.Client(t)
-	l := acquire(t, client, "ann@alpha 100")
+	l := acquire(t, client)
 	err := l.Hold(t.Context(), func(ctx context.Context) error {
 		h, err := migrate.ForceUnlock(ctx, s.Client(t), "lease")
 		if err != nil || h == nil || h.Owner != "ann@alpha 100" {
@@ -133,7 +133,7 @@ func TestForcingTheLockTellsWhoHeldItAndCancelsTheirWork(t *testing.T) {
 
 func TestARedisThatGoesAwayLosesTheLeaseOnlyAfterItsTTL(t *testing.T) {
 	s := redistest.Start(t)
-	l := acquire(t, s.Client(t), "ann@alpha 100")
+	l := acquire(t, s.Client(t))
 	began := time.Now()
 	s.Kill(t)
 	err := l.Hold(t.Context(), func(ctx context.Context) error {
@@ -150,7 +150,7 @@ func TestARedisThatGoesAwayLosesTheLeaseOnlyAfterItsTTL(t *testing.T) {
 
 func TestTheWorksErrorComesBackAndTheLeaseIsStillGivenBack(t *testing.T) {
 	client := redistest.Start(t).Client(t)
-	l := acquire(t, client, "ann@alpha 100")
+	l := acquire(t, client)
 	broken := errors.New("broken")
 	ctx, cancel := context.WithCancel(t.Context())
 	err := l.Hold(ctx, func(context.Context) error { cancel(); return broken })

@@ -104,9 +104,9 @@ func seal(prev *Entry, rec Record, now time.Time) (Entry, []byte, error) {
 	if err != nil {
 		return Entry{}, nil, fmt.Errorf("%s entry: %w", rec.Kind, err)
 	}
-	head := line[:len(line)-1] // without the closing brace
-	sum := sha256.Sum256(head)
-	line = append(head, hashOpen+hex.EncodeToString(sum[:])+hashClose...)
+	line = line[:len(line)-1] // without the closing brace
+	sum := sha256.Sum256(line)
+	line = append(line, hashOpen+hex.EncodeToString(sum[:])+hashClose...)
 	if len(line) > MaxLine {
 		return Entry{}, nil, fmt.Errorf("%s entry: got %d bytes, want at most %d", rec.Kind, len(line), MaxLine)
 	}

@@ -142,6 +142,9 @@ func (m *Move) pass(ctx context.Context, w way) (mover.Result, error) {
 	if cause := context.Cause(ctx); errors.As(cause, &failed) {
 		return r, failed.err
 	}
+	if errors.Is(err, mover.ErrFenced) {
+		err = fmt.Errorf("%w: %w", migrate.ErrLeaseLost, err)
+	}
 	return r, err
 }
 

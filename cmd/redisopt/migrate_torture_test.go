@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// tortured says whether every point is tried (TORTURE=1) or a handful, spread over the whole run.
+func tortured() bool { return os.Getenv("TORTURE") == "1" }
+
+// argsVariable holds the arguments of a child, separated by line feeds.
+const argsVariable = "REDISOPT_TEST_ARGS"
+
+// TestRunAsTheProgram is not a test but the child: in a process that runChild started it is the whole
+// program, main and all, and never returns.
+func TestRunAsTheProgram(*testing.T) {
+	args, ok := os.LookupEnv(argsVariable)
+	if !ok {
+		return
+	}
+	os.Args = append([]string{"redisopt"}, strings.Split(args, "\n")...) //nolint:forbidigo // this process is the program
+	main()
+}
+
+// A child is one run of the real program.
+type child struct {
+	code           int // -1 when it was killed
+	stdout, stderr string
+}
+
+func (c child) String() string {
+	return fmt.Sprintf("exit %d\nstdout: %s\nstderr: %s", c.code, c.stdout, c.stderr)
+}
+
+// runChild runs the program against url to its end. started, when not nil, is given its process.
+func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...string) child {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, self, "-test.run=^TestRunAsTheProgram$")
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "REDIS") }),
+		"REDIS_URL="+url, argsVariable+"="+strings.Join(append(args, "--state-dir", dir), "\n"))
+	cmd.Dir = dir
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if started != nil {
+		started(cmd.Process)
+	}
+	err = cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("%v: %v", args, err)
+	}
+	return child{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
+}
+
+// A journey is one thing an operator does, on a queue of the capture.
+type journey struct {
+	queue, prefix string
+	prepare       [][]string // what comes before, uninterrupted
+	command       []string   // what is killed
+	again         []string   // how it is gone on with when nothing was begun yet
+}
+
+// mixedQueue is the queue of the capture with a job in every state.
+const mixedQueue = "suggestion-generation"
+
+func forwardArgs(queue string) []string {
+	return []string{"migrate", "phase3", "--queue", queue, "--engine", "bullmq", "--bullmq-major", "6", "--yes", "--workers-stopped", "--active-timeout", "-1s"}
+}
+
+func backwardArgs(queue string) []string {
+	return []string{"rollback", "phase3", "--queue", queue, "--yes", "--workers-stopped", "--active-timeout", "-1s"}
+}
+
+// world is everything in the database that a run must leave the same, however often it was killed: all
+// but what counts or times the runs themselves.
+func world(t *testing.T, client redis.UniversalClient) []capture.Key {
+	t.Helper()
+	keys, err := capture.Dump(t.Context(), client, "*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(keys, func(k capture.Key) bool {
+		for _, own := range []string{"redisopt:id", "redisopt:migrations", "redisopt:journal:", "redisopt:lease:", "redisopt:fence:"} {
+			if strings.HasPrefix(k.Name, own) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// fresh empties the server and loads the capture.
+func fresh(t *testing.T, client redis.UniversalClient) {
+	t.Helper()
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := capture.Bull()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What expires might do so in one run and not in another.
+	keys = slices.DeleteFunc(keys, func(k capture.Key) bool { return k.TTL >= 0 })
+	if err := capture.Restore(t.Context(), client, keys); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// before runs what comes before the command that is killed.
+func (j journey) before(t *testing.T, client redis.UniversalClient, url, dir string) {
+	t.Helper()
+	fresh(t, client)
+	for _, args := range j.prepare {
+		if c := runChild(t, url, dir, nil, args...); c.code != 0 {
+			t.Fatalf("%v: %s", args, c)
+		}
+	}
+}
+
+// afterwards does what an operator does who finds a dead process: takes its lease away and goes on.
+func (j journey) afterwards(t *testing.T, url, dir string) {
+	t.Helper()
+	if c := runChild(t, url, dir, nil, "migrate", "--force-unlock", "--queue", j.queue, "--yes"); c.code != 0 {
+		t.Fatalf("force-unlock: %s", c)
+	}
+	resume := []string{"migrate", "resume", "--queue", j.queue, "--yes", "--workers-stopped", "--active-timeout", "-1s"}
+	c := runChild(t, url, dir, nil, resume...)
+	if c.code != 0 && c.code != exitBlocked {
+		t.Fatalf("resume: %s", c)
+	}
+	// What was killed before it was recorded was not begun: the operator asks again. After a finished
+	// one this finds nothing to do.
+	if c := runChild(t, url, dir, nil, j.command...); c.code != 0 {
+		t.Fatalf("asking again: %s", c)
+	}
+}
+
+func (j journey) torture(t *testing.T) {
+	t.Helper()
+	server := redistest.Start(t)
+	client := server.Client(t)
+
+	// Once without a kill, to know the end and to count the calls.
+	dir := t.TempDir()
+	j.before(t, client, server.URL(), dir)
+	proxy := startProxy(t, server.Addr, -1, beforeForwarding)
+	if c := runChild(t, proxy.url(), dir, nil, j.command...); c.code != 0 {
+		t.Fatalf("uninterrupted run: %s", c)
+	}
+	want, calls := world(t, client), proxy.seen()
+	if calls < 8 {
+		t.Fatalf("%d script calls in the whole run, want at least lease, journal and chunks", calls)
+	}
+	t.Logf("%d script calls, killed at each of %v", calls, points(calls))
+
+	for _, at := range points(calls) {
+		for when, name := range map[moment]string{beforeForwarding: "before", beforeTheReply: "after"} {
+			t.Run(fmt.Sprintf("killed %s call %d of %d", name, at+1, calls), func(t *testing.T) {
+				dir := t.TempDir()
+				j.before(t, client, server.URL(), dir)
+				proxy := startProxy(t, server.Addr, at, when)
+				c := runChild(t, proxy.url(), dir, func(p *os.Process) {
+					proxy.mu.Lock()
+					proxy.kill = func() { _ = p.Signal(syscall.SIGKILL) }
+					proxy.mu.Unlock()
+				}, j.command...)
+				if c.code != -1 {
+					t.Fatalf("the program outlived its kill: %s", c)
+				}
+				j.afterwards(t, server.URL(), dir)
+				if diff := capture.Compare(want, world(t, client)); len(diff) > 0 {
+					t.Errorf("differs from the uninterrupted run:\n%v", diff)
+				}
+			})
+		}
+	}
+}
+
+// points are the calls to kill at.
+func points(calls int) []int {
+	if tortured() {
+		out := make([]int, calls)
+		for i := range out {
+			out[i] = i
+		}
+		return out
+	}
+	const few = 5
+	var out []int
+	for i := range few {
+		out = append(out, i*(calls-1)/(few-1))
+	}
+	return slices.Compact(out)
+}
+
+func TestKilledAtAnyWriteOfTheWayThereItEndsAsIfUninterrupted(t *testing.T) {
+	journey{queue: mixedQueue, command: forwardArgs(mixedQueue)}.torture(t)
+}
+
+func TestKilledAtAnyWriteOfTheWayBackItEndsAsIfUninterrupted(t *testing.T) {
+	journey{queue: mixedQueue, prepare: [][]string{forwardArgs(mixedQueue)}, command: backwardArgs(mixedQueue)}.torture(t)
+}
+
+func TestKilledOnTheWayThereItCanGoBack(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	dir := t.TempDir()
+	there := journey{queue: mixedQueue, command: forwardArgs(mixedQueue)}
+	there.before(t, client, server.URL(), dir)
+	proxy := startProxy(t, server.Addr, -1, beforeForwarding)
+	if c := runChild(t, proxy.url(), dir, nil, there.command...); c.code != 0 {
+		t.Fatalf("uninterrupted run: %s", c)
+	}
+	calls := proxy.seen()
+	if c := runChild(t, server.URL(), dir, nil, backwardArgs(mixedQueue)...); c.code != 0 {
+		t.Fatalf("uninterrupted way back: %s", c)
+	}
+	want := world(t, client)
+	for _, at := range points(calls) {
+		for when, name := range map[moment]string{beforeForwarding: "before", beforeTheReply: "after"} {
+			t.Run(fmt.Sprintf("killed %s call %d of %d", name, at+1, calls), func(t *testing.T) {
+				dir := t.TempDir()
+				there.before(t, client, server.URL(), dir)
+				begun := world(t, client)
+				proxy := startProxy(t, server.Addr, at, when)
+				c := runChild(t, proxy.url(), dir, func(p *os.Process) {
+					proxy.mu.Lock()
+					proxy.kill = func() { _ = p.Signal(syscall.SIGKILL) }
+					proxy.mu.Unlock()
+				}, there.command...)
+				if c.code != -1 {
+					t.Fatalf("the program outlived its kill: %s", c)
+				}
+				if c := runChild(t, server.URL(), dir, nil, "migrate", "--force-unlock", "--queue", mixedQueue, "--yes"); c.code != 0 {
+					t.Fatalf("force-unlock: %s", c)
+				}
+				if c := runChild(t, server.URL(), dir, nil, backwardArgs(mixedQueue)...); c.code != 0 {
+					t.Fatalf("way back: %s", c)
+				}
+				got := world(t, client)
+				// A queue of which nothing was moved yet is as it was; every other is as after a whole way
+				// there and back, as far as the jobs are concerned that had moved.
+				if len(capture.Compare(begun, got)) == 0 {
+					return
+				}
+				if diff := capture.Compare(want, got); len(diff) > 0 {
+					t.Errorf("differs from the uninterrupted way there and back:\n%v", diff)
+				}
+			})
+		}
+	}
+}
