@@ -17,6 +17,10 @@ import (
 // file of its own and one line here.
 func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
+		a.auditCommand(),
+		a.configCommand(),
+		a.migrateCommand(),
+		a.rollbackCommand(),
 		a.versionCommand(),
 	}
 }
@@ -26,7 +30,12 @@ func (a *app) commands() []*cobra.Command {
 // signal (see interruptible) makes the exit code 130.
 func run(ctx context.Context, args []string, s streams) int {
 	a := &app{streams: s, now: time.Now}
+	return a.execute(ctx, args, a.commands())
+}
+
+func (a *app) execute(ctx context.Context, args []string, commands []*cobra.Command) int {
 	root := a.rootCommand()
+	root.AddCommand(commands...)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -62,8 +71,6 @@ cost while they run, proves every step and can undo it.`,
 	a.flags.register(root.PersistentFlags())
 	root.SetHelpTemplate(helpTemplate)
 	root.SetUsageTemplate(helpTemplate)
-	root.CompletionOptions.HiddenDefaultCmd = false
-	root.AddCommand(a.commands()...)
 	return root
 }
 
