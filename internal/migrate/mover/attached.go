@@ -117,3 +117,12 @@ func (m *Mover) unattended(ctx context.Context) (bool, error) {
 	}
 	return true, nil
 }
+
+// ignoreReplies keeps only errors that are not an answer of the server to one command of a pipeline.
+func ignoreReplies(err error) error {
+	var refused redis.Error
+	if errors.As(err, &refused) || errors.Is(err, redis.Nil) {
+		return nil
+	}
+	return err
+}

@@ -138,7 +138,7 @@ func (r *run) claims(c *chunk, out outcome) []*Problem {
 	problems := make([]*Problem, len(out.next))
 	highest, plain := int64(0), 0
 	for i, e := range out.next {
-		k, problem := r.claim(c.lane, e)
+		k, problem, _ := r.decide(c.lane, e)
 		c.claims = append(c.claims, k)
 		problems[i] = problem
 		if problem == nil && r.learn(c, &k, e) {
@@ -203,42 +203,6 @@ func isCounter(s string) bool {
 		}
 	}
 	return len(s) > 1 && s[0] != '0'
-}
-
-// claim decides about one job.
-func (r *run) claim(l lane, e entry) (claim, *Problem) {
-	k := claim{id: e.id, newID: e.id, action: statusHeld, score: e.score, seen: e.seen}
-	from, to := r.opts.From, r.opts.To
-	v, problem := parseSeen(e.seen, fieldsOf(from.Layout, r.inPlace()))
-	if problem != nil {
-		problem.JobID = e.id
-		problem.Message += fmt.Sprintf(" (%s, in %s)", from.Key(e.id), from.Key(l.from))
-		return k, problem
-	}
-	j, c, problem := convert(from.Layout, to.Layout, e.id, l.state, e.score, v, e.undo)
-	if problem != nil {
-		problem.Message += fmt.Sprintf(" (%s)", from.Key(e.id))
-		return k, problem
-	}
-	k.newID, k.undo, k.losses, k.hset, k.hdel, k.dedupID = c.newID, c.undo, len(c.losses), c.hset, c.hdel, j.DedupID
-	if !j.finished() {
-		k.scheduler = j.SchedulerKey
-	}
-	k.action = statusMoved
-	if l.edit {
-		k.action = statusEdited
-	}
-	waits := l.state == Waiting || l.state == Paused
-	switch {
-	case to.Layout == BullMQ && r.opts.Order == ByPriority && waits && j.prioritized():
-		k.action = statusPriority
-		k.priority, _ = clampPriority(j.Priority)
-	case to.Layout == Bull && l.state == Prioritized:
-		k.priority = scorePriority(e.score, j.Priority)
-	case to.Layout == Bull && l.isList() && j.prioritized():
-		k.priority = j.Priority
-	}
-	return k, nil
 }
 
 // tally counts what became of a chunk.

@@ -260,6 +260,12 @@ func readSeen(ctx context.Context, client redis.UniversalClient, key string, fie
 	if err != nil {
 		return nil, "", fmt.Errorf("read %q: %w", key, err)
 	}
+	values, seen = joinSeen(raw)
+	return values, seen, nil
+}
+
+// joinSeen puts an HMGET reply into the form in which the scripts show a hash.
+func joinSeen(raw []any) (values []string, seen string) {
 	parts := make([]string, len(raw))
 	values = make([]string, len(raw))
 	anything := false
@@ -271,9 +277,9 @@ func readSeen(ctx context.Context, client redis.UniversalClient, key string, fie
 		}
 	}
 	if !anything {
-		return values, "", nil
+		return values, ""
 	}
-	return values, strings.Join(parts, seenSeparator), nil
+	return values, strings.Join(parts, seenSeparator)
 }
 
 // locate finds the container that a job waits in; score is empty in lists.

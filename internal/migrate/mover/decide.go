@@ -1,0 +1,48 @@
+package mover
+
+import (
+	"fmt"
+	"strings"
+)
+
+// decide says what shall become of one job that was seen in a container. It reads nothing and writes
+// nothing. A job with a problem is held: its claim leaves it where it is.
+func (m *Mover) decide(l lane, e entry) (claim, *Problem, []Loss) {
+	k := claim{id: e.id, newID: e.id, action: statusHeld, score: e.score, seen: e.seen}
+	from, to := m.opts.From, m.opts.To
+	v, problem := parseSeen(e.seen, fieldsOf(from.Layout, m.inPlace()))
+	if problem != nil {
+		if problem.Rule == "missing-hash" && from.Layout == BullMQ && strings.HasPrefix(e.id, "0:") {
+			problem.Rule = "marker-like-id"
+			problem.Message = "a marker that an old BullMQ left, not a job"
+		}
+		problem.JobID = e.id
+		problem.Message += fmt.Sprintf(" (%s, in %s)", from.Key(e.id), from.Key(l.from))
+		return k, problem, nil
+	}
+	j, c, problem := convert(from.Layout, to.Layout, e.id, l.state, e.score, v, e.undo)
+	if problem != nil {
+		problem.Message += fmt.Sprintf(" (%s, in %s)", from.Key(e.id), from.Key(l.from))
+		return k, problem, nil
+	}
+	k.newID, k.undo, k.losses, k.hset, k.hdel, k.dedupID = c.newID, c.undo, len(c.losses), c.hset, c.hdel, j.DedupID
+	if !j.finished() {
+		k.scheduler = j.SchedulerKey
+	}
+	k.action = statusMoved
+	if l.edit {
+		k.action = statusEdited
+	}
+	waits := l.state == Waiting || l.state == Paused
+	switch {
+	case to.Layout == BullMQ && m.opts.Order == ByPriority && waits && j.prioritized():
+		k.action = statusPriority
+		k.priority, _ = clampPriority(j.Priority)
+	case to.Layout == Bull && (l.state == Prioritized || l.isList() && j.prioritized()):
+		k.priority = c.after.val[fieldPriority]
+		if l.state == Prioritized && k.priority == j.Priority {
+			k.priority = scorePriority(e.score, j.Priority) // what BullMQ goes by
+		}
+	}
+	return k, nil, c.losses
+}

@@ -1,0 +1,379 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// planPage is how many jobs are read at a time when nothing is moved.
+const planPage = 500
+
+// A planner collects a Plan while it streams over a queue.
+type planner struct {
+	*Mover
+	plan    Plan
+	pending map[string]bool // ids that belong to a scheduler
+	edited  int64           // jobs that need an edit
+	plain   int64
+}
+
+// Plan says what Move would do: counts, what the target cannot express, and what would stay behind
+// and why. It writes nothing and keeps no more than a page of jobs and 1,000 losses and problems in
+// memory. Price: about one command a job and four a page.
+func (m *Mover) Plan(ctx context.Context) (Plan, error) {
+	p := &planner{Mover: m, pending: map[string]bool{}, plan: Plan{
+		From: m.opts.From, To: m.opts.To, Repeats: []Repeat{}, Losses: []Loss{}, Problems: []Problem{},
+	}}
+	if err := p.make(ctx); err != nil {
+		return p.plan, fmt.Errorf("plan %s to %s: %w", m.opts.From, m.opts.To, err)
+	}
+	return p.plan, nil
+}
+
+func (p *planner) make(ctx context.Context) error {
+	wrong, err := p.blocking(ctx)
+	if err != nil {
+		return err
+	}
+	p.plan.Problems = append(p.plan.Problems, wrong...)
+	for _, problem := range wrong {
+		if problem.Rule == "wrong-type" {
+			p.plan.Counts = map[State]int64{}
+			return nil // what is there cannot be read as a queue
+		}
+	}
+	if p.plan.Counts, err = counts(ctx, p.client, p.opts.From); err != nil {
+		return err
+	}
+	if p.plan.Paused, err = p.sourcePaused(ctx); err != nil {
+		return err
+	}
+	if err := p.whoIsThere(ctx); err != nil {
+		return err
+	}
+	if err := p.queueLosses(ctx); err != nil {
+		return err
+	}
+	if err := p.schedulers(ctx); err != nil {
+		return err
+	}
+	for _, l := range append([]lane{activeLane()}, p.lanes(false)...) {
+		if err := p.lane(ctx, l); err != nil {
+			return fmt.Errorf("%s: %w", l.state, err)
+		}
+	}
+	p.price()
+	return nil
+}
+
+func (p *planner) lose(losses ...Loss) {
+	p.plan.LossesTotal += int64(len(losses))
+	for _, l := range losses {
+		if len(p.plan.Losses) < maxKept {
+			p.plan.Losses = append(p.plan.Losses, l)
+		}
+	}
+}
+
+func (p *planner) problem(problem Problem) {
+	if len(p.plan.Problems) < maxKept {
+		p.plan.Problems = append(p.plan.Problems, problem)
+	}
+}
+
+// whoIsThere names live workers where they keep a conversion from being done.
+func (p *planner) whoIsThere(ctx context.Context) error {
+	who, known, err := attached(ctx, p.client, p.opts.From)
+	if err != nil {
+		return err
+	}
+	if !p.inPlace() {
+		return nil
+	}
+	for _, a := range who {
+		p.problem(Problem{Rule: "live-worker", Blocking: true, Message: strings.TrimSpace(fmt.Sprintf(
+			"%s %s is attached: stop it, or move to another prefix", a.Role, a.Addr))})
+	}
+	if !known && !p.opts.WorkersStopped {
+		p.problem(Problem{Rule: "live-worker", Blocking: true, Message: "the server does not show its clients, so nobody can tell whether a worker is running"})
+	}
+	return nil
+}
+
+// queueLosses are those of the queue as a whole.
+func (p *planner) queueLosses(ctx context.Context) error {
+	e := p.opts.From
+	if e.Layout == Bull {
+		n, err := p.client.Exists(ctx, e.Key("limiter"), e.Key("limiter:index"), e.Key("limiter:limited")).Result()
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			p.lose(Loss{
+				Field: "limiter", Was: "option of the queue, limited jobs wait in delayed", Becomes: "option of the worker, limited jobs stay waiting",
+				Why: "the rate limit must be set on the BullMQ worker; groupKey has no equivalent",
+			})
+		}
+		prioritized, err := p.client.ZCard(ctx, e.Key("priority")).Result()
+		if err != nil {
+			return err
+		}
+		if prioritized > 0 && p.opts.Order == ByPriority {
+			p.lose(Loss{
+				Field: "order", Was: "prioritized jobs first", Becomes: "prioritized jobs last", Reversible: true,
+				Why: fmt.Sprintf("BullMQ runs its %d prioritized jobs after every plain one", prioritized),
+			})
+		}
+		return nil
+	}
+	values, err := p.client.HMGet(ctx, e.Key("meta"), "concurrency", "max", "duration").Result()
+	if err != nil {
+		return err
+	}
+	for i, name := range []string{"concurrency", "max", "duration"} {
+		if v, ok := values[i].(string); ok {
+			p.lose(Loss{Field: "meta." + name, Was: v, Why: "Bull has no limit for all workers of a queue"})
+		}
+	}
+	if n := p.plan.Counts[Prioritized]; n > 0 && !p.opts.Reverse {
+		p.lose(Loss{
+			Field: "order", Was: "prioritized jobs last", Becomes: "prioritized jobs first",
+			Why: fmt.Sprintf("Bull runs its %d prioritized jobs before every plain one", n),
+		})
+	}
+	return nil
+}
+
+// schedulers reads every scheduler and what it would become.
+func (p *planner) schedulers(ctx context.Context) error {
+	key := p.opts.From.Key("repeat")
+	seen := map[string]bool{}
+	for at := int64(0); ; at += repeatPage {
+		page, err := p.client.ZRangeWithScores(ctx, key, at, at+repeatPage-1).Result()
+		if err != nil {
+			return fmt.Errorf("read %q: %w", key, err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, z := range page {
+			member := fmt.Sprint(z.Member)
+			s, problem, err := p.scheduler(ctx, member, int64(z.Score))
+			if err != nil {
+				return fmt.Errorf("scheduler %q: %w", member, err)
+			}
+			if problem != nil {
+				p.problem(*problem)
+				continue
+			}
+			if s == nil {
+				continue
+			}
+			if seen[s.repeat.TargetKey] {
+				p.problem(Problem{JobID: member, Rule: "collision", Message: fmt.Sprintf(
+					"two repeatables would become scheduler %q: choose other scheduler ids", s.repeat.TargetKey)})
+			}
+			seen[s.repeat.TargetKey] = true
+			if len(p.plan.Repeats) < maxKept {
+				p.plan.Repeats = append(p.plan.Repeats, s.repeat)
+			}
+			p.lose(s.change.losses...)
+			if s.job != nil {
+				p.pending[s.job.ID] = true
+			}
+		}
+	}
+}
+
+func (p *planner) scheduler(ctx context.Context, member string, next int64) (*scheduled, *Problem, error) {
+	s, problem, err := readScheduled(ctx, p.client, &p.opts, p.inPlace(), p.ledgerKey("schedulers"), member, next)
+	if err != nil || problem != nil || s == nil || p.inPlace() {
+		return s, problem, err
+	}
+	_, err = p.client.ZScore(ctx, p.opts.To.Key("repeat"), s.repeat.TargetKey).Result()
+	if errors.Is(err, redis.Nil) {
+		return s, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	return nil, &Problem{JobID: member, Rule: "collision", Message: fmt.Sprintf(
+		"the target already has a scheduler %q: it would fire twice", s.repeat.TargetKey)}, nil
+}
+
+// lane streams over one container.
+func (p *planner) lane(ctx context.Context, l lane) error {
+	for at := int64(0); ; at += planPage {
+		entries, err := readPage(ctx, p.client, &p.opts, p.inPlace(), p.ledgerKey("undo"), l, at, planPage)
+		if err != nil {
+			return err
+		}
+		if len(entries) == 0 {
+			return nil
+		}
+		claims := make([]claim, 0, len(entries))
+		for _, e := range entries {
+			if p.pending[e.id] {
+				continue
+			}
+			k, problem, losses := p.decide(l, e)
+			if problem != nil {
+				p.problem(*problem)
+				continue
+			}
+			p.lose(losses...)
+			if len(k.hset)+len(k.hdel) > 0 || k.newID != k.id {
+				p.edited++
+			} else {
+				p.plain++
+			}
+			claims = append(claims, k)
+		}
+		if err := p.collisions(ctx, claims); err != nil {
+			return err
+		}
+		if err := p.locks(ctx, l, claims); err != nil {
+			return err
+		}
+	}
+}
+
+// readPage reads a page of a container as the move script shows it, without a script.
+func readPage(ctx context.Context, client redis.UniversalClient, opts *Options, inPlace bool, undo string, l lane, at, size int64) ([]entry, error) {
+	key := opts.From.Key(l.from)
+	var entries []entry
+	if l.isList() {
+		ids, err := client.LRange(ctx, key, at, at+size-1).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read %q: %w", key, err)
+		}
+		for _, id := range ids {
+			entries = append(entries, entry{id: id})
+		}
+	} else {
+		members, err := client.ZRangeWithScores(ctx, key, at, at+size-1).Result()
+		if err != nil {
+			return nil, fmt.Errorf("read %q: %w", key, err)
+		}
+		for _, z := range members {
+			entries = append(entries, entry{id: fmt.Sprint(z.Member), score: fmt.Sprintf("%.0f", z.Score)})
+		}
+	}
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	names := []string{}
+	for _, f := range fieldsOf(opts.From.Layout, inPlace) {
+		names = append(names, f.String())
+	}
+	hashes := make([]*redis.SliceCmd, len(entries))
+	var lines *redis.SliceCmd
+	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		ids := make([]string, len(entries))
+		for i, e := range entries {
+			hashes[i] = pipe.HMGet(ctx, opts.From.Key(e.id), names...)
+			ids[i] = e.id
+		}
+		if opts.Reverse {
+			lines = pipe.HMGet(ctx, undo, ids...)
+		}
+		return nil
+	})
+	var refused redis.Error
+	if err != nil && !errors.As(err, &refused) {
+		return nil, fmt.Errorf("read jobs of %q: %w", key, err)
+	}
+	for i := range entries {
+		entries[i].seen = showSeen(hashes[i])
+		if lines != nil && i < len(lines.Val()) {
+			entries[i].undo, _ = lines.Val()[i].(string)
+		}
+	}
+	return entries, nil
+}
+
+func showSeen(cmd *redis.SliceCmd) string {
+	if err := cmd.Err(); err != nil {
+		return seenError + err.Error()
+	}
+	_, seen := joinSeen(cmd.Val())
+	return seen
+}
+
+// collisions finds ids that the target already has.
+func (p *planner) collisions(ctx context.Context, claims []claim) error {
+	keys := []string{}
+	var moving []claim
+	for _, k := range claims {
+		if !p.inPlace() || k.newID != k.id {
+			keys = append(keys, p.opts.To.Key(k.newID))
+			moving = append(moving, k)
+		}
+	}
+	return eachExisting(ctx, p.client, keys, func(i int) {
+		p.problem(Problem{JobID: moving[i].id, Rule: "collision", Message: fmt.Sprintf(
+			"%s exists already: another job has this id at the target", keys[i])})
+	})
+}
+
+// locks finds jobs that are being worked on.
+func (p *planner) locks(ctx context.Context, l lane, claims []claim) error {
+	if l.state != Active {
+		return nil
+	}
+	keys := []string{}
+	for _, k := range claims {
+		keys = append(keys, p.opts.From.Key(k.id+":lock"))
+	}
+	return eachExisting(ctx, p.client, keys, func(i int) {
+		p.problem(Problem{JobID: claims[i].id, Rule: "live-lock", Blocking: p.inPlace(), Message: fmt.Sprintf(
+			"%s is held: a worker runs this job, it is moved once it has finished", keys[i])})
+	})
+}
+
+// eachExisting calls f for each of keys that exists: one command if none does.
+func eachExisting(ctx context.Context, client redis.UniversalClient, keys []string, f func(int)) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	n, err := client.Exists(ctx, keys...).Result()
+	if err != nil || n == 0 {
+		return err
+	}
+	replies := make([]*redis.IntCmd, len(keys))
+	_, err = client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		for i, key := range keys {
+			replies[i] = pipe.Exists(ctx, key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, r := range replies {
+		if r.Val() > 0 {
+			f(i)
+		}
+	}
+	return nil
+}
+
+// price estimates what Move costs, from what was measured: two commands for a job that needs no
+// edit, five for one that does, eighteen for each chunk, and two passes over empty containers.
+func (p *planner) price() {
+	chunks := int64(0)
+	for _, n := range p.plan.Counts {
+		chunks += int64(math.Ceil(float64(n) / float64(p.opts.ChunkSize)))
+	}
+	lanes := int64(len(p.lanes(false)) + 1)
+	schedulers := int64(len(p.plan.Repeats))
+	p.plan.Commands = Price{
+		TopLevel: chunks + 2*lanes + 12*schedulers + 40,
+		InScript: 2*p.plain + 5*p.edited + 18*chunks + 4*lanes + 30*schedulers + 80,
+	}
+}

@@ -1,0 +1,289 @@
+package mover
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// bucketSize is about how many ids Verify holds in memory at a time; a larger queue is gone over
+// several times.
+const bucketSize = 200000
+
+// Verify compares source, target and ledger after a move or its reverse: what is left, what the
+// ledger counted, what is at the target, and whether every job there is in exactly one container
+// and every id in a container has a job. It writes nothing. On a queue that is being worked on, what
+// looks wrong is looked at again at one instant before it is reported.
+//
+// Price: one command for a thousand ids of each container, one EXISTS a page, and a SCAN over the
+// whole database; for more than 200,000 jobs once per 200,000.
+func (m *Mover) Verify(ctx context.Context) (Verification, error) {
+	v := &verifier{Mover: m, seed: maphash.MakeSeed(), report: Verification{
+		Moved: map[State]int64{}, Mismatches: []Problem{},
+	}}
+	if err := v.verify(ctx); err != nil {
+		return v.report, fmt.Errorf("verify %s: %w", m.opts.To, err)
+	}
+	return v.report, nil
+}
+
+type verifier struct {
+	*Mover
+	seed   maphash.Seed
+	report Verification
+}
+
+func (v *verifier) verify(ctx context.Context) error {
+	wrong, err := wrongTypes(ctx, v.client, v.opts.To)
+	if err != nil {
+		return err
+	}
+	v.report.Remaining, v.report.Target = map[State]int64{}, map[State]int64{}
+	if v.report.Mismatches = append(v.report.Mismatches, wrong...); len(wrong) > 0 {
+		return nil
+	}
+	if v.report.Remaining, err = v.remaining(ctx); err != nil {
+		return err
+	}
+	if v.report.Target, err = counts(ctx, v.client, v.opts.To); err != nil {
+		return err
+	}
+	ledger, err := v.client.HGetAll(ctx, v.ledgerKey("counts")).Result()
+	if err != nil {
+		return fmt.Errorf("read ledger: %w", err)
+	}
+	prefix := v.counter("")
+	for field, n := range ledger {
+		if state, ok := strings.CutPrefix(field, prefix); ok {
+			if v.report.Moved[State(state)], err = strconv.ParseInt(n, 10, 64); err != nil {
+				return fmt.Errorf("ledger field %q: %w", field, err)
+			}
+		}
+	}
+	total := int64(0)
+	for _, n := range v.report.Target {
+		total += n
+	}
+	buckets := uint64(total/bucketSize) + 1
+	for b := range buckets {
+		if err := v.bucket(ctx, b, buckets); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remaining counts what is still in the source's layout. In place that is what a conversion would
+// still edit.
+func (v *verifier) remaining(ctx context.Context) (map[State]int64, error) {
+	if !v.inPlace() {
+		return counts(ctx, v.client, v.opts.From)
+	}
+	left := map[State]int64{}
+	for _, l := range v.lanes(false) {
+		for at := int64(0); ; at += planPage {
+			entries, err := readPage(ctx, v.client, &v.opts, true, v.ledgerKey("undo"), l, at, planPage)
+			if err != nil {
+				return nil, err
+			}
+			if len(entries) == 0 {
+				break
+			}
+			for _, e := range entries {
+				k, problem, _ := v.decide(l, e)
+				if problem == nil && k.scheduler == "" && (!l.edit || len(k.hset)+len(k.hdel) > 0) {
+					left[l.state]++
+				}
+			}
+		}
+	}
+	return left, nil
+}
+
+func (v *verifier) mismatch(p Problem) {
+	if len(v.report.Mismatches) < maxKept {
+		v.report.Mismatches = append(v.report.Mismatches, p)
+	}
+}
+
+// targetContainers are the containers a job of the target can be in.
+func (v *verifier) targetContainers() []lane {
+	all := []lane{
+		{state: Waiting, from: "wait", how: takeLeft},
+		{state: Paused, from: "paused", how: takeLeft},
+		{state: Active, from: "active", how: takeLeft},
+		{state: Delayed, from: "delayed", how: takeLow},
+		{state: Completed, from: "completed", how: takeLow},
+		{state: Failed, from: "failed", how: takeLow},
+	}
+	if v.opts.To.Layout == BullMQ {
+		all = append(all, lane{state: Prioritized, from: "prioritized", how: takeLow},
+			lane{state: WaitingChildren, from: "waiting-children", how: takeLow})
+	} else if v.opts.LeaveFlows {
+		all = append(all, lane{state: WaitingChildren, from: "waiting-children", how: takeLow})
+	}
+	return all
+}
+
+// bucket checks the ids that fall into one of several buckets.
+func (v *verifier) bucket(ctx context.Context, bucket, buckets uint64) error {
+	e := v.opts.To
+	where := map[string]int{} // how often an id is in a container
+	mine := func(id string) bool { return maphash.String(v.seed, id)%buckets == bucket }
+	suspects := map[string]bool{}
+	const page = 1000
+	for _, l := range v.targetContainers() {
+		for at := int64(0); ; at += page {
+			var ids []string
+			var err error
+			if l.isList() {
+				ids, err = v.client.LRange(ctx, e.Key(l.from), at, at+page-1).Result()
+			} else {
+				ids, err = v.client.ZRange(ctx, e.Key(l.from), at, at+page-1).Result()
+			}
+			if err != nil {
+				return fmt.Errorf("read %q: %w", e.Key(l.from), err)
+			}
+			if len(ids) == 0 {
+				break
+			}
+			if err := v.hashes(ctx, ids, mine, suspects); err != nil {
+				return err
+			}
+			for _, id := range ids {
+				if mine(id) {
+					if where[id]++; where[id] > 1 {
+						suspects[id] = true
+					}
+				}
+			}
+		}
+	}
+	if err := v.strays(ctx, where, mine, suspects); err != nil {
+		return err
+	}
+	for id := range suspects {
+		if err := v.judge(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hashes suspects the ids of a page whose job is gone.
+func (v *verifier) hashes(ctx context.Context, ids []string, mine func(string) bool, suspects map[string]bool) error {
+	keys := []string{}
+	names := []string{}
+	for _, id := range ids {
+		if mine(id) {
+			keys = append(keys, v.opts.To.Key(id))
+			names = append(names, id)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	n, err := v.client.Exists(ctx, keys...).Result()
+	if err != nil || n == int64(len(keys)) {
+		return err
+	}
+	there := map[int]bool{}
+	if err := eachExisting(ctx, v.client, keys, func(i int) { there[i] = true }); err != nil {
+		return err
+	}
+	for i, id := range names {
+		if !there[i] && len(suspects) < maxKept {
+			suspects[id] = true
+		}
+	}
+	return nil
+}
+
+// strays suspects jobs that are in no container.
+func (v *verifier) strays(ctx context.Context, where map[string]int, mine func(string) bool, suspects map[string]bool) error {
+	base := v.opts.To.Key("")
+	var cursor uint64
+	for {
+		keys, next, err := v.client.ScanType(ctx, cursor, globEscape(base)+"*", 1000, "hash").Result()
+		if err != nil {
+			return fmt.Errorf("scan %q: %w", base+"*", err)
+		}
+		for _, key := range keys {
+			id := strings.TrimPrefix(key, base)
+			if mine(id) && where[id] == 0 && len(suspects) < maxKept {
+				suspects[id] = true
+			}
+		}
+		if cursor = next; cursor == 0 {
+			return nil
+		}
+	}
+}
+
+// globEscape makes a literal of a key for use in a pattern.
+func globEscape(key string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`, "]", `\]`).Replace(key)
+}
+
+// judge looks at one suspicious id at one instant.
+func (v *verifier) judge(ctx context.Context, id string) error {
+	e := v.opts.To
+	var isJob *redis.BoolCmd
+	var anything *redis.IntCmd
+	found := []func() int{}
+	names := []string{}
+	_, err := v.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		anything = p.Exists(ctx, e.Key(id))
+		isJob = p.HExists(ctx, e.Key(id), "timestamp")
+		for _, l := range v.targetContainers() {
+			names = append(names, l.from)
+			if l.isList() {
+				cmd := p.LPosCount(ctx, e.Key(l.from), id, 2, redis.LPosArgs{})
+				found = append(found, func() int { return len(cmd.Val()) })
+				continue
+			}
+			cmd := p.ZScore(ctx, e.Key(l.from), id)
+			found = append(found, func() int {
+				if cmd.Err() != nil {
+					return 0
+				}
+				return 1
+			})
+		}
+		return nil
+	})
+	if err = ignoreReplies(err); err == nil {
+		err = anything.Err() // the first of them fails whenever the transaction does
+	}
+	if err != nil {
+		return fmt.Errorf("look at job %q: %w", id, err)
+	}
+	in := []string{}
+	for i, f := range found {
+		for range f() {
+			in = append(in, e.Key(names[i]))
+		}
+	}
+	switch {
+	case len(in) > 1:
+		v.mismatch(Problem{JobID: id, Rule: "in-two-containers", Message: "the id is in " + strings.Join(in, " and ")})
+	case len(in) == 1 && anything.Val() == 0:
+		v.mismatch(Problem{JobID: id, Rule: "missing-hash", Message: fmt.Sprintf("the id is in %s, but %s is gone", in[0], e.Key(id))})
+	case len(in) == 0 && isJob.Val():
+		v.mismatch(Problem{JobID: id, Rule: "no-container", Message: e.Key(id) + " is a job in no container: nothing will ever run it"})
+	}
+	return nil
+}
+
+// Forget deletes the ledger; only after a phase is complete or a way back is verified, since without
+// it the way back is no longer exact. Price: one command.
+func (m *Mover) Forget(ctx context.Context) error {
+	if err := m.client.Del(ctx, m.ledgerKey("counts"), m.ledgerKey("undo"), m.ledgerKey("schedulers")).Err(); err != nil {
+		return fmt.Errorf("forget ledger %q: %w", m.opts.Ledger, err)
+	}
+	return nil
+}
