@@ -59,10 +59,10 @@ idle polling and prices a month. Reads only; never MONITOR, never CONFIG RESETST
 func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 	return a.withRedis(ctx, redisUse{component: meter.Audit}, func(up *upstream.Upstream, conf *config.Config) error {
 		bar := a.progress("seconds")
-		bar.begin("measure commands", int64(f.window/time.Second))
+		bar.begin("measure commands for "+f.window.String(), 0)
 		r, err := commands.Audit(ctx, up.Client(), commands.Options{
 			Window: f.window, Provider: f.provider.value, Deep: f.deep, Budget: conf.Budgets.Commands.PerMonth,
-			Progress: func(elapsed, window time.Duration) { bar.update(int64(elapsed/time.Second), int64(window/time.Second)) },
+			Progress: func(time.Duration, time.Duration) { bar.update(0, 0) },
 		})
 		bar.finish()
 		if err != nil {
@@ -72,7 +72,7 @@ func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 			}
 			return err
 		}
-		if err := a.print(commandsDocument(r, f.by.value)); err != nil {
+		if err := a.print(commandsDocument(r, f)); err != nil {
 			return err
 		}
 		if r.Partial {
@@ -82,17 +82,17 @@ func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 	})
 }
 
-func commandsDocument(r *commands.Report, by string) report.Document {
+func commandsDocument(r *commands.Report, f commandsFlags) report.Document {
 	doc := report.Document{
 		Kind:     "audit.commands/v1",
 		Data:     r,
 		Title:    "Commands",
 		Findings: reportFindings(r.Findings),
-		Checks:   commandChecks(r),
+		Checks:   commandChecks(r, f),
 		Sections: []report.Section{{Fields: commandFields(r)}},
 	}
 	if r.Observable == commands.ByCommand {
-		doc.Sections = append(doc.Sections, shareSection(r, by))
+		doc.Sections = append(doc.Sections, shareSection(r, f.by.value))
 		if len(r.Polling) > 0 {
 			doc.Sections = append(doc.Sections, pollingSection(r))
 		}
@@ -142,10 +142,10 @@ func commandFields(r *commands.Report) []report.Field {
 	)
 }
 
-func commandChecks(r *commands.Report) []report.Check {
-	var checks []report.Check
+// commandChecks judges only a plan that was asked for.
+func commandChecks(r *commands.Report, f commandsFlags) []report.Check {
 	for _, b := range r.Bills {
-		if b.Provider.Included == 0 {
+		if b.Provider.Name != f.provider.value || b.Provider.Included == 0 {
 			continue
 		}
 		c := report.Check{
@@ -158,9 +158,9 @@ func commandChecks(r *commands.Report) []report.Check {
 		case b.BudgetMultiple > 1:
 			c.Verdict = report.Fail
 		}
-		checks = append(checks, c)
+		return []report.Check{c}
 	}
-	return checks
+	return nil
 }
 
 func shareSection(r *commands.Report, by string) report.Section {

@@ -241,6 +241,9 @@ func roleSection(r *connections.Report) report.Section {
 			}
 		}
 	}
+	if len(t.Rows) == 0 {
+		return report.Section{}
+	}
 	t.Total = []string{"total", "", number(r.Total)}
 	return report.Section{Title: "By role", Table: t}
 }
@@ -279,6 +282,9 @@ func processSection(r *connections.Report) report.Section {
 	t := &report.Table{Columns: []report.Column{{Name: "process"}, {Name: "connections", Right: true}, {Name: "unnamed", Right: true}}}
 	for _, p := range r.Processes {
 		t.Rows = append(t.Rows, []string{p.ID, number(p.Connections), number(p.Unnamed)})
+	}
+	if len(t.Rows) == 0 {
+		return report.Section{Title: "By process", Text: "nobody but us"}
 	}
 	return report.Section{Title: "By process", Table: t}
 }

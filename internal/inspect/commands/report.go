@@ -132,6 +132,7 @@ type Report struct {
 	Partial       bool               `json:"partial"` // the window was cut short
 	Server        connections.Server `json:"server"`
 	Observable    Observable         `json:"observable"`
+	Provider      string             `json:"provider"` // the profile that billed_per_month follows
 	Split         Split              `json:"split"`
 	Projection    Projection         `json:"projection"`
 	Bills         []Bill             `json:"bills"`

@@ -53,7 +53,7 @@ func judgeLimit(r *Report, add adder) {
 	case l.UsedPercent >= nearLimit:
 		add("connection-limit-near", inspect.Critical, "server", "share connections, or raise the limit before the next deploy doubles them",
 			"%d of %d connections are in use (%.1f%%), room for %d more", r.Total, l.Connections, l.UsedPercent, l.HeadRoom)
-	case l.UsedPercent < farLimit:
+	case l.UsedPercent < farLimit && r.Total > 0:
 		add("connection-limit-far", inspect.Note, "server",
 			"for ECONNRESET look at TLS (a plain client on a TLS port) and at idle connections being closed; exhaustion has its own error text",
 			"%d of %d connections are in use (%.2f%%): the limit does not explain connection errors", r.Total, l.Connections, l.UsedPercent)

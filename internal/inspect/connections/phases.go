@@ -46,7 +46,7 @@ func phases(r *Report, paused []string) []Phase {
 	left = others + procs + workers + n.mqEvents
 	out = append(out, Phase{
 		Phase: "phase3", Target: "BullMQ, one shared instance per process", Left: left,
-		Formula: fmt.Sprintf("%d others + %d processes x 1 + %d workers + %d QueueEvents = %d", others, procs, workers, n.mqEvents, left),
+		Formula: fmt.Sprintf("%d others + %d shared, one per process + %d workers + %d QueueEvents = %d", others, procs, workers, n.mqEvents, left),
 		Inputs:  map[string]int{"others": others, "processes": procs, "workers": workers, "queue_events": n.mqEvents},
 	})
 	for i := range out {
