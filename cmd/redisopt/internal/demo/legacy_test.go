@@ -129,7 +129,7 @@ func TestTheProducerAddsWhatBullAdds(t *testing.T) {
 	s, c := startEmbedded(t)
 	l := attach(t, s, bullPace())
 	q := l.queue("suggestion-generation")
-	p := startProducer(t.Context(), q, time.Millisecond)
+	p := startProducer(t.Context(), q, time.Millisecond, 100)
 	limit := time.After(10 * time.Second)
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

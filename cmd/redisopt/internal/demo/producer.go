@@ -31,14 +31,14 @@ type producer struct {
 	err   error
 }
 
-// startProducer adds one job every interval until stopped.
-func startProducer(ctx context.Context, q *bullQueue, interval time.Duration) *producer {
+// startProducer adds one job every interval until stopped, at most limit.
+func startProducer(ctx context.Context, q *bullQueue, interval time.Duration, limit int) *producer {
 	ctx, stop := context.WithCancel(ctx)
 	p := &producer{q: q, stop: stop}
 	p.done.Go(func() {
 		t := time.NewTicker(interval)
 		defer t.Stop()
-		for n := 1; ; n++ {
+		for n := 1; n <= limit; n++ {
 			if err := p.add(ctx, n); err != nil {
 				p.mu.Lock()
 				p.err = fmt.Errorf("simulated producer: %w", err)
@@ -91,4 +91,24 @@ func (p *producer) finish() ([]string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.added, p.err
+}
+
+// reach waits until the producer has added n jobs, or has failed.
+func (p *producer) reach(ctx context.Context, n int) error {
+	t := time.NewTicker(time.Millisecond)
+	defer t.Stop()
+	for p.count() < n {
+		p.mu.Lock()
+		err := p.err
+		p.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+	return nil
 }

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redisopt/redisopt/cmd/redisopt/internal/demo"
+	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+// shownLosses is how many losses of a queue the table shows; JSON has them all.
+const shownLosses = 4
+
+func (a *app) demoCommand() *cobra.Command {
+	var opts demo.Options
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Try everything on an embedded Redis: audit, migrate, roll back, compare",
+		Long: `demo starts a Redis inside this program, loads keys that a real Bull 4.16 left
+behind, attaches a simulated application, audits it, moves its queues to the
+BullMQ layout while a producer goes on adding, verifies, rolls back, and proves
+that the keys are what they were. It needs no network and nothing installed, and
+takes about 15 seconds.`,
+		Example: `  redisopt demo
+  redisopt demo -o json | jq .data.table`,
+		Args: cobra.NoArgs,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.demo(ctx, opts) }),
+	}
+	cmd.Flags().DurationVar(&opts.Window, "window", 10*time.Second, "count the idle commands for this `duration`")
+	return cmd
+}
+
+func (a *app) demo(ctx context.Context, opts demo.Options) error {
+	if opts.Window < time.Second {
+		return usagef("--window: got %s, want at least 1s", opts.Window)
+	}
+	p := a.progress("s")
+	opts.Progress = func(stage string) { p.begin(stage, 0) }
+	opts.Tick = func(elapsed, window time.Duration) {
+		p.update(int64(elapsed.Seconds()), int64(window.Seconds()))
+	}
+	r, err := demo.Run(ctx, opts)
+	p.finish()
+	if err != nil {
+		return err
+	}
+	if err := a.print(demoDocument(r)); err != nil {
+		return err
+	}
+	a.cost(upstream.Cost{
+		Commands: r.Cost.Audit.Commands + r.Cost.Migrate.Commands,
+		Writes:   r.Cost.Audit.Writes + r.Cost.Migrate.Writes,
+		InScript: r.Cost.Audit.InScript + r.Cost.Migrate.InScript,
+	})
+	if !r.Passed() {
+		return verdictf(exitMismatch, "the demo found differences that must not be")
+	}
+	return nil
+}
+
+func demoDocument(r *demo.Result) report.Document {
+	doc := report.Document{
+		Kind: "demo/v1", Data: r,
+		Title: "Bull to BullMQ and back, on an embedded Redis",
+		Sections: []report.Section{
+			demoSummary(r), demoTable(r), demoQueues(r), demoLosses(r), demoDifferences(r), demoCost(r),
+		},
+		Checks: demoChecks(r),
+		Notes: []string{
+			"BullMQ does not lower connections or idle commands by itself: an options object per queue opens as many connections as Bull did, and its idle polling runs more commands inside scripts.",
+			"Of tuned BullMQ, one job or schedule that is due later makes an idle worker poll every 10 s again, whatever its settings.",
+		},
+	}
+	for _, s := range r.Simulated {
+		doc.Notes = append(doc.Notes, "simulated: "+s)
+	}
+	return doc
+}
+
+func demoSummary(r *demo.Result) report.Section {
+	c := r.Commands
+	return report.Section{Fields: []report.Field{
+		{Name: "redis", Value: r.Server.Engine + "; volatile"},
+		{Name: "loaded", Value: fmt.Sprintf("%d jobs in %d queues, %d keys that a real %s wrote", r.Capture.Jobs, r.Capture.Queues, r.Capture.Keys, r.Capture.Library)},
+		{Name: "connections", Value: fmt.Sprintf("%d (simulated): %d Bull, %d others, %d unknown", r.Connections.Total, r.Connections.Bull, r.Connections.Total-r.Connections.Bull, r.Connections.Unknown)},
+		{Name: "idle commands", Value: fmt.Sprintf("%s a month, %s with those in scripts (simulated, %.0f s)", millions(c.TopPerMonth), millions(c.AllPerMonth), c.WindowSeconds)},
+		{Name: "added meanwhile", Value: fmt.Sprintf("%d jobs by a live producer, %d while moving and %d while rolling back", r.Added.There+r.Added.Back, r.Added.There, r.Added.Back)},
+		{Name: "took", Value: fmt.Sprintf("%.1f s", r.DurationSeconds)},
+	}}
+}
+
+// millions writes a monthly number of commands.
+func millions(n float64) string { return strconv.FormatFloat(n/1e6, 'f', 2, 64) + " M" }
+
+func demoTable(r *demo.Result) report.Section {
+	t := &report.Table{Columns: []report.Column{
+		{Name: "11 idle queues", Elastic: true},
+		{Name: "Conns", Right: true},
+		{Name: "Top/month", Right: true},
+		{Name: "All/month", Right: true},
+		{Name: "From", Elastic: true},
+	}}
+	for _, s := range r.Table {
+		t.Rows = append(t.Rows, []string{s.Name, strconv.Itoa(s.Connections), millions(s.TopPerMonth), millions(s.AllPerMonth), s.Source})
+	}
+	return report.Section{Title: "Before and after", Table: t}
+}
+
+func demoQueues(r *demo.Result) report.Section {
+	t := &report.Table{Columns: []report.Column{
+		{Name: "Queue"},
+		{Name: "From"},
+		{Name: "To"},
+		{Name: "There", Right: true},
+		{Name: "Back", Right: true},
+		{Name: "Lost", Right: true},
+		{Name: "Time there", Right: true},
+		{Name: "Back", Right: true},
+	}}
+	for _, q := range r.Queues {
+		lost := max(q.There.Expected-q.There.Found, 0) + max(q.Back.Expected-q.Back.Found, 0)
+		t.Rows = append(t.Rows, []string{
+			q.Name, q.From.Prefix, q.To.Prefix,
+			strconv.FormatInt(q.There.Jobs, 10), strconv.FormatInt(q.Back.Jobs, 10), strconv.Itoa(lost),
+			shortDuration(q.There.Took), shortDuration(q.Back.Took),
+		})
+	}
+	return report.Section{Title: "Queues moved and rolled back", Table: t}
+}
+
+func demoLosses(r *demo.Result) report.Section {
+	t := &report.Table{Columns: []report.Column{{Name: "Queue"}, {Name: "Job"}, {Name: "Field"}, {Name: "Instead", Elastic: true}}}
+	total := 0
+	for _, q := range r.Queues {
+		total += len(q.Losses)
+		for i, l := range q.Losses {
+			if i == shownLosses {
+				t.Rows = append(t.Rows, []string{q.Name, "…", "", fmt.Sprintf("%d more; see -o json", len(q.Losses)-shownLosses)})
+				break
+			}
+			t.Rows = append(t.Rows, []string{q.Name, lossJob(l), l.Field, l.Why})
+		}
+	}
+	return report.Section{
+		Title: "What BullMQ cannot express, named before anything moved", Table: t,
+		Text: fmt.Sprintf("%d of them. The ledger keeps what the way back needs.", total),
+	}
+}
+
+func lossJob(l mover.Loss) string {
+	if l.JobID == "" {
+		return "(queue)"
+	}
+	return l.JobID
+}
+
+func demoDifferences(r *demo.Result) report.Section {
+	c := r.Comparison
+	t := &report.Table{Columns: []report.Column{{Name: "Differs"}, {Name: "Keys", Right: true}, {Name: "Why it must", Elastic: true}}}
+	for _, e := range c.Expected {
+		t.Rows = append(t.Rows, []string{e.Kind, strconv.Itoa(e.Count), e.Why})
+	}
+	for _, u := range c.Unexplained {
+		t.Rows = append(t.Rows, []string{"UNEXPLAINED", "1", u})
+	}
+	return report.Section{
+		Title: "After the way back, against the capture", Table: t,
+		Text: fmt.Sprintf("%d of %d captured keys are identical, byte for byte.", c.Identical, c.Keys),
+	}
+}
+
+func demoCost(r *demo.Result) report.Section {
+	var scripts, jobs int64
+	for _, q := range r.Queues {
+		scripts += q.There.Scripts + q.Back.Scripts
+		jobs += q.There.Jobs + q.Back.Jobs
+	}
+	return report.Section{Title: "What it cost", Fields: []report.Field{
+		{Name: "both audits", Value: fmt.Sprintf("%s, %s", plural(r.Cost.Audit.Commands, "command"), plural(r.Cost.Audit.Writes, "write"))},
+		{Name: "plans, moves, rollbacks", Value: fmt.Sprintf("%s for %d job moves, %d of them scripts", plural(r.Cost.Migrate.Commands, "command"), jobs, scripts)},
+	}}
+}
+
+func demoChecks(r *demo.Result) []report.Check {
+	check := func(name string, ok bool, message string) report.Check {
+		verdict := report.Pass
+		if !ok {
+			verdict = report.Fail
+		}
+		return report.Check{Group: "demo", Name: name, Verdict: verdict, Message: message}
+	}
+	checks := []report.Check{
+		check("every connection attributed", r.Connections.Unknown == 0, fmt.Sprintf("%d connections, %d unknown", r.Connections.Total, r.Connections.Unknown)),
+	}
+	for _, q := range r.Queues {
+		checks = append(checks,
+			check(q.Name+" moved", q.There.Complete(), passageMessage(q.There)),
+			check(q.Name+" rolled back", q.Back.Complete(), passageMessage(q.Back)))
+	}
+	c := r.Comparison
+	message := fmt.Sprintf("%d of %d identical, the others as listed", c.Identical, c.Keys)
+	if len(c.Unexplained) > 0 {
+		message = strings.Join(c.Unexplained, "; ")
+	}
+	return append(checks, check("keys equal the capture", len(c.Unexplained) == 0, message))
+}
+
+func passageMessage(p demo.Passage) string {
+	return fmt.Sprintf("%d of %d jobs found, %d left behind, %d mismatches, %d skipped", p.Found, p.Expected, p.Left, len(p.Problems), len(p.Skipped))
+}

@@ -1,0 +1,39 @@
+package demo
+
+import (
+	"testing"
+	"time"
+)
+
+func TestTheJourneyLosesNothing(t *testing.T) {
+	r, err := Run(t.Context(), Options{Window: time.Second, Progress: func(s string) { t.Log(s) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range r.Queues {
+		t.Logf("%s there %+v", q.Name, q.There)
+		t.Logf("%s back %+v", q.Name, q.Back)
+		for name, p := range map[string]Passage{"there": q.There, "back": q.Back} {
+			if !p.Complete() {
+				t.Errorf("queue %s, %s: %+v, want every job found once and none left", q.Name, name, p)
+			}
+		}
+	}
+	for _, d := range r.Comparison.Unexplained {
+		t.Errorf("unexplained difference: %s", d)
+	}
+	if !r.Passed() {
+		t.Error("Passed() = false")
+	}
+	if r.Capture.Jobs != 44 || r.Capture.Queues != 3 {
+		t.Errorf("capture = %+v, want 44 jobs in 3 queues", r.Capture)
+	}
+	if r.Connections.Bull != 33 || r.Connections.Total != 36+poolSize || r.Connections.Unknown != 0 {
+		t.Errorf("connections = %+v, want 33 of Bull, %d in all, none unknown", r.Connections, 36+poolSize)
+	}
+	if r.Added.There < leastAdded || r.Added.Back < leastAdded {
+		t.Errorf("added live = %+v, want at least %d each way", r.Added, leastAdded)
+	}
+	t.Logf("%+v", r.Comparison)
+	t.Logf("%+v %+v", r.Cost, r.Commands)
+}
