@@ -1,0 +1,291 @@
+package mover_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// peerOptions is what a live peer reads from PEER_OPTS.
+type peerOptions struct {
+	JobOpts map[string]any `json:"jobOpts,omitempty"`
+	WorkMs  int            `json:"workMs,omitempty"`
+	EveryMs int            `json:"everyMs,omitempty"`
+	Fail    int            `json:"fail,omitempty"`
+}
+
+// A peer is one process running a real library: a producer or a worker.
+type peer struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	ended chan struct{} // closed when stdout ended
+
+	mu      sync.Mutex
+	changed chan struct{} // closed and replaced at every line
+	words   map[string]bool
+	started []int // job numbers in the order they were started
+	done    []int
+	added   int
+}
+
+// startPeer runs testdata/peers/move-peer.js and waits until it says "ready".
+func startPeer(t *testing.T, opts peerOptions, args ...string) *peer {
+	t.Helper()
+	dir, err := filepath.Abs("../../../testdata/peers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Skip("needs node on PATH")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "bull")); err != nil {
+		t.Skip("needs the Node peers: run make deps")
+	}
+	packed, err := json.Marshal(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), node, append([]string{"move-peer.js"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PEER_OPTS="+string(packed))
+	cmd.Stderr = os.Stderr
+	cmd.WaitDelay = 5 * time.Second
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{t: t, cmd: cmd, stdin: stdin, ended: make(chan struct{}), changed: make(chan struct{}), words: map[string]bool{}}
+	go p.read(stdout)
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = cmd.Process.Kill() // a peer that was asked to quit has ended by now
+		<-p.ended
+		_ = cmd.Wait()
+	})
+	p.await("ready", func() bool { return p.words["ready"] })
+	return p
+}
+
+func (p *peer) read(stdout io.Reader) {
+	defer close(p.ended)
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		word, rest, _ := strings.Cut(lines.Text(), " ")
+		n, _ := strconv.Atoi(rest)
+		p.mu.Lock()
+		p.words[word] = true
+		switch word {
+		case "start":
+			p.started = append(p.started, n)
+		case "done":
+			p.done = append(p.done, n)
+		case "added":
+			p.added = n
+		}
+		close(p.changed)
+		p.changed = make(chan struct{})
+		p.mu.Unlock()
+	}
+}
+
+// await blocks until holds is true; it is evaluated under p.mu, after every line.
+func (p *peer) await(what string, holds func() bool) {
+	p.t.Helper()
+	deadline := time.After(90 * time.Second)
+	for {
+		p.mu.Lock()
+		ok, changed := holds(), p.changed
+		p.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-p.ended:
+			p.mu.Lock()
+			ok := holds()
+			p.mu.Unlock()
+			if !ok {
+				p.t.Fatalf("peer %v ended before %s", p.cmd.Args, what)
+			}
+			return
+		case <-deadline:
+			p.t.Fatalf("peer %v: no %s within 90s", p.cmd.Args, what)
+		}
+	}
+}
+
+func (p *peer) tell(verb string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.stdin, verb+"\n"); err != nil {
+		p.t.Fatalf("tell peer %q: %v", verb, err)
+	}
+}
+
+func (p *peer) quit() {
+	p.t.Helper()
+	p.tell("quit")
+	p.await("bye", func() bool { return p.words["bye"] })
+}
+
+func (p *peer) starts() []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.started)
+}
+
+// TestLiveMoveLosesAndDoublesNothing moves a queue of 10,000 jobs while a real producer adds to it and
+// real workers run on both sides.
+func TestLiveMoveLosesAndDoublesNothing(t *testing.T) {
+	for _, major := range []int{5, 6} {
+		t.Run(fmt.Sprintf("bull to bullmq %d", major), func(t *testing.T) {
+			live := liveMove{major: major, preload: 10_000, late: 500, rate: 4_000}
+			ran := live.run(t)
+			if !slices.IsSorted(ran) {
+				t.Errorf("start order on the target differs from the source's: first at %s", firstDisorder(ran))
+			}
+		})
+		t.Run(fmt.Sprintf("bullmq %d back to bull", major), func(t *testing.T) {
+			// Returned jobs go in front of what is added meanwhile, so the order is not that of adding.
+			live := liveMove{major: major, reverse: true, preload: 2_000, late: 100, rate: 2_000}
+			live.run(t)
+		})
+	}
+}
+
+// A liveMove is one move under load.
+type liveMove struct {
+	major   int  // of BullMQ
+	reverse bool // from BullMQ to Bull
+	preload int  // jobs added before
+	late    int  // jobs to be added while the move runs, at least
+	rate    int  // most jobs moved a second, so that there is time to add some
+}
+
+// run moves, fails the test if a job was lost or run twice, and returns what ran at the target.
+func (l liveMove) run(t *testing.T) []int {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	_, port, _ := strings.Cut(server.Addr, ":")
+	const queue = "mail"
+	mq := fmt.Sprintf("bullmq%d", l.major)
+	from := mover.Endpoint{Layout: mover.Bull, Major: 4, Prefix: "bull", Queue: queue}
+	to := mover.Endpoint{Layout: mover.BullMQ, Major: l.major, Prefix: "bullmq", Queue: queue}
+	fromLib, toLib := "bull", mq
+	if l.reverse {
+		from, to, fromLib, toLib = to, from, toLib, fromLib
+	}
+
+	producer := startPeer(t, peerOptions{}, "producer", fromLib, port, from.Prefix, queue, strconv.Itoa(l.preload))
+	target := startPeer(t, peerOptions{}, "worker", toLib, port, to.Prefix, queue)
+	source := startPeer(t, peerOptions{WorkMs: 1}, "worker", fromLib, port, from.Prefix, queue)
+	source.await("its first job", func() bool { return len(source.started) > 0 })
+
+	m, err := mover.New(client, mover.Options{From: from, To: to, Reverse: l.reverse, MaxRate: l.rate, ActiveTimeout: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	producer.tell("go")
+	begun := counter(t, client, from.Key("id"))
+	for moves := 1; ; moves++ {
+		if _, err := m.Move(t.Context()); err != nil {
+			t.Fatalf("move %d: %v", moves, err)
+		}
+		if added := counter(t, client, from.Key("id")) - begun; added >= l.late {
+			t.Logf("%d jobs added while %d move(s) ran", added, moves)
+			break
+		}
+		if moves == 1000 {
+			t.Fatalf("the producer added fewer than %d jobs in %d moves", l.late, moves)
+		}
+	}
+	producer.tell("stop")
+	producer.await("its last job", func() bool { return producer.added > 0 })
+	source.quit()
+	last, err := m.Move(t.Context())
+	if err != nil {
+		t.Fatalf("last move: %v", err)
+	}
+	if len(last.Held) > 0 || len(last.Skipped) > 0 {
+		t.Errorf("last move: held %v, skipped %v, want none", last.Held, last.Skipped)
+	}
+
+	taken := source.starts()
+	want := producer.added - len(taken)
+	target.await(fmt.Sprintf("%d jobs", want), func() bool { return len(target.done) >= want })
+	target.quit()
+	ran := target.starts()
+	seen := make(map[int]int, producer.added)
+	for _, n := range slices.Concat(taken, ran) {
+		seen[n]++
+	}
+	lost, doubled := 0, 0
+	for n := 1; n <= producer.added; n++ {
+		switch seen[n] {
+		case 0:
+			lost++
+		case 1:
+		default:
+			doubled++
+		}
+	}
+	if lost > 0 || doubled > 0 {
+		t.Errorf("of %d jobs %d lost, %d doubled, want none", producer.added, lost, doubled)
+	}
+	t.Logf("%d jobs: %d ran at the source, %d at the target", producer.added, len(taken), len(ran))
+
+	check, err := m.Verify(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(check.Mismatches) > 0 {
+		t.Errorf("Verify: mismatches %v, want none", check.Mismatches)
+	}
+	return ran
+}
+
+func firstDisorder(numbers []int) string {
+	for i := 1; i < len(numbers); i++ {
+		if numbers[i] < numbers[i-1] {
+			return fmt.Sprintf("position %d: %v", i, numbers[max(0, i-3):min(len(numbers), i+3)])
+		}
+	}
+	return "nowhere"
+}
+
+func counter(t *testing.T, client interface {
+	Do(ctx context.Context, args ...any) *redis.Cmd
+}, key string,
+) int {
+	t.Helper()
+	n, err := client.Do(t.Context(), "GET", key).Int()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
