@@ -32,6 +32,7 @@ var commentedKey = regexp.MustCompile(`(?m)^# ( *[a-z_0-9]+:)`)
 
 func TestTheWrittenFileParsesBackToTheDefaults(t *testing.T) {
 	text := written(t, "")
+	check := schemaChecker(t)
 	// Everything that is a commented key, taken in: what the comments say is the default must be it.
 	_, body, _ := strings.Cut(text, "version: 1\n")
 	for name, file := range map[string]string{
@@ -53,7 +54,7 @@ func TestTheWrittenFileParsesBackToTheDefaults(t *testing.T) {
 			if diff := cmp.Diff(want, got, ignoreOrigins()); diff != "" {
 				t.Errorf("not the defaults (-want +got):\n%s", diff)
 			}
-			checkSchema(t, file, true)
+			check(file, true)
 		})
 	}
 }
@@ -96,7 +97,7 @@ func TestTheCatchupProfileParsesBackToTheDesign(t *testing.T) {
 	if diff := cmp.Diff(want, got, ignoreOrigins()); diff != "" {
 		t.Errorf("not the profile (-want +got):\n%s", diff)
 	}
-	checkSchema(t, text, true)
+	schemaChecker(t)(text, true)
 }
 
 func TestWhatGuardsACriticalQueueIsNotPaused(t *testing.T) {
@@ -141,6 +142,7 @@ func TestAnUnknownProfileIsRefused(t *testing.T) {
 }
 
 func TestTheSchemaRefusesWhatTheReaderRefuses(t *testing.T) {
+	check := schemaChecker(t)
 	for _, file := range []string{
 		"cache: {default_tll: 1h}",
 		"cache: {max_ttl: 3600}",
@@ -161,7 +163,7 @@ func TestTheSchemaRefusesWhatTheReaderRefuses(t *testing.T) {
 		if _, err := Load(inFile(file)); err == nil {
 			t.Errorf("the reader takes %s", file)
 		}
-		checkSchema(t, file, false)
+		check(file, false)
 	}
 	for _, file := range []string{
 		"upstream: {url: 'redis://h', tls: true, cluster: ['a:1']}\nserve: {state_dir: /x}",
@@ -171,11 +173,12 @@ func TestTheSchemaRefusesWhatTheReaderRefuses(t *testing.T) {
 		if _, err := Load(inFile(file)); err != nil && !strings.Contains(err.Error(), "cluster") {
 			t.Errorf("the reader refuses %s: %v", file, err)
 		}
-		checkSchema(t, file, true)
+		check(file, true)
 	}
 }
 
-func checkSchema(t *testing.T, file string, valid bool) {
+// schemaChecker returns a check of files against the schema, which is compiled once.
+func schemaChecker(t *testing.T) func(file string, valid bool) {
 	t.Helper()
 	raw, err := Schema()
 	if err != nil {
@@ -193,19 +196,22 @@ func checkSchema(t *testing.T, file string, valid bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var value any
-	if err := yaml.Unmarshal([]byte(file), &value); err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if value, err = validator.UnmarshalJSON(bytes.NewReader(text)); err != nil {
-		t.Fatal(err)
-	}
-	if err := schema.Validate(value); (err == nil) != valid {
-		t.Errorf("schema.Validate(%.60q) = %v, want valid %t", file, err, valid)
+	return func(file string, valid bool) {
+		t.Helper()
+		var value any
+		if err := yaml.Unmarshal([]byte(file), &value); err != nil {
+			t.Fatal(err)
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if value, err = validator.UnmarshalJSON(bytes.NewReader(text)); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(value); (err == nil) != valid {
+			t.Errorf("schema.Validate(%.60q) = %v, want valid %t", file, err, valid)
+		}
 	}
 }
 
