@@ -90,8 +90,10 @@ func classifyTransport(err error) Class {
 		return Unreachable
 	case isTimeout(err), errors.Is(err, redis.ErrPoolTimeout):
 		return Timedout
-	case isRefusedText(err):
+	case strings.Contains(err.Error(), "actively refused it"): // Windows has error numbers of its own
 		return Refused
+	case strings.Contains(err.Error(), "forcibly closed by the remote host"):
+		return Reset
 	}
 	return Unknown
 }
@@ -103,11 +105,6 @@ func isAny[E error](err error, targets ...E) bool {
 		}
 	}
 	return false
-}
-
-// isRefusedText recognises the refusals that another platform spells with error numbers of its own.
-func isRefusedText(err error) bool {
-	return strings.Contains(err.Error(), "actively refused it")
 }
 
 // isAlert is whether the other side ended the handshake with a TLS alert.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -283,8 +284,8 @@ func (serverError) RedisError()     {}
 func TestConnectionLoss(t *testing.T) {
 	// A server that closes the connection when it is sent a GET, INCR or DEL, which is the moment a
 	// client learns that an idle connection is gone when nobody told it before.
-	dropping := func(t *testing.T, drops int) (string, *int) {
-		n := new(int)
+	dropping := func(t *testing.T, drops int64) (string, *atomic.Int64) {
+		n := new(atomic.Int64)
 		return listen(t, resp(func(args []string) string {
 			switch strings.ToLower(args[0]) {
 			case "hello":
@@ -292,7 +293,7 @@ func TestConnectionLoss(t *testing.T) {
 			case "ping":
 				return "+PONG\r\n"
 			}
-			if *n++; *n <= drops {
+			if n.Add(1) <= drops {
 				return ""
 			}
 			return ":1\r\n"
@@ -305,8 +306,8 @@ func TestConnectionLoss(t *testing.T) {
 		if err := u.Client().StrLen(t.Context(), "k").Err(); err != nil {
 			t.Errorf("STRLEN: %v", err)
 		}
-		if *n != 2 {
-			t.Errorf("sent %d times, want 2", *n)
+		if n.Load() != 2 {
+			t.Errorf("sent %d times, want 2", n.Load())
 		}
 		if got := u.Spent(); got.Unanswered != 1 {
 			t.Errorf("Spent() = %+v, want 1 unanswered", got)
@@ -316,8 +317,8 @@ func TestConnectionLoss(t *testing.T) {
 	t.Run("a read is not sent a third time", func(t *testing.T) {
 		addr, n := dropping(t, 10)
 		u := open(t, upstream.Options{URL: "redis://" + addr})
-		if got := upstream.Classify(u.Client().StrLen(t.Context(), "k").Err()); got != upstream.Reset || *n != 2 {
-			t.Errorf("class %s after %d, want %s after 2", got, *n, upstream.Reset)
+		if got := upstream.Classify(u.Client().StrLen(t.Context(), "k").Err()); got != upstream.Reset || n.Load() != 2 {
+			t.Errorf("class %s after %d, want %s after 2", got, n.Load(), upstream.Reset)
 		}
 	})
 
@@ -325,8 +326,8 @@ func TestConnectionLoss(t *testing.T) {
 		addr, n := dropping(t, 1)
 		u := open(t, upstream.Options{URL: "redis://" + addr})
 		err := u.Client().Incr(t.Context(), "k").Err()
-		if got := upstream.Classify(err); got != upstream.Reset || *n != 1 {
-			t.Errorf("class of %v = %s after %d, want %s after 1", err, got, *n, upstream.Reset)
+		if got := upstream.Classify(err); got != upstream.Reset || n.Load() != 1 {
+			t.Errorf("class of %v = %s after %d, want %s after 1", err, got, n.Load(), upstream.Reset)
 		}
 		if d := upstream.Detail(err); d.Unsent {
 			t.Error("Unsent = true for a command that was sent")
@@ -339,8 +340,8 @@ func TestConnectionLoss(t *testing.T) {
 		pipe := u.Client().Pipeline()
 		pipe.StrLen(t.Context(), "k")
 		pipe.Incr(t.Context(), "k")
-		if _, err := pipe.Exec(t.Context()); upstream.Classify(err) != upstream.Reset || *n != 1 {
-			t.Errorf("err %v after %d, want a reset after 1", err, *n)
+		if _, err := pipe.Exec(t.Context()); upstream.Classify(err) != upstream.Reset || n.Load() != 1 {
+			t.Errorf("err %v after %d, want a reset after 1", err, n.Load())
 		}
 	})
 
