@@ -10,8 +10,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/inspect/commands"
+	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/embedded"
+	"github.com/redisopt/redisopt/internal/runtime/history"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -105,17 +111,26 @@ func walk(err error, visit func(error)) {
 // causeOf returns the exit code of one error value, without looking at what it wraps.
 func causeOf(err error) (code int, known bool) {
 	switch e := err.(type) { //nolint:errorlint // walk unwraps
-	case *usageError, *config.Problem:
+	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError:
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
-	case *journal.ForkError, *journal.SchemaError, *journal.DamagedError:
+	case *step.MismatchError:
+		return exitMismatch, true
+	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError,
+		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
+		*mover.AttachedError, *mover.WrongTypeError,
+		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,
+		*history.SchemaError, *history.DamagedError:
 		return exitBlocked, true
+	case *commands.ResetError:
+		return exitTryLater, true
 	}
 	switch err { //nolint:errorlint // walk unwraps
 	case context.DeadlineExceeded:
 		return exitUnreachable, true
-	case journal.ErrFenced:
+	case migrate.ErrLeaseLost, migrate.ErrNothingToRollBack, journal.ErrFenced, mover.ErrFenced,
+		history.ErrLocked, embedded.ErrNoServer:
 		return exitBlocked, true
 	}
 	return upstreamCause(classOf(err))

@@ -10,8 +10,8 @@ import (
 const redrawEvery = 100 * time.Millisecond
 
 // progress tells how far long work came: on a terminal one line that is drawn again and again, with
-// rate and time left; elsewhere one plain line when a step begins and one when it ends. --quiet hides
-// it. It is used by one goroutine.
+// rate and time left; elsewhere one plain line when a step begins, and one more when it ends if it took
+// longer than a second. --quiet hides it. It is used by one goroutine.
 type progress struct {
 	a     *app
 	unit  string
@@ -25,7 +25,7 @@ type progress struct {
 	total   int64
 }
 
-// progress starts to report work that is counted in unit, such as "jobs". The caller ends it with
+// progress starts to report work that is counted in unit, a plural such as "jobs". The caller ends it with
 // finish.
 func (a *app) progress(unit string) *progress {
 	live := a.errTerminal && !a.flags.quiet && a.ansi && a.getenv("TERM") != "dumb"
@@ -42,7 +42,7 @@ func (p *progress) begin(step string, total int64) {
 		return
 	}
 	if total > 0 {
-		p.a.note("%s: %d %s", step, total, p.unit)
+		p.a.note("%s: %s", step, p.count(total))
 	} else {
 		p.a.note("%s", step)
 	}
@@ -65,13 +65,20 @@ func (p *progress) finish() {
 		return
 	}
 	p.erase()
-	if p.done > 0 {
-		took := p.a.now().Sub(p.started)
-		p.a.note("%s: %d %s in %s (%s)", p.step, p.done, p.unit, shortDuration(took), p.rate(took))
-	} else if p.live {
-		p.a.note("%s: done", p.step)
+	took := p.a.now().Sub(p.started)
+	switch {
+	case !p.live && took < time.Second:
+	case p.done > 0:
+		p.a.note("%s: %s in %s (%s)", p.step, p.count(p.done), shortDuration(took), p.rate(took))
+	default:
+		p.a.note("%s: done in %s", p.step, shortDuration(took))
 	}
 	p.step = ""
+}
+
+// count is n of the unit: "1 job", "2 jobs".
+func (p *progress) count(n int64) string {
+	return plural(n, strings.TrimSuffix(p.unit, "s"))
 }
 
 func (p *progress) draw() {
@@ -99,7 +106,7 @@ func (p *progress) line(now time.Time) string {
 	case p.total > 0:
 		parts = append(parts, fmt.Sprintf("%d/%d %s", p.done, p.total, p.unit), fmt.Sprintf("%d%%", 100*p.done/p.total))
 	case p.done > 0:
-		parts = append(parts, fmt.Sprintf("%d %s", p.done, p.unit))
+		parts = append(parts, p.count(p.done))
 	default:
 		return fmt.Sprintf("%s: %s", p.step, shortDuration(took))
 	}

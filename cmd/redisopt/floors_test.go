@@ -1,0 +1,185 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/redisopt/redisopt/"
+
+// A floor says what one package may import of this module, and why no more. A name that ends in
+// "/..." stands for everything below it.
+type floor struct {
+	pkg string
+	may []string
+	why string
+}
+
+// floors is the order of the packages, from the top. The first row that names a package counts.
+func floors() []floor {
+	audit := []string{"internal/inspect", "internal/runtime/upstream"}
+	return []floor{
+		{"cmd/redisopt/internal/report", nil, "printing knows no domain, so every domain can be printed"},
+		{"cmd/redisopt/internal/demo", []string{"internal/..."}, "the demo plays the whole journey"},
+		{"cmd/redisopt", []string{"internal/...", "cmd/redisopt/internal/..."}, "the command line puts everything together"},
+
+		{
+			"internal/migrate/step",
+			[]string{"internal/migrate", "internal/migrate/mover", "internal/runtime/upstream"},
+			"a step does one change and knows nothing of audits or of the other steps' order",
+		},
+		{"internal/migrate/mover/capture", nil, "it is data, with a way to load it and to compare"},
+		{"internal/migrate/mover", []string{"internal/runtime/upstream"}, "jobs are moved the same whoever asks for it"},
+		{"internal/migrate/journal", nil, "what must survive every crash depends on as little as possible"},
+		{
+			"internal/migrate",
+			[]string{"internal/migrate/journal", "internal/inspect", "internal/runtime/history", "internal/runtime/budget"},
+			"the engine knows steps only by their interface",
+		},
+
+		{"internal/inspect/connections", audit, "an audit reads a Redis and returns findings"},
+		{
+			"internal/inspect/commands",
+			append(audit, "internal/inspect/connections"),
+			"commands are charged to whoever is connected, which the audit of connections finds out",
+		},
+		{"internal/inspect", nil, "findings are plain values"},
+
+		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
+		{"internal/runtime/history", []string{"internal/runtime/upstream"}, "samples are numbers, whoever took them"},
+		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
+		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
+		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
+		{"internal/runtime/meter", nil, "counting is below everything that is counted"},
+		{"internal/runtime/embedded", nil, "a Redis for trying out must not depend on its clients"},
+	}
+}
+
+// A library that only some packages may import.
+type fenced struct {
+	library string
+	in      []string
+	tests   bool // the tests of every package may too
+	why     string
+}
+
+func fences() []fenced {
+	terminal := []string{"cmd/redisopt/..."}
+	return []fenced{
+		{library: "github.com/spf13/", in: terminal, why: "only the command line has flags"},
+		{library: "github.com/charmbracelet/", in: terminal, why: "only the command line has colours"},
+		{library: "github.com/muesli/", in: terminal, why: "only the command line has colours"},
+		{library: "github.com/olekukonko/", in: terminal, why: "only the command line draws tables"},
+		{library: "golang.org/x/term", in: terminal, why: "only the command line has a terminal"},
+		{library: "github.com/alicebob/miniredis", in: []string{"internal/runtime/embedded"}, tests: true, why: "the embedded Redis hides what it is made of"},
+		{library: "go.yaml.in/", in: []string{"internal/runtime/config", "cmd/redisopt"}, why: "one package reads configuration"},
+		{library: "github.com/invopop/jsonschema", in: []string{"internal/runtime/config"}, why: "one package describes configuration"},
+		{
+			library: module + "internal/runtime/config",
+			in:      []string{"cmd/redisopt", "internal/runtime/config", "internal/runtime/sidecar"},
+			why:     "every package has its own Options; only those who compose read the file",
+		},
+	}
+}
+
+// A listedPackage is what go list says about a package of this module.
+type listedPackage struct {
+	ImportPath                string
+	Dir                       string
+	Imports                   []string
+	TestImports, XTestImports []string
+}
+
+func (p listedPackage) name() string { return strings.TrimPrefix(p.ImportPath, module) }
+
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,TestImports,XTestImports", "./...")
+	cmd.Dir = filepath.Join("..", "..")
+	cmd.Stderr = os.Stderr //nolint:forbidigo // a test shows what go list complains about
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listedPackage
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listedPackage
+		switch err := dec.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatalf("go list: %v", err)
+		}
+		all = append(all, p)
+	}
+}
+
+func TestEveryPackageImportsOnlyWhatItsFloorAllows(t *testing.T) {
+	packages := listPackages(t)
+	rows := floors()
+	for _, p := range packages {
+		i := slices.IndexFunc(rows, func(f floor) bool { return matches(f.pkg, p.name()) })
+		if i < 0 {
+			t.Errorf("%s has no row in floors: add one that says what it may import and why", p.name())
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, ok := strings.CutPrefix(imported, module)
+			if ok && !matchesAny(rows[i].may, ours) {
+				t.Errorf("%s imports %s, which its floor does not allow: %s", p.name(), ours, rows[i].why)
+			}
+		}
+	}
+	for _, row := range rows {
+		if !slices.ContainsFunc(packages, func(p listedPackage) bool { return matches(row.pkg, p.name()) }) {
+			t.Errorf("floors has a row for %s, which does not exist", row.pkg)
+		}
+		if row.why == "" {
+			t.Errorf("floors gives no reason for %s", row.pkg)
+		}
+	}
+}
+
+func TestLibrariesStayBehindTheirFence(t *testing.T) {
+	for _, p := range listPackages(t) {
+		for _, f := range fences() {
+			imports := p.Imports
+			if !f.tests {
+				imports = slices.Concat(p.Imports, p.TestImports, p.XTestImports)
+			}
+			for _, imported := range imports {
+				if strings.HasPrefix(imported, f.library) && !matchesAny(f.in, p.name()) {
+					t.Errorf("%s imports %s: %s", p.name(), imported, f.why)
+				}
+			}
+		}
+	}
+}
+
+func TestPackagesAreNamedAfterWhatTheyDo(t *testing.T) {
+	vague := []string{"util", "utils", "common", "helper", "helpers", "types", "models", "runtime"}
+	for _, p := range listPackages(t) {
+		if slices.Contains(vague, path.Base(p.ImportPath)) {
+			t.Errorf("package %s: its name says nothing, or hides one of the standard library", p.name())
+		}
+	}
+}
+
+func matches(pattern, name string) bool {
+	if above, ok := strings.CutSuffix(pattern, "/..."); ok {
+		return name == above || strings.HasPrefix(name, above+"/")
+	}
+	return pattern == name
+}
+
+func matchesAny(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, name) })
+}
