@@ -9,9 +9,10 @@ import (
 	"context"
 	_ "embed" // the capture is compiled in
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -189,58 +190,96 @@ func Dump(ctx context.Context, client redis.UniversalClient, match string) ([]Ke
 			break
 		}
 	}
-	keys := make([]Key, 0, len(seen))
-	for name := range seen {
-		k, ok, err := read(ctx, client, name)
+	names := slices.Sorted(maps.Keys(seen))
+	keys := make([]Key, 0, len(names))
+	for page := range slices.Chunk(names, 200) {
+		some, err := readPage(ctx, client, page)
 		if err != nil {
-			return nil, fmt.Errorf("dump %q: %w", name, err)
+			return nil, fmt.Errorf("dump %q: %w", match, err)
 		}
-		if ok {
-			keys = append(keys, k)
-		}
+		keys = append(keys, some...)
 	}
-	slices.SortFunc(keys, func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
 	return keys, nil
 }
 
-func read(ctx context.Context, client redis.UniversalClient, name string) (k Key, ok bool, err error) {
-	k.Name = name
-	if k.Type, err = client.Type(ctx, name).Result(); err != nil || k.Type == "none" {
-		return k, false, err
-	}
-	if k.TTL, err = client.PTTL(ctx, name).Result(); err != nil || k.TTL == -2 {
-		return k, false, err
-	}
-	switch k.Type {
-	case "string":
-		k.Value, err = client.Get(ctx, name).Result()
-	case "hash":
-		k.Value, err = client.HGetAll(ctx, name).Result()
-	case "list":
-		k.Value, err = client.LRange(ctx, name, 0, -1).Result()
-	case "set":
-		var members []string
-		members, err = client.SMembers(ctx, name).Result()
-		slices.Sort(members)
-		k.Value = members
-	case "zset":
-		k.Value, err = readZSet(ctx, client, name)
-	case "stream":
-		k.Value, err = client.XRange(ctx, name, "-", "+").Result()
-	default:
-		err = fmt.Errorf("has type %q, which a dump cannot hold", k.Type)
-	}
-	return k, true, err
-}
-
-func readZSet(ctx context.Context, client redis.UniversalClient, name string) ([][2]string, error) {
-	members, err := client.ZRangeWithScores(ctx, name, 0, -1).Result()
-	if err != nil {
+// readPage reads keys in two round trips: their types and times to live, then their content.
+func readPage(ctx context.Context, client redis.UniversalClient, names []string) ([]Key, error) {
+	types := make([]*redis.StatusCmd, len(names))
+	ttls := make([]*redis.DurationCmd, len(names))
+	if _, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, name := range names {
+			types[i], ttls[i] = p.Type(ctx, name), p.PTTL(ctx, name)
+		}
+		return nil
+	}); err != nil {
 		return nil, err
 	}
-	pairs := make([][2]string, 0, len(members))
-	for _, m := range members {
-		pairs = append(pairs, [2]string{fmt.Sprint(m.Member), formatScore(m.Score)})
+	var keys []Key
+	var values []func() (any, error)
+	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, name := range names {
+			if types[i].Val() == "none" || ttls[i].Val() == -2 {
+				continue
+			}
+			value, err := read(ctx, p, types[i].Val(), name)
+			if err != nil {
+				return err
+			}
+			keys = append(keys, Key{Name: name, Type: types[i].Val(), TTL: ttls[i].Val()})
+			values = append(values, value)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
 	}
-	return pairs, nil
+	alive := keys[:0]
+	for i, k := range keys {
+		k.Value, err = values[i]()
+		if errors.Is(err, redis.Nil) {
+			continue // expired between the two
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w", k.Name, err)
+		}
+		alive = append(alive, k)
+	}
+	return alive, nil
+}
+
+// read queues the command that reads a key and returns how to get at its reply.
+func read(ctx context.Context, p redis.Pipeliner, kind, name string) (func() (any, error), error) {
+	switch kind {
+	case "string":
+		cmd := p.Get(ctx, name)
+		return func() (any, error) { return cmd.Result() }, nil
+	case "hash":
+		cmd := p.HGetAll(ctx, name)
+		return func() (any, error) { return cmd.Result() }, nil
+	case "list":
+		cmd := p.LRange(ctx, name, 0, -1)
+		return func() (any, error) { return cmd.Result() }, nil
+	case "set":
+		cmd := p.SMembers(ctx, name)
+		return func() (any, error) {
+			members, err := cmd.Result()
+			slices.Sort(members)
+			return members, err
+		}, nil
+	case "zset":
+		cmd := p.ZRangeWithScores(ctx, name, 0, -1)
+		return func() (any, error) {
+			members, err := cmd.Result()
+			pairs := make([][2]string, 0, len(members))
+			for _, m := range members {
+				pairs = append(pairs, [2]string{fmt.Sprint(m.Member), formatScore(m.Score)})
+			}
+			return pairs, err
+		}, nil
+	case "stream":
+		cmd := p.XRange(ctx, name, "-", "+")
+		return func() (any, error) { return cmd.Result() }, nil
+	default:
+		return nil, fmt.Errorf("%q has type %q, which a dump cannot hold", name, kind)
+	}
 }

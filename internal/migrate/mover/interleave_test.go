@@ -1,0 +1,223 @@
+package mover
+
+import (
+	"context"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// A betweenHook runs something before every script of the mover.
+type betweenHook struct{ run func(context.Context) }
+
+func (h *betweenHook) DialHook(next redis.DialHook) redis.DialHook {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+}
+
+func (h *betweenHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h *betweenHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if strings.HasPrefix(cmd.Name(), "eval") {
+			h.run(ctx)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// whereabouts notes in which containers of an endpoint each id is.
+func whereabouts(ctx context.Context, tb testing.TB, client redis.UniversalClient, e Endpoint, into map[string][]string) {
+	tb.Helper()
+	for _, c := range []string{"wait", "paused", "active"} {
+		ids, err := client.LRange(ctx, e.Key(c), 0, -1).Result()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, id := range ids {
+			into[id] = append(into[id], e.Key(c))
+		}
+	}
+	for _, c := range []string{"delayed", "completed", "failed", "prioritized"} {
+		ids, err := client.ZRange(ctx, e.Key(c), 0, -1).Result()
+		if err != nil {
+			tb.Fatal(err)
+		}
+		for _, id := range ids {
+			into[id] = append(into[id], e.Key(c))
+		}
+	}
+}
+
+func checkNothingLostOrDoubled(ctx context.Context, tb testing.TB, client redis.UniversalClient, from, to Endpoint, all []string) {
+	tb.Helper()
+	where := map[string][]string{}
+	whereabouts(ctx, tb, client, from, where)
+	whereabouts(ctx, tb, client, to, where)
+	for _, id := range all {
+		at := where[id]
+		if len(at) != 1 {
+			tb.Errorf("job %s is in %v, want exactly one container", id, at)
+			continue
+		}
+		here, there := from, to
+		if strings.HasPrefix(at[0], to.Key("")) {
+			here, there = to, from
+		}
+		mine, err := client.HGetAll(ctx, here.Key(id)).Result()
+		if err != nil || len(mine) == 0 {
+			tb.Errorf("job %s is in %s without a hash there, %v", id, at[0], err)
+		}
+		if n, err := client.Exists(ctx, there.Key(id)).Result(); err != nil || n != 0 {
+			tb.Errorf("job %s is in %s and has a second hash at the other side, %v", id, at[0], err)
+		}
+		if _, ok := mine["attemptsMade"]; ok && here.Layout == BullMQ {
+			tb.Errorf("job %s kept attemptsMade at the target: it would be tried forever", id)
+		}
+		if _, ok := mine["atm"]; ok && here.Layout == Bull {
+			tb.Errorf("job %s kept atm at the source", id)
+		}
+	}
+}
+
+func TestNoJobIsLostDoubledOrReorderedWhateverHappensBetweenTwoScripts(t *testing.T) {
+	t.Run("miniredis", func(t *testing.T) {
+		for seed := range uint64(12) {
+			interleave(t, miniredis.RunT(t).Addr(), seed)
+		}
+	})
+	t.Run("redis-server", func(t *testing.T) {
+		addr := redistest.Start(t).Addr
+		for seed := range uint64(20) {
+			interleave(t, addr, 1000+seed)
+		}
+	})
+}
+
+func interleave(t *testing.T, addr string, seed uint64) {
+	t.Helper()
+	ctx := t.Context()
+	outside := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = outside.Close() }()
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	defer func() { _ = client.Close() }()
+	outside.FlushAll(ctx)
+	rng := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // reproducible on purpose
+	from, to := Endpoint{Bull, 4, "bull", "q"}, Endpoint{BullMQ, 5 + rng.IntN(2), "mq", "q"}
+	bull := &fakeBull{tb: t, client: outside, e: from, rng: rng, plain: map[string]bool{}}
+	for range 40 + rng.IntN(100) {
+		bull.step(ctx)
+	}
+	opts := Options{From: from, To: to, ChunkSize: 1 + rng.IntN(12), ActiveTimeout: -1, WorkersStopped: rng.IntN(2) == 0}
+	if rng.IntN(3) == 0 {
+		opts.Order = ByPriority
+	}
+	steps := 400
+	client.AddHook(&betweenHook{run: func(ctx context.Context) {
+		for range rng.IntN(4) {
+			if steps--; steps > 0 {
+				bull.step(ctx)
+			}
+		}
+	}})
+	m, err := New(client, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Move(ctx); err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	checkNothingLostOrDoubled(ctx, t, outside, from, to, bull.all)
+	for len(bull.active) > 0 {
+		bull.finish(ctx)
+	}
+	steps = 0
+	if _, err := m.Move(ctx); err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	checkNothingLostOrDoubled(ctx, t, outside, from, to, bull.all)
+	if left, err := counts(ctx, outside, from); err != nil || len(left) > 0 {
+		t.Errorf("seed %d: left at the source %v, %v", seed, left, err)
+	}
+	checkOrder(ctx, t, outside, to, bull)
+	if v, err := m.Verify(ctx); err != nil || len(v.Mismatches) > 0 {
+		t.Errorf("seed %d: verify says %v, %v", seed, v.Mismatches, err)
+	}
+	if t.Failed() {
+		t.Fatalf("seed %d failed", seed)
+	}
+	comeBack(ctx, t, m.opts, client, outside, bull, seed)
+}
+
+// checkOrder: what was added at the back and never started runs in the order in which it was added.
+func checkOrder(ctx context.Context, t *testing.T, client *redis.Client, e Endpoint, bull *fakeBull) {
+	t.Helper()
+	list, err := client.LRange(ctx, e.Key("wait"), 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(list)
+	last := 0
+	for _, id := range list {
+		if !bull.plain[id] {
+			continue
+		}
+		n, err := strconv.Atoi(strings.TrimPrefix(id, "custom:"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n < last {
+			t.Errorf("job %d runs after job %d, but was added before it", n, last)
+		}
+		last = n
+	}
+}
+
+// comeBack brings everything back and looks at what the jobs are now.
+func comeBack(ctx context.Context, t *testing.T, opts Options, client, outside *redis.Client, bull *fakeBull, seed uint64) {
+	t.Helper()
+	opts.From, opts.To, opts.Reverse = opts.To, opts.From, true
+	m, err := New(client, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Move(ctx); err != nil {
+		t.Fatalf("seed %d, back: %v", seed, err)
+	}
+	if left, err := counts(ctx, outside, opts.From); err != nil || len(left) > 0 {
+		t.Errorf("seed %d, back: left at the target %v, %v", seed, left, err)
+	}
+	checkNothingLostOrDoubled(ctx, t, outside, opts.From, opts.To, bull.all)
+	checkOrder(ctx, t, outside, opts.To, bull)
+	if n, err := outside.HLen(ctx, m.ledgerKey("undo")).Result(); err != nil || n != 0 {
+		t.Errorf("seed %d: the ledger still holds %d undo lines, %v", seed, n, err)
+	}
+	prioritized, err := outside.ZCard(ctx, opts.To.Key("priority")).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiting, err := outside.LRange(ctx, opts.To.Key("wait"), 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range waiting {
+		if p, err := outside.HGet(ctx, opts.To.Key(id), "priority").Int(); err == nil && p > 0 {
+			prioritized--
+		}
+	}
+	if prioritized != 0 {
+		t.Errorf("seed %d: Bull's priority index is off by %d", seed, prioritized)
+	}
+	if t.Failed() {
+		t.Fatalf("seed %d failed on the way back", seed)
+	}
+}
