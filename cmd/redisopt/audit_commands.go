@@ -66,8 +66,7 @@ func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 		})
 		bar.finish()
 		if err != nil {
-			var reset *commands.ResetError
-			if errors.As(err, &reset) {
+			if _, reset := errors.AsType[*commands.ResetError](err); reset {
 				return withHint(err, "redisopt audit commands --window "+f.window.String())
 			}
 			return err

@@ -314,10 +314,10 @@ func phaseSection(r *connections.Report) report.Section {
 
 func everyConnection(r *connections.Report) report.Section {
 	t := &report.Table{Columns: []report.Column{
-		{Name: "id", Right: true}, {Name: "addr"}, {Name: "role"}, {Name: "queue"}, {Name: "known"}, {Name: "why", Elastic: true},
+		{Name: "id", Right: true}, {Name: "role"}, {Name: "queue"}, {Name: "known"}, {Name: "why", Elastic: true},
 	}}
 	for _, c := range r.Connections {
-		t.Rows = append(t.Rows, []string{strconv.FormatInt(c.ID, 10), c.Addr, string(c.Role), dash(c.Queue), string(c.Confidence), c.Why})
+		t.Rows = append(t.Rows, []string{strconv.FormatInt(c.ID, 10), string(c.Role), dash(c.Queue), string(c.Confidence), c.Why})
 	}
 	return report.Section{Title: "Every connection", Table: t}
 }

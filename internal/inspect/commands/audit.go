@@ -88,8 +88,7 @@ func (a *audit) run(ctx context.Context) (*Report, error) {
 func (a *audit) inventory(ctx context.Context, auditor *connections.Auditor) (*connections.Report, error) {
 	r, err := auditor.Audit(ctx)
 	if err != nil {
-		var reply redis.Error
-		if errors.As(err, &reply) {
+		if _, refused := errors.AsType[redis.Error](err); refused {
 			a.report.Sent += 3
 			return nil, nil
 		}

@@ -283,8 +283,7 @@ func TestARestartInsideTheWindowIsAnError(t *testing.T) {
 	_, err := Audit(t.Context(), rdb, Options{Window: 2 * time.Second, Progress: func(time.Duration, time.Duration) {
 		once.Do(func() { server.Restart(t) })
 	}})
-	var reset *ResetError
-	if !errors.As(err, &reset) {
+	if _, reset := errors.AsType[*ResetError](err); !reset {
 		t.Errorf("error = %v, want a ResetError", err)
 	}
 }

@@ -134,7 +134,7 @@ func lookAt(ctx context.Context, rdb redis.Cmdable, channels bool) (*view, error
 	}
 	if v.listErr != nil {
 		v.missing = append(v.missing, fmt.Sprintf("who holds them: CLIENT LIST refused (%s)", v.listErr))
-		return v, nil
+		return v, nil //nolint:nilerr // a refusal is kept in the view
 	}
 	v.clients, v.bad = ParseClientList(list.Val())
 	if len(v.bad) > 0 {

@@ -99,12 +99,11 @@ func queuesOf(conns []Connection) []Queue {
 			byQueue[k], processes[k] = q, make(map[string]bool)
 		}
 		q.Connections++
-		switch c.Role {
-		case RoleWorker:
+		if c.Role == RoleWorker {
 			q.Workers++
-		case RoleEvents:
+		}
+		if c.Role == RoleEvents {
 			q.Events++
-		default:
 		}
 		processes[k][c.Process] = true
 	}

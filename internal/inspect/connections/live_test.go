@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 		beClient(addr)
 		return
 	}
-	os.Exit(m.Run())
+	os.Exit(m.Run()) //nolint:forbidigo // this is main for tests
 }
 
 func beClient(addr string) {
@@ -45,7 +45,7 @@ func beClient(addr string) {
 			panic(err)
 		}
 	}
-	_, _ = io.WriteString(os.Stdout, "ready\n")
+	_, _ = io.WriteString(os.Stdout, "ready\n") //nolint:forbidigo // as a child, this is a program
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 

@@ -103,10 +103,12 @@ func countRoles(r *Report) roleCounts {
 		case RolePool:
 			n.pool++
 		case RoleWorker:
-			if c.Library == LibraryBull {
+			switch c.Library {
+			case LibraryBull:
 				n.bullWorkers++
-			} else if c.Library == LibraryBullMQ {
+			case LibraryBullMQ:
 				n.mqWorkers++
+			case LibraryEither, LibraryNone:
 			}
 		case RoleEvents:
 			n.mqEvents++

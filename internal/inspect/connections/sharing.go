@@ -47,7 +47,7 @@ func sharingOf(g *group, lib Library) (Sharing, bool) {
 			subscribers++
 		case RoleQueueClient, RoleWorkerClient:
 			clients++
-		default:
+		case RoleCache, RoleLimiter, RoleSMS, RolePool, RolePubSub, RoleApp, RoleReplica, RoleMonitor, RoleUnknown:
 		}
 	}
 	if s.Connections == 0 {
