@@ -108,15 +108,13 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		return route, nil
 	}
 	source, err := mover.Show(ctx, client, mover.Endpoint{Prefix: r.Prefix, Queue: r.Queue})
-	if err != nil {
-		return Route{}, err
-	}
-	switch source.Endpoint.Layout {
-	case mover.Bull:
-	case mover.BullMQ:
-		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
-	default:
+	switch {
+	case errors.Is(err, mover.ErrNoQueue):
 		return Route{}, unknown(ctx, client, r)
+	case err != nil:
+		return Route{}, err
+	case source.Endpoint.Layout != mover.Bull:
+		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
 	}
 	route.From = source.Endpoint
 	if r.Major == 0 {
