@@ -93,7 +93,7 @@ func convert(from, to Layout, id string, state State, score string, v view, undo
 		c.restore(from, to, j, undo)
 	}
 	c.hset, c.hdel = difference(&v, &c.after)
-	if undo == "" && (len(c.hset) > 0 || len(c.hdel) > 0 || c.newID != id) {
+	if undo == "" {
 		c.undo = undoLine(from, to, j, &c)
 	}
 	return j, c, nil
@@ -113,17 +113,23 @@ func difference(before, after *view) (hset, hdel []string) {
 }
 
 // targetID is what a job with this id is called at the target. BullMQ takes ids that begin with 0:
-// for markers and drops them, and has keys of its own that a job must not be called after.
+// for markers and drops them; and a job must not be called like a key of the queue itself.
 func targetID(to Layout, id string) string {
-	if to != BullMQ {
-		return id
-	}
-	if strings.HasPrefix(id, "0:") {
+	if to == BullMQ && (strings.HasPrefix(id, "0:") || id == "0") {
 		return "x" + id
 	}
 	switch id {
-	case "marker", "events", "prioritized", "pc", "waiting-children", "meta", "0":
+	case "wait", "paused", "active", "delayed", "completed", "failed", "repeat", "id", "meta",
+		"stalled", "stalled-check", "limiter":
 		return "x" + id
+	case "marker", "events", "prioritized", "pc", "waiting-children":
+		if to == BullMQ {
+			return "x" + id
+		}
+	case "priority", "meta-paused":
+		if to == Bull {
+			return "x" + id
+		}
 	}
 	return id
 }

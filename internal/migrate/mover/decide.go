@@ -26,6 +26,9 @@ func (m *Mover) decide(l lane, e entry) (claim, *Problem, []Loss) {
 		return k, problem, nil
 	}
 	k.newID, k.undo, k.losses, k.hset, k.hdel, k.dedupID = c.newID, c.undo, len(c.losses), c.hset, c.hdel, j.DedupID
+	if m.opts.Reverse {
+		k.undo = "" // there is no way back from the way back
+	}
 	if !j.finished() {
 		k.scheduler = j.SchedulerKey
 	}

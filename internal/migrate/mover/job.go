@@ -163,7 +163,7 @@ func clip(s string) string {
 	return strings.ToValidUTF8(s[:most], "") + "…"
 }
 
-// readOpts reads opts and checks the fields every layout has.
+// readCommon reads opts and checks the fields every layout has.
 func readCommon(v *view, j *Job) *Problem {
 	if !v.has[fieldOpts] {
 		return &Problem{Rule: "malformed-opts", Message: "the hash has no field opts"}
@@ -181,12 +181,10 @@ func readCommon(v *view, j *Job) *Problem {
 	if !v.has[fieldTimestamp] {
 		return &Problem{Rule: "malformed-field", Message: "the hash has no field timestamp"}
 	}
-	if v.has[fieldPriority] {
-		if _, err := strconv.ParseFloat(v.val[fieldPriority], 64); err != nil {
-			return &Problem{
-				Rule:    "malformed-field",
-				Message: fmt.Sprintf("field priority is %q, want a number", clip(v.val[fieldPriority])),
-			}
+	if v.has[fieldPriority] && !isPriority(v.val[fieldPriority]) {
+		return &Problem{
+			Rule:    "malformed-field",
+			Message: fmt.Sprintf("field priority is %q, want a number", clip(v.val[fieldPriority])),
 		}
 	}
 	j.opts = opts
@@ -196,4 +194,15 @@ func readCommon(v *view, j *Job) *Problem {
 	j.Processed = v.has[fieldProcessedOn]
 	j.DedupID = v.val[fieldDeid]
 	return nil
+}
+
+// isPriority says whether s is a plain decimal number, which the scripts can calculate with.
+func isPriority(s string) bool {
+	whole, fraction, _ := strings.Cut(s, ".")
+	for _, b := range []byte(whole + fraction) {
+		if b < '0' || b > '9' {
+			return false
+		}
+	}
+	return whole != "" && len(s) <= 18
 }

@@ -103,6 +103,7 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 		return 0, err
 	}
 	var moved int64
+	stuck := false // the script would not take what looks plain: say which job, to hear why
 	for idle := 0; out.more() && idle < maxIdle; {
 		if l.state == Active {
 			free, err := r.unattended(ctx)
@@ -113,13 +114,14 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 		if err := r.pace(ctx, max(len(out.next), out.plain)); err != nil {
 			return moved, err
 		}
-		problems := r.claims(c, out)
+		problems := r.claims(c, out, stuck)
 		c.skip = out.skip
 		if out, err = r.Mover.move(ctx, c); err != nil {
 			return moved, err
 		}
 		n, progress := r.tally(c, &out, problems)
 		moved += n
+		stuck = !progress && len(c.claims) == 0
 		if progress {
 			idle = 0
 		} else {
@@ -132,8 +134,9 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 	return moved, nil
 }
 
-// claims turns the window that out showed into the claims of the next call.
-func (r *run) claims(c *chunk, out outcome) []*Problem {
+// claims turns the window that out showed into the claims of the next call. If all jobs in it are
+// plain there are none, unless each is to be named.
+func (r *run) claims(c *chunk, out outcome, each bool) []*Problem {
 	c.claims = c.claims[:0]
 	problems := make([]*Problem, len(out.next))
 	highest, plain := int64(0), 0
@@ -148,7 +151,7 @@ func (r *run) claims(c *chunk, out outcome) []*Problem {
 			highest = max(highest, n)
 		}
 	}
-	if plain == len(out.next) {
+	if plain == len(out.next) && !each {
 		c.claims = c.claims[:0] // the script knows them by their shape, and shows no more windows of such
 	}
 	c.idMin = 0

@@ -112,9 +112,15 @@ if n > 0 or ns > 0 then
     end
     if paused and target ~= '6' then dest = KEYS[3] end
     if not expect(KEYS[6], 'zset') then bad = KEYS[6] end
-    if target ~= '4' and not expect(KEYS[7], 'string') then bad = KEYS[7] end
+    if target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
+      bad = KEYS[7]
+    end
   end
   if not expect(dest, put == 'z' and 'zset' or 'list') then bad = dest end
+  if ARGV[10] ~= '' and not expect(KEYS[8], 'string') then bad = KEYS[8] end
+  if ARGV[12] == '1' and not expect(KEYS[10], 'zset') then bad = KEYS[10] end
+  if not expect(KEYS[12], 'hash') then bad = KEYS[12] end
+  if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
   if target ~= '4' and not expect(KEYS[5], 'zset') then bad = KEYS[5] end
   if bad ~= '' then
     return redis.error_reply('REDISOPT_WRONGTYPE ' .. bad)
@@ -145,11 +151,14 @@ if n > 0 or ns > 0 then
   end
   local sides = count > 0 and call('EXISTS', unpack(side)) > 0
 
-  local picks, stays = {}, 0
+  -- An id can be twice in a list, but has one hash: the second one is met again without it.
+  local picks, stays, taken = {}, 0, {}
   for i = 1, #ids do
     local id = ids[i]
     local c, code = claim[id], nil
-    if c then
+    if taken[id] then
+      c = nil
+    elseif c then
       claim[id] = nil
       local o = c[1]
       if (not isList and scores[i] ~= ARGV[o + 3]) or see(id) ~= ARGV[o + 7] then
@@ -167,12 +176,14 @@ if n > 0 or ns > 0 then
       status[c[2]] = code
       if code == 'm' or code == 'p' or code == 'e' then
         picks[#picks + 1] = { o, id, ARGV[o + 1], code, i, scores[i], c[2] }
+        taken[id] = true
       elseif code ~= 'c' then
         stays = stays + 1
       end
     elseif ns > 0 and isPlain(id) and not (sides and call('EXISTS', from .. id .. ':lock') == 1) then
       code = 'm'
       picks[#picks + 1] = { 0, id, id, code, i, scores[i] }
+      taken[id] = true
     end
     -- A list is taken strictly in its order: what changed or is new comes first the next time.
     if isList and (not code or code == 'c') then break end
@@ -211,7 +222,7 @@ if n > 0 or ns > 0 then
     if o ~= 0 then
       priority = ARGV[o + 4]
       local de = ARGV[o + 5]
-      if de ~= '' and (from ~= to or new ~= id) and call('GET', from .. 'de:' .. de) == id then
+      if de ~= '' and (from ~= to or new ~= id) and redis.pcall('GET', from .. 'de:' .. de) == id then
         if from ~= to and call('RENAMENX', from .. 'de:' .. de, to .. 'de:' .. de) == 0 then
           call('DEL', from .. 'de:' .. de)
         elseif new ~= id then

@@ -60,6 +60,7 @@ if target ~= '4' then
   checks[6] = { KEYS[6], 'hash' }
   checks[7] = { KEYS[7], 'zset' }
   checks[8] = { KEYS[9], 'string' }
+  if not string.find(call('GET', KEYS[9]) or '0', '^%d+$') then return redis.error_reply('REDISOPT_WRONGTYPE ' .. KEYS[9]) end
 end
 for i = 1, #checks do
   if not expect(checks[i][1], checks[i][2]) then return redis.error_reply('REDISOPT_WRONGTYPE ' .. checks[i][1]) end
@@ -81,7 +82,7 @@ if kind == 'l' then
   elseif call('LREM', KEYS[3], 1, id) == 0 then
     return 'g'
   end
-  call('ZREM', KEYS[11], id)
+  redis.pcall('ZREM', KEYS[11], id) -- the index is Bull's; a BullMQ job may have its name
 else
   call('ZREM', KEYS[3], id)
 end

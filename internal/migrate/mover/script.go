@@ -41,6 +41,8 @@ func scriptError(err error) error {
 	case strings.Contains(msg, "REDISOPT_WRONGTYPE"):
 		_, key, _ := strings.Cut(msg, "REDISOPT_WRONGTYPE ")
 		return &WrongTypeError{Key: key}
+	case strings.HasPrefix(msg, "NOPERM"):
+		return &DeniedError{Reason: msg}
 	}
 	return err
 }
