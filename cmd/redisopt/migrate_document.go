@@ -13,8 +13,8 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
-// shownRows is how many losses a table shows; JSON has up to 1,000.
-const shownRows = 20
+// shownJobs is how many jobs of one kind of loss people are shown; JSON has up to 1,000.
+const shownJobs = 5
 
 // planDocument is migrate.plan/v1: what would move, what it costs, what would be lost.
 func planDocument(p *step.Plan) report.Document {
@@ -119,25 +119,28 @@ type statusEntry struct {
 func statusDocument(all []migrate.Standing) report.Document {
 	data := statusData{Migrations: make([]statusEntry, len(all))}
 	table := &report.Table{Columns: []report.Column{
-		{Name: "migration"}, {Name: "stage"}, {Name: "step"}, {Name: "since"}, {Name: "lease"}, {Name: "next", Elastic: true},
+		{Name: "phase"}, {Name: "queue"}, {Name: "stage"}, {Name: "step"}, {Name: "since"}, {Name: "lease", Elastic: true},
 	}}
 	doc := report.Document{Kind: "migrate.status/v1", Title: "migrations"}
 	for i, s := range all {
 		e := statusEntry{Standing: s, Next: next(s)}
 		data.Migrations[i] = e
-		row := []string{s.Target.String(), string(s.State.Stage), "", "", "free", e.Next}
+		row := []string{s.Target.Phase, s.Target.Prefix + ":" + s.Target.Queue, string(s.State.Stage), "", "", "free"}
 		if current := s.State.Current(); current != nil {
-			row[2] = fmt.Sprintf("%s (%s)", current.Name, current.Mark)
+			row[3] = strings.TrimPrefix(current.Name, s.Target.Phase+".")
 		}
 		if !s.State.Since.IsZero() {
-			row[3] = s.State.Since.UTC().Format(time.RFC3339)
+			row[4] = s.State.Since.UTC().Format("2006-01-02 15:04")
 		}
 		if s.Holder != nil {
-			row[4] = fmt.Sprintf("%s until %s", s.Holder.Owner, s.Holder.Expires.UTC().Format(time.RFC3339))
+			row[5] = fmt.Sprintf("%s until %s", s.Holder.Owner, s.Holder.Expires.UTC().Format(time.RFC3339))
 		}
 		table.Rows = append(table.Rows, row)
 		if s.State.Reason != "" {
-			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %s", s.Target, s.State.Reason))
+			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %s", s.Target.Queue, s.State.Reason))
+		}
+		if e.Next != "" {
+			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %s", s.Target.Queue, e.Next))
 		}
 	}
 	doc.Data = data
@@ -174,21 +177,61 @@ func problemFindings(problems []mover.Problem) []report.Finding {
 	return out
 }
 
+// lossesSection groups losses that are alike: a million jobs with a timeout are one line.
 func lossesSection(losses []mover.Loss, all int64) report.Section {
 	if all == 0 {
 		return report.Section{Title: "losses", Text: "none: the target can express everything"}
 	}
-	table := &report.Table{Columns: []report.Column{
-		{Name: "job"}, {Name: "field"}, {Name: "was"}, {Name: "becomes"}, {Name: "comes back"}, {Name: "why", Elastic: true},
-	}}
-	for _, l := range losses[:min(len(losses), shownRows)] {
-		table.Rows = append(table.Rows, []string{l.JobID, l.Field, l.Was, l.Becomes, yesNo(l.Reversible), l.Why})
+	type kind struct {
+		field, why string
+		reversible bool
 	}
-	s := report.Section{Title: fmt.Sprintf("losses (%d)", all), Table: table}
-	if more := all - int64(len(table.Rows)); more > 0 {
-		s.Text = fmt.Sprintf("the first %d; %d more are in -o json, up to 1,000", len(table.Rows), more)
+	var order []kind
+	alike := map[kind][]mover.Loss{}
+	for _, l := range losses {
+		k := kind{l.Field, l.Why, l.Reversible}
+		if alike[k] == nil {
+			order = append(order, k)
+		}
+		alike[k] = append(alike[k], l)
 	}
-	return s
+	lines := make([]string, 0, len(order)+1)
+	for _, k := range order {
+		lines = append(lines, lossLine(alike[k]))
+	}
+	if more := all - int64(len(losses)); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more of whichever kind", more))
+	}
+	return sentences(fmt.Sprintf("losses (%d)", all), lines)
+}
+
+// lossLine tells losses that differ only in job and value.
+func lossLine(alike []mover.Loss) string {
+	first := alike[0]
+	jobs := make([]string, 0, shownJobs)
+	for _, l := range alike[:min(len(alike), shownJobs)] {
+		if l.JobID != "" {
+			jobs = append(jobs, l.JobID)
+		}
+	}
+	line := first.Field
+	if len(jobs) > 0 {
+		line += " of " + strings.Join(jobs, ", ")
+	}
+	if more := len(alike) - shownJobs; more > 0 {
+		line += fmt.Sprintf(" and %s more", plural(int64(more), "job"))
+	}
+	switch {
+	case first.Becomes != "":
+		line += fmt.Sprintf(": %s becomes %s", first.Was, first.Becomes)
+	case first.Was != "":
+		line += fmt.Sprintf(": %s is dropped", first.Was)
+	}
+	line += " (" + first.Why + ")"
+	if !first.Reversible {
+		line += "; it does not come back on the way back"
+	}
+	return line
 }
 
 func repeatsSection(repeats []mover.Repeat) report.Section {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"syscall"
 	"time"
@@ -91,10 +92,17 @@ func journalNext(err error, resume string) string {
 		return "use the version of redisopt that began this migration, or a later one"
 	case errors.As(err, &fork):
 		return fmt.Sprintf("the copy in Redis counts: move %s out of the way, then %s", fork.Path, resume)
+	case isPathError(err):
+		return "the journal is kept in the state directory, choose another with --state-dir"
 	case errors.As(err, &damaged):
 		return fmt.Sprintf("move %s out of the way (RENAME, if it is a Redis key): the other copy completes it, then %s", damaged.Where, resume)
 	}
 	return ""
+}
+
+func isPathError(err error) bool {
+	_, ok := errors.AsType[*fs.PathError](err)
+	return ok
 }
 
 // blockedNext says how to solve the problems of a plan.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
+	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
@@ -96,11 +98,29 @@ func historyDocument(s migrate.Standing) report.Document {
 	}}
 	for _, e := range s.Entries {
 		table.Rows = append(table.Rows, []string{
-			fmt.Sprint(e.Seq), e.Time.UTC().Format(time.RFC3339), string(e.Kind), e.Step, string(e.Detail),
+			fmt.Sprint(e.Seq), e.Time.UTC().Format(time.RFC3339), string(e.Kind), e.Step, detailText(e),
 		})
 	}
 	doc.Sections = []report.Section{{Table: table}}
 	return doc
+}
+
+// detailText is the detail of an entry as people read it: what was asked for, or why.
+func detailText(e journal.Entry) string {
+	var detail struct {
+		Reason  string          `json:"reason"`
+		Options json.RawMessage `json:"options"`
+	}
+	if len(e.Detail) == 0 || json.Unmarshal(e.Detail, &detail) != nil {
+		return string(e.Detail)
+	}
+	if detail.Reason != "" {
+		return detail.Reason
+	}
+	if route, err := step.ReadRoute(detail.Options); err == nil {
+		return fmt.Sprintf("%s to %s, order %s", route.From, route.To, route.Order)
+	}
+	return string(e.Detail)
 }
 
 // A heldLease is a lease that somebody holds.

@@ -14,7 +14,7 @@ type HeldJobsError struct {
 }
 
 func (e *HeldJobsError) Error() string {
-	return fmt.Sprintf("%d active jobs of %s are still being run by a worker: %s", len(e.IDs), e.Queue, some(e.IDs))
+	return fmt.Sprintf("a worker of %s still runs active jobs (%d): %s", e.Queue, len(e.IDs), some(e.IDs))
 }
 
 // A BlockedError reports what must be solved before anything may move.
