@@ -11,12 +11,8 @@ import (
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/demo"
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
-	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
-
-// shownLosses is how many losses of a queue the table shows; JSON has them all.
-const shownLosses = 4
 
 func (a *app) demoCommand() *cobra.Command {
 	var opts demo.Options
@@ -74,6 +70,7 @@ func demoDocument(r *demo.Result) report.Document {
 		},
 		Checks: demoChecks(r),
 		Notes: []string{
+			"Polling every 300 s is drainDelay: 300 and stalledInterval: 300000; new jobs still start at once.",
 			"BullMQ does not lower connections or idle commands by itself: an options object per queue opens as many connections as Bull did, and its idle polling runs more commands inside scripts.",
 			"Of tuned BullMQ, one job or schedule that is due later makes an idle worker poll every 10 s again, whatever its settings.",
 		},
@@ -88,10 +85,10 @@ func demoSummary(r *demo.Result) report.Section {
 	c := r.Commands
 	return report.Section{Fields: []report.Field{
 		{Name: "redis", Value: r.Server.Engine + "; volatile"},
-		{Name: "loaded", Value: fmt.Sprintf("%d jobs in %d queues, %d keys that a real %s wrote", r.Capture.Jobs, r.Capture.Queues, r.Capture.Keys, r.Capture.Library)},
+		{Name: "loaded", Value: fmt.Sprintf("%d jobs in %d queues, %d keys, left behind by a real %s", r.Capture.Jobs, r.Capture.Queues, r.Capture.Keys, "Bull "+r.Capture.Version)},
 		{Name: "connections", Value: fmt.Sprintf("%d (simulated): %d Bull, %d others, %d unknown", r.Connections.Total, r.Connections.Bull, r.Connections.Total-r.Connections.Bull, r.Connections.Unknown)},
-		{Name: "idle commands", Value: fmt.Sprintf("%s a month, %s with those in scripts (simulated, %.0f s)", millions(c.TopPerMonth), millions(c.AllPerMonth), c.WindowSeconds)},
-		{Name: "added meanwhile", Value: fmt.Sprintf("%d jobs by a live producer, %d while moving and %d while rolling back", r.Added.There+r.Added.Back, r.Added.There, r.Added.Back)},
+		{Name: "idle commands", Value: fmt.Sprintf("%s a month, %s with in-script ones", millions(c.TopPerMonth), millions(c.AllPerMonth))},
+		{Name: "added live", Value: fmt.Sprintf("%d jobs by a simulated producer: %d there, %d on the way back", r.Added.There+r.Added.Back, r.Added.There, r.Added.Back)},
 		{Name: "took", Value: fmt.Sprintf("%.1f s", r.DurationSeconds)},
 	}}
 }
@@ -101,16 +98,20 @@ func millions(n float64) string { return strconv.FormatFloat(n/1e6, 'f', 2, 64) 
 
 func demoTable(r *demo.Result) report.Section {
 	t := &report.Table{Columns: []report.Column{
-		{Name: "11 idle queues", Elastic: true},
+		{Name: "11 idle queues, a worker each", Elastic: true},
 		{Name: "Conns", Right: true},
 		{Name: "Top/month", Right: true},
 		{Name: "All/month", Right: true},
-		{Name: "From", Elastic: true},
+		{Name: "Counted on", Elastic: true},
 	}}
 	for _, s := range r.Table {
 		t.Rows = append(t.Rows, []string{s.Name, strconv.Itoa(s.Connections), millions(s.TopPerMonth), millions(s.AllPerMonth), s.Source})
 	}
-	return report.Section{Title: "Before and after", Table: t}
+	return report.Section{
+		Title: "Before and after",
+		Text:  "Top is what clients send, all is with what scripts call; providers bill either.",
+		Table: t,
+	}
 }
 
 func demoQueues(r *demo.Result) report.Section {
@@ -118,47 +119,42 @@ func demoQueues(r *demo.Result) report.Section {
 		{Name: "Queue"},
 		{Name: "From"},
 		{Name: "To"},
-		{Name: "There", Right: true},
-		{Name: "Back", Right: true},
+		{Name: "Moved", Right: true},
+		{Name: "Took", Right: true},
+		{Name: "Returned", Right: true},
+		{Name: "Took", Right: true},
 		{Name: "Lost", Right: true},
-		{Name: "Time there", Right: true},
-		{Name: "Back", Right: true},
 	}}
 	for _, q := range r.Queues {
 		lost := max(q.There.Expected-q.There.Found, 0) + max(q.Back.Expected-q.Back.Found, 0)
 		t.Rows = append(t.Rows, []string{
 			q.Name, q.From.Prefix, q.To.Prefix,
-			strconv.FormatInt(q.There.Jobs, 10), strconv.FormatInt(q.Back.Jobs, 10), strconv.Itoa(lost),
-			shortDuration(q.There.Took), shortDuration(q.Back.Took),
+			strconv.FormatInt(q.There.Jobs, 10), shortDuration(q.There.Took),
+			strconv.FormatInt(q.Back.Jobs, 10), shortDuration(q.Back.Took), strconv.Itoa(lost),
 		})
 	}
 	return report.Section{Title: "Queues moved and rolled back", Table: t}
 }
 
+// demoLosses gathers the losses by what is lost; JSON names every job.
 func demoLosses(r *demo.Result) report.Section {
-	t := &report.Table{Columns: []report.Column{{Name: "Queue"}, {Name: "Job"}, {Name: "Field"}, {Name: "Instead", Elastic: true}}}
-	total := 0
+	t := &report.Table{Columns: []report.Column{{Name: "Lost"}, {Name: "Jobs", Right: true}, {Name: "What BullMQ does instead", Elastic: true}}}
+	type kind struct{ field, why string }
+	var kinds []kind
+	jobs := map[kind]int{}
 	for _, q := range r.Queues {
-		total += len(q.Losses)
-		for i, l := range q.Losses {
-			if i == shownLosses {
-				t.Rows = append(t.Rows, []string{q.Name, "…", "", fmt.Sprintf("%d more; see -o json", len(q.Losses)-shownLosses)})
-				break
+		for _, l := range q.Losses {
+			k := kind{l.Field, l.Why}
+			if jobs[k] == 0 {
+				kinds = append(kinds, k)
 			}
-			t.Rows = append(t.Rows, []string{q.Name, lossJob(l), l.Field, l.Why})
+			jobs[k]++
 		}
 	}
-	return report.Section{
-		Title: "What BullMQ cannot express, named before anything moved", Table: t,
-		Text: fmt.Sprintf("%d of them. The ledger keeps what the way back needs.", total),
+	for _, k := range kinds {
+		t.Rows = append(t.Rows, []string{k.field, strconv.Itoa(jobs[k]), k.why})
 	}
-}
-
-func lossJob(l mover.Loss) string {
-	if l.JobID == "" {
-		return "(queue)"
-	}
-	return l.JobID
+	return report.Section{Title: "What BullMQ cannot express, named before anything moved", Table: t}
 }
 
 func demoDifferences(r *demo.Result) report.Section {
@@ -194,7 +190,7 @@ func demoChecks(r *demo.Result) []report.Check {
 		if !ok {
 			verdict = report.Fail
 		}
-		return report.Check{Group: "demo", Name: name, Verdict: verdict, Message: message}
+		return report.Check{Name: name, Verdict: verdict, Message: message}
 	}
 	checks := []report.Check{
 		check("every connection attributed", r.Connections.Unknown == 0, fmt.Sprintf("%d connections, %d unknown", r.Connections.Total, r.Connections.Unknown)),

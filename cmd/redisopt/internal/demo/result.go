@@ -3,7 +3,6 @@ package demo
 import (
 	"time"
 
-	"github.com/redisopt/redisopt/internal/inspect/commands"
 	"github.com/redisopt/redisopt/internal/inspect/connections"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
@@ -57,7 +56,8 @@ func (r *Result) Passed() bool {
 
 // A Capture is a set of keys that a real library left behind.
 type Capture struct {
-	Library string `json:"library"` // "bull 4.16.5"
+	Library string `json:"library"` // "bull"
+	Version string `json:"version"`
 	Queues  int    `json:"queues"`
 	Jobs    int    `json:"jobs"`
 	Keys    int    `json:"keys"`
@@ -75,13 +75,14 @@ type Connections struct {
 
 // Commands is the audit of the commands, in short.
 type Commands struct {
-	WindowSeconds  float64            `json:"window_s"`
-	TopPerMonth    float64            `json:"top_level_per_month"`
-	AllPerMonth    float64            `json:"all_per_month"`
-	BudgetMultiple float64            `json:"budget_multiple"` // of a free plan's 500,000, in-script commands billed
-	Method         string             `json:"method"`
-	Polling        []commands.Polling `json:"polling"`
-	Simulated      bool               `json:"simulated"`
+	WindowSeconds  float64 `json:"window_s"`
+	TopLevel       int64   `json:"top_level"` // counted in the window
+	InScript       int64   `json:"in_script"`
+	TopPerMonth    float64 `json:"top_level_per_month"`
+	AllPerMonth    float64 `json:"all_per_month"`
+	BudgetMultiple float64 `json:"budget_multiple"` // of a free plan's 500,000, in-script commands billed
+	Method         string  `json:"method"`
+	Simulated      bool    `json:"simulated"`
 }
 
 // A Setup is one row of the table: eleven queues, each with a worker, and nothing to do.
