@@ -18,13 +18,13 @@ deps: ## install what tests can use: redis-server, Node peers (SKIP_DEPS=1 leave
 	@.ci/deps
 
 test: deps ## run all tests; lists what was skipped and why
-	@go run ./.ci/gotest ./...
+	@go run ./.ci/gotest ./... ./.ci/gotest
 
 race: deps ## run all tests under the race detector (needs a C compiler)
-	@CGO_ENABLED=1 go run ./.ci/gotest -race ./...
+	@CGO_ENABLED=1 go run ./.ci/gotest -race ./... ./.ci/gotest
 
 lint: ## run the linters and build for every platform
-	@go tool -modfile=.ci/tools/go.mod golangci-lint run ./... ./.ci/gotest/...
+	@go tool -modfile=.ci/tools/go.mod golangci-lint run --allow-parallel-runners ./... ./.ci/gotest/...
 	@.ci/cross
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
@@ -36,5 +36,5 @@ bench: ## run the benchmarks: make bench BENCH=Mover PKG=./internal/migrate/move
 golden: ## write the golden files anew; look at the diff
 	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' cmd internal | xargs -n1 dirname | sort -u | sed 's,^,./,') -update
 
-torture: ## run the crash tests TORTURE (20) times as long
-	@TORTURE=$(or $(TORTURE),20) go run ./.ci/gotest -count=1 -timeout 120m ./internal/migrate/...
+torture: ## run the crash tests at every point instead of a sample (TORTURE=1)
+	@TORTURE=$(or $(TORTURE),1) go run ./.ci/gotest -count=1 -timeout 120m ./cmd/redisopt ./internal/migrate/...
