@@ -78,6 +78,7 @@ func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...
 // A journey is one thing an operator does with one queue of the capture.
 type journey struct {
 	queue, prefix string
+	plain         int        // waiting jobs to add to the capture, for a move of many chunks
 	prepare       [][]string // what comes before, uninterrupted
 	command       []string   // what is killed
 }
@@ -85,12 +86,14 @@ type journey struct {
 // mixedQueue is the queue of the capture with a job in every state.
 const mixedQueue = "suggestion-generation"
 
-// queues are those of the capture: the mixed one, a paused one, one of repeatables under a hash tag.
+// queues are those of the capture: the mixed one, a paused one, one of repeatables under a hash tag; and
+// one that takes several chunks.
 func queues() []journey {
 	return []journey{
 		{queue: mixedQueue, prefix: "bull"},
 		{queue: "calendar-sync", prefix: "bull"},
 		{queue: "token-refresh", prefix: "{bull}"},
+		{queue: "bulk", prefix: "bull", plain: 180},
 	}
 }
 
@@ -148,6 +151,16 @@ func fresh(t *testing.T, client redis.UniversalClient) {
 func (j journey) before(t *testing.T, client redis.UniversalClient, url, dir string) {
 	t.Helper()
 	fresh(t, client)
+	p := client.Pipeline()
+	for i := range j.plain {
+		key := fmt.Sprintf("%s:%s:%d", j.prefix, j.queue, i+1)
+		p.HSet(t.Context(), key, "name", "__default__", "data", `{"n":1}`, "opts", `{"attempts":3,"timeout":5}`,
+			"timestamp", "1795000000000", "delay", "0", "priority", "0", "attemptsMade", "1")
+		p.LPush(t.Context(), j.prefix+":"+j.queue+":wait", i+1)
+	}
+	if _, err := p.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	for _, args := range j.prepare {
 		if c := runChild(t, url, dir, nil, args...); c.code != 0 {
 			t.Fatalf("%v: %s", args, c)

@@ -147,12 +147,15 @@ func advice(plan mover.Plan, route Route) []string {
 	if route.To.Major != 0 {
 		out = append(out, fmt.Sprintf("this is written for BullMQ %d", route.To.Major))
 	}
+	if len(plan.Repeats) > 0 {
+		out = append(out, "schedule what repeats with exactly these ids: with another id the old schedule stays beside it, and every run happens twice")
+	}
 	for _, r := range plan.Repeats {
 		when := fmt.Sprintf("pattern %q", r.Pattern)
 		if r.EveryMS > 0 {
 			when = fmt.Sprintf("every %d", r.EveryMS)
 		}
-		out = append(out, fmt.Sprintf("replace the repeatable of job %q (%s) by upsertJobScheduler(%q, …): with another id every run happens twice",
+		out = append(out, fmt.Sprintf("replace the repeatable of job %q (%s) by upsertJobScheduler(%q, …)",
 			r.Name, when, r.TargetKey))
 	}
 	return out

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+// migrationDocuments are one document of each kind: from the capture on a real server, with everything
+// that depends on the time of the run replaced.
+func migrationDocuments(t *testing.T) map[string]report.Document {
+	t.Helper()
+	o := newOperator(t)
+	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	request := step.Request{Queue: "token-refresh", Prefix: "{bull}"}
+	session := migrate.SessionOptions{Target: request.Target(), StateDir: t.TempDir()}
+	look := func() migrate.Standing {
+		s, err := migrate.Look(t.Context(), o.client, session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.State.Since, s.State.Last = at, at
+		for i := range s.Entries {
+			e := &s.Entries[i]
+			e.Time, e.Prev, e.Hash = at.Add(time.Duration(i)*time.Second), "", strings.Repeat("0", 64)
+		}
+		return s
+	}
+	route, err := request.Find(t.Context(), o.client, look().State)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := step.RunOptions{StateDir: session.StateDir, WorkersStopped: true, ActiveTimeout: -1}
+	plan, err := step.PlanStart(t.Context(), o.client, look(), route, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := step.Start(t.Context(), o.client, route, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result.Took = 1234 * time.Millisecond
+	result.Outcome.Skipped = []mover.Problem{{JobID: "7", Rule: "missing-hash", Message: "{bull}:token-refresh:7 is gone, its id is in {bull}:token-refresh:delayed"}}
+	done := look()
+	busy := done
+	busy.State.Stage = migrate.Forward
+	busy.State.Steps = []migrate.StepState{{Name: "phase3.ledger", Mark: migrate.Applied, Touched: true}, {Name: "phase3.move", Mark: migrate.Applying, Touched: true}}
+	busy.State.Reason = "no reply from db:6379 after 5s"
+	busy.Target.Queue = "mail"
+	held := busy
+	held.Holder = &migrate.Holder{Fence: 3, Owner: "ann@alpha 100", Expires: at.Add(30 * time.Second)}
+	held.Target.Queue, held.State.Reason = "sms", ""
+	done.Entries = append(done.Entries, journal.Entry{
+		Schema: 1, Seq: int64(len(done.Entries)) + 1, Time: at.Add(time.Minute), Kind: journal.Back,
+		Detail: json.RawMessage(`{"reason":"new workers crash"}`), Hash: strings.Repeat("0", 64),
+	})
+	return map[string]report.Document{
+		"migrate.plan":    planDocument(plan),
+		"migrate.result":  resultDocument(done.Target, step.There, result, upstream.Cost{Commands: 100, Writes: 20, BytesOut: 3000, BytesIn: 4000}),
+		"migrate.status":  statusDocument([]migrate.Standing{done, busy, held}),
+		"migrate.history": historyDocument(done),
+		"migrate.unlock":  unlockDocument(&heldLease{target: held.Target, holder: *held.Holder}, true),
+	}
+}
+
+func TestMigrationsLookAsRecordedInEveryFormat(t *testing.T) {
+	for name, doc := range migrationDocuments(t) {
+		for _, format := range report.Formats() {
+			t.Run(name+" as "+string(format), func(t *testing.T) {
+				var out bytes.Buffer
+				opts := report.WriteOptions{Width: 80, Now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), Version: "v0.0.0"}
+				if err := report.Write(&out, format, doc, opts); err != nil {
+					t.Fatal(err)
+				}
+				file := filepath.Join("testdata", "golden", name+"."+string(format))
+				if *updateScripts {
+					if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), out.String()); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", file, diff)
+				}
+				if format != report.FormatTable {
+					return
+				}
+				for line := range strings.Lines(out.String()) {
+					if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
+						t.Errorf("%d columns: %q", n, line)
+					}
+				}
+			})
+		}
+	}
+}
