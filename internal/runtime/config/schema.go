@@ -18,8 +18,9 @@ import (
 //go:embed testdata/descriptions.json testdata/default.yaml testdata/catchup.yaml
 var embedded embed.FS
 
-// SchemaID is the schema's own address, for the first line of a file that editors check.
-const SchemaID = "https://github.com/redisopt/redisopt/schemas/redisopt-v1.json"
+// SchemaID names the schema. It is no address: an editor checks against the file that `redisopt config
+// schema > redisopt.schema.json` writes, which is what the first line of the starter files names.
+const SchemaID = "urn:redisopt:config:v1"
 
 // Schema is the JSON Schema (draft 2020-12) of redisopt.yaml, with descriptions and defaults, made
 // from the struct that the file is read into.
