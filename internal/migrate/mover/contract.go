@@ -108,7 +108,8 @@ type Options struct {
 	// Order is how priorities survive; default Keep.
 	Order Order
 
-	// ChunkSize is the number of jobs one server-side script moves. Default 50, 1 to 500.
+	// ChunkSize is the number of jobs one server-side script moves; of jobs that need an edit it moves
+	// half as many, so that no script takes longer. Default 50, 1 to 500.
 	ChunkSize int
 
 	// MaxRate is the most jobs to move in a second; 0 means as fast as the server answers.

@@ -364,16 +364,13 @@ func eachExisting(ctx context.Context, client redis.UniversalClient, keys []stri
 }
 
 // price estimates what Move costs, from what was measured: two commands for a job that needs no
-// edit, five for one that does, eighteen for each chunk, and two passes over empty containers.
+// edit, five for one that does, nineteen for each chunk, and two passes over empty containers.
 func (p *planner) price() {
-	chunks := int64(0)
-	for _, n := range p.plan.Counts {
-		chunks += int64(math.Ceil(float64(n) / float64(p.opts.ChunkSize)))
-	}
+	chunks := int64(math.Ceil(float64(p.plain)/float64(p.opts.ChunkSize)) + math.Ceil(float64(p.edited)/float64(p.shown())))
 	lanes := int64(len(p.lanes(false)) + 1)
 	schedulers := int64(len(p.plan.Repeats))
 	p.plan.Commands = Price{
 		TopLevel: chunks + 2*lanes + 12*schedulers + 40,
-		InScript: 2*p.plain + 5*p.edited + 18*chunks + 4*lanes + 30*schedulers + 80,
+		InScript: 2*p.plain + 5*p.edited + 19*chunks + 4*lanes + 30*schedulers + 80,
 	}
 }
