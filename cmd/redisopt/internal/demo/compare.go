@@ -55,7 +55,8 @@ func explain(was, is []capture.Key, live queueName, added []string) Comparison {
 		out.Unexplained = append(out.Unexplained, d.String())
 	}
 	for _, k := range was {
-		if !differs[k.Name] && !slices.Contains(requeued, k.Name) && !(len(added) > 0 && k.Name == live.key("wait")) {
+		grew := len(added) > 0 && k.Name == live.key("wait")
+		if !grew && !differs[k.Name] && !slices.Contains(requeued, k.Name) {
 			out.Identical++
 		}
 	}

@@ -249,13 +249,13 @@ func (j *journey) dump(ctx context.Context, e mover.Endpoint) (keys []capture.Ke
 // table is what eleven idle queues hold and cost, now and after. What is not measured here was measured
 // on the real libraries, with 11 queues and a worker each, over 125 s and 305 s windows.
 func table(bull int, top, all float64) []Setup {
-	const here, real = "simulated, this run", "the real library"
+	const here, library = "simulated, this run", "the real library"
 	return []Setup{
 		{"Bull 4, as it is now", bull, top, all, here},
-		{"BullMQ, options per queue", 33, 12.3e6, 51.5e6, real},
-		{"BullMQ, one shared connection", 12, 12.3e6, 51.5e6, real},
-		{"the same, polling every 300 s", 12, 0.28e6, 1.40e6, real},
-		{"the same, a delayed job each", 12, 5.70e6, 23.1e6, real},
+		{"BullMQ, options per queue", 33, 12.3e6, 51.5e6, library},
+		{"BullMQ, one shared connection", 12, 12.3e6, 51.5e6, library},
+		{"the same, polling every 300 s", 12, 0.28e6, 1.40e6, library},
+		{"the same, a delayed job each", 12, 5.70e6, 23.1e6, library},
 	}
 }
 
