@@ -80,9 +80,10 @@ func capturedBull(t *testing.T) *captured {
 	}
 	head := "redis_version:7.0.15\nrun_id:a\nmaxclients:10000\nconnected_clients:34\ntotal_connections_received:70\nrejected_connections:0\n"
 	first := head + "total_commands_processed:1000\ntotal_reads_processed:700\ncmdstat_brpoplpush:calls=100,usec=1\ncmdstat_evalsha:calls=110,usec=1\n"
-	second := head + "total_commands_processed:1623\ntotal_reads_processed:987\ncmdstat_brpoplpush:calls=232,usec=1\ncmdstat_evalsha:calls=264,usec=1\n" +
+	second := head + "total_commands_processed:1624\ntotal_reads_processed:988\ncmdstat_brpoplpush:calls=232,usec=1\ncmdstat_evalsha:calls=264,usec=1\n" +
 		"cmdstat_zrangebyscore:calls=132,usec=1\ncmdstat_zrange:calls=132,usec=1\ncmdstat_exists:calls=22,usec=1\ncmdstat_set:calls=16,usec=1\n" +
-		"cmdstat_smembers:calls=16,usec=1\ncmdstat_lrange:calls=16,usec=1\ncmdstat_info:calls=1,usec=1\n"
+		"cmdstat_smembers:calls=16,usec=1\ncmdstat_lrange:calls=16,usec=1\ncmdstat_info:calls=1,usec=1\ncmdstat_client|list:calls=1,usec=1\ncmdstat_client|id:calls=1,usec=1\n" +
+		"cmdstat_pubsub|channels:calls=1,usec=1\n"
 	return &captured{list: string(list), infos: []string{first, second}}
 }
 

@@ -13,6 +13,7 @@ func (a *audit) analyse(d delta, delayed map[string]int64) {
 	r := a.report
 	window := r.WindowSeconds
 	c := crowdOf(a.before, a.after, a.received())
+	c.ownReads = int64(len(a.nodes)) + a.ours["pubsub|channels"] // the second look, and what followed the first
 	provider := a.provider()
 	r.Provider = provider.Name
 	r.Commands, r.Components, r.Queues, r.Clients = []Row{}, []Row{}, []Row{}, []Row{}

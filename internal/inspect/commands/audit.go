@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -22,8 +21,8 @@ const closing = 5 * time.Second
 // server restarted or its counters were reset meanwhile. What a restricted user may not read, or the
 // server does not count, is named in Report.Missing.
 //
-// Price: two INFO, and twice INFO, CLIENT LIST, CLIENT ID and, where somebody subscribes, PUBSUB
-// CHANNELS; with Deep one ZCARD per queue. It writes nothing.
+// Price: twice INFO, CLIENT LIST, CLIENT ID and, where somebody subscribes, PUBSUB CHANNELS; with Deep
+// one ZCARD per queue. It writes nothing.
 func Audit(ctx context.Context, rdb redis.UniversalClient, opts Options) (*Report, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
@@ -40,19 +39,17 @@ type audit struct {
 	report *Report
 
 	before, after *connections.Report // nil when CLIENT LIST is refused
+	ours          map[string]int64    // what we sent inside the window
+	nodes         []string
 }
 
 func (a *audit) run(ctx context.Context) (*Report, error) {
-	auditor, err := connections.New(a.rdb, connections.Options{OwnName: a.opts.OwnName})
+	auditor, err := connections.New(a.rdb, connections.Options{OwnName: a.opts.OwnName, Counters: true})
 	if err != nil {
 		return nil, err
 	}
-	// The lists are read outside the two INFO, so that inside lies one command of ours: the first INFO.
-	if a.before, err = a.inventory(ctx, auditor); err != nil {
-		return nil, err
-	}
-	first, err := a.snapshots(ctx)
-	if err != nil {
+	var first, second map[string]snapshot
+	if a.before, first, err = a.look(ctx, auditor); err != nil {
 		return nil, err
 	}
 	cut := a.wait(ctx)
@@ -65,11 +62,7 @@ func (a *audit) run(ctx context.Context) (*Report, error) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), closing)
 		defer cancel()
 	}
-	second, err := a.snapshots(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if a.after, err = a.inventory(ctx, auditor); err != nil {
+	if a.after, second, err = a.look(ctx, auditor); err != nil {
 		return nil, err
 	}
 	d, err := a.compare(first, second)
@@ -80,60 +73,39 @@ func (a *audit) run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.nodes = slices.Sorted(maps.Keys(first))
 	a.analyse(d, delayed)
 	return a.report, nil
 }
 
-// inventory says who is connected; nil when nobody may know.
-func (a *audit) inventory(ctx context.Context, auditor *connections.Auditor) (*connections.Report, error) {
+// look reads the counters of every node and, in the same round trip, who is connected: what a worker
+// did last must fit the count. Where nobody may know who is connected, the report is nil.
+func (a *audit) look(ctx context.Context, auditor *connections.Auditor) (*connections.Report, map[string]snapshot, error) {
 	r, err := auditor.Audit(ctx)
 	if err != nil {
-		if _, refused := errors.AsType[redis.Error](err); refused {
-			a.report.Sent += 3
-			return nil, nil
-		}
-		return nil, err
+		return nil, nil, err
 	}
 	a.report.Sent += r.Commands
-	if !r.Complete() {
-		return nil, nil
-	}
-	return r, nil
-}
-
-// sharded is what a client of a cluster has and others have not.
-type sharded interface {
-	ForEachShard(ctx context.Context, fn func(context.Context, *redis.Client) error) error
-}
-
-// snapshots reads the counters of every node.
-func (a *audit) snapshots(ctx context.Context) (map[string]snapshot, error) {
-	out := make(map[string]snapshot)
-	cluster, ok := a.rdb.(sharded)
-	if !ok {
-		a.report.Sent++
-		s, err := readSnapshot(ctx, a.rdb)
-		out[""] = s
-		return out, err
-	}
-	var mu sync.Mutex
-	err := cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
-		s, err := readSnapshot(ctx, node)
-		mu.Lock()
-		defer mu.Unlock()
-		a.report.Sent++
-		out[node.Options().Addr] = s
-		return err
-	})
-	return out, err
-}
-
-func readSnapshot(ctx context.Context, rdb redis.Cmdable) (snapshot, error) {
-	info, err := rdb.Info(ctx, "all").Result()
+	infos, err := r.Counters()
 	if err != nil {
-		return snapshot{}, fmt.Errorf("read command counters: %w", err)
+		return nil, nil, fmt.Errorf("read command counters: %w", err)
 	}
-	return parseSnapshot(info, time.Now()), nil
+	snapshots := make(map[string]snapshot)
+	for node, info := range infos {
+		snapshots[node] = parseSnapshot(info.Text, info.At)
+	}
+	// In each round trip INFO comes first, so the first trip is inside the window and the second is not.
+	if a.ours == nil {
+		a.ours = map[string]int64{"info": int64(len(infos))}
+		if r.Complete() {
+			a.ours["client|list"], a.ours["client|id"] = int64(len(infos)), int64(len(infos))
+			a.ours["pubsub|channels"] = int64(r.Commands - 3*len(infos))
+		}
+	}
+	if !r.Complete() {
+		return nil, snapshots, nil
+	}
+	return r, snapshots, nil
 }
 
 func newest(m map[string]snapshot) time.Time {
@@ -192,7 +164,7 @@ func (a *audit) compare(first, second map[string]snapshot) (delta, error) {
 	r.Window = r.To.Sub(r.From)
 	r.WindowSeconds = r.Window.Seconds()
 	r.From, r.To = r.From.UTC(), r.To.UTC()
-	own := a.own(int64(len(first)))
+	own := a.own()
 	before := sum.total
 	sum.subtract(own)
 	r.Own = before - sum.total
@@ -209,19 +181,19 @@ func (a *audit) compare(first, second map[string]snapshot) (delta, error) {
 	return sum, nil
 }
 
-// own is what we sent between the first and the last INFO: the first INFO itself, and the handshake of
-// connections that our pool opened meanwhile.
-func (a *audit) own(nodes int64) map[string]int64 {
-	own := map[string]int64{"info": nodes}
+// own is what we sent inside the window: the first look, and the handshake of connections that our
+// pool opened meanwhile.
+func (a *audit) own() map[string]int64 {
+	own := maps.Clone(a.ours)
 	if a.before == nil || a.after == nil {
 		return own
 	}
 	had := make(map[string]bool)
 	for _, c := range a.before.Connections {
-		had[fmt.Sprint(c.Node, c.ID)] = true
+		had[id(c)] = true
 	}
 	for _, c := range a.after.Connections {
-		if !c.Own || had[fmt.Sprint(c.Node, c.ID)] {
+		if !c.Own || had[id(c)] {
 			continue
 		}
 		own["hello"]++

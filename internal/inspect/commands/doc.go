@@ -6,6 +6,6 @@
 // plus in-script commands, and total_commands_processed is the same sum (checked on Redis 7.0). What
 // came over the wire is told apart by the rules on Split.
 //
-// One audit costs two INFO, and twice what the connections audit costs, before and after the window:
-// eight to ten commands. Options.Deep adds one ZCARD per queue.
+// One audit costs what two audits of connections cost, before and after the window: six to eight
+// commands. Options.Deep adds one ZCARD per queue.
 package commands

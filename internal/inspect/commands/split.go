@@ -20,6 +20,8 @@ type crowd struct {
 	closed    int  // seen only before
 	shorts    int  // came and went unseen; -1 when not known
 
+	ownReads int64 // reads from our own sockets inside the window
+
 	counted  bool  // the server counts commands by connection
 	commands int64 // sent by others during the window, as far as their connections still stand
 }
@@ -161,10 +163,10 @@ func splitOf(d delta, c crowd) Split {
 }
 
 // wireCommands is how many commands came over the wire when each came in a read of its own: the reads,
-// less our last INFO, less the end of each connection that closed. -1 when not known.
+// less ours, less the end of each connection that closed. -1 when not known.
 func wireCommands(d delta, c crowd) int64 {
 	if d.reads < 0 || !c.known {
 		return -1
 	}
-	return max(d.reads-1-int64(c.closed)-int64(max(c.shorts, 0)), 0)
+	return max(d.reads-c.ownReads-int64(c.closed)-int64(max(c.shorts, 0)), 0)
 }

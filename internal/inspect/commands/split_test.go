@@ -50,7 +50,7 @@ func TestSplitEqualsWhatMonitorSawInEveryCapture(t *testing.T) {
 			if strings.Contains(name, "-qe") {
 				events = 11
 			}
-			who := crowd{known: true, libraries: true, events: events}
+			who := crowd{ownReads: 1, known: true, libraries: true, events: events}
 			for _, reads := range []int64{-1, c.Top + 1} {
 				// The capture of BullMQ 6 with events holds the handshakes of six reconnecting workers as well.
 				s := splitOf(c.delta(reads), who)
@@ -92,32 +92,32 @@ func TestSplit(t *testing.T) {
 			"without a script everything is top-level",
 			delta{calls: map[string]int64{"get": 5}, total: 5},
 			-1,
-			crowd{known: true, others: 1},
+			crowd{ownReads: 1, known: true, others: 1},
 			5, 5, 5, true, "no script",
 		},
 		{
 			"a connection that counts itself settles it", with(map[string]int64{"get": 50}), -1,
-			crowd{known: true, libraries: true, others: 1, counted: true, commands: 270},
+			crowd{ownReads: 1, known: true, libraries: true, others: 1, counted: true, commands: 270},
 			270, 270, 270, true, "tot-cmds",
 		},
 		{
 			"a closed connection took its count along", with(map[string]int64{"get": 50}), -1,
-			crowd{known: true, libraries: true, others: 1, counted: true, commands: 270, closed: 1},
+			crowd{ownReads: 1, known: true, libraries: true, others: 1, counted: true, commands: 270, closed: 1},
 			220, 220, 370, false, "could be either",
 		},
 		{
 			"an application's GETs are told by the reads from sockets", with(map[string]int64{"get": 50}), 271,
-			crowd{known: true, libraries: true, others: 1},
+			crowd{ownReads: 1, known: true, libraries: true, others: 1},
 			270, 220, 370, false, "read 270 times",
 		},
 		{
 			"a dashboard's lookups over a queue's own connection are too", with(map[string]int64{"hgetall": 50}), 271,
-			crowd{known: true, libraries: true},
+			crowd{ownReads: 1, known: true, libraries: true},
 			270, 220, 370, false, "read 270 times",
 		},
 		{
 			"connections that ended are no commands", with(nil), 225,
-			crowd{known: true, libraries: true, closed: 3, shorts: 1},
+			crowd{ownReads: 1, known: true, libraries: true, closed: 3, shorts: 1},
 			220, 220, 440, false, "read 220 times",
 		},
 		{

@@ -69,6 +69,7 @@ type view struct {
 	node     string // empty unless the server is a cluster
 	at       time.Time
 	server   Server
+	info     string
 	infoErr  error
 	clients  []Client
 	listErr  error
@@ -88,7 +89,7 @@ type sharded interface {
 func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
 	cluster, ok := a.rdb.(sharded)
 	if !ok {
-		v, err := lookAt(ctx, a.rdb, channels)
+		v, err := a.lookAt(ctx, a.rdb, channels)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +98,7 @@ func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
 	var mu sync.Mutex
 	var views []*view
 	err := cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
-		v, err := lookAt(ctx, node, channels)
+		v, err := a.lookAt(ctx, node, channels)
 		if err != nil {
 			return fmt.Errorf("node %s: %w", node.Options().Addr, err)
 		}
@@ -111,15 +112,21 @@ func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
 	return views, err
 }
 
-func lookAt(ctx context.Context, rdb redis.Cmdable, channels bool) (*view, error) {
-	v := &view{at: time.Now().UTC(), own: -1, commands: 3}
+func (a *Auditor) lookAt(ctx context.Context, rdb redis.Cmdable, channels bool) (*view, error) {
+	v := &view{own: -1, commands: 3}
+	var sections []string
+	if a.opts.Counters {
+		sections = []string{"all"}
+	}
+	begin := time.Now()
 	var info, list *redis.StringCmd
 	var id *redis.IntCmd
 	// One pipeline is one connection, so the id is that of the line that asks.
 	_, err := rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		info, list, id = p.Info(ctx), p.ClientList(ctx), p.ClientID(ctx)
+		info, list, id = p.Info(ctx, sections...), p.ClientList(ctx), p.ClientID(ctx)
 		return nil
 	})
+	v.at = begin.Add(time.Since(begin) / 2)
 	if err != nil && !refused(err) {
 		return nil, fmt.Errorf("read connections: %w", err)
 	}
@@ -127,7 +134,8 @@ func lookAt(ctx context.Context, rdb redis.Cmdable, channels bool) (*view, error
 	if v.infoErr != nil && v.listErr != nil {
 		return nil, fmt.Errorf("read connections: neither INFO nor CLIENT LIST is allowed: %w", errors.Join(v.listErr, v.infoErr))
 	}
-	v.server = ParseServer(info.Val())
+	v.info = info.Val()
+	v.server = ParseServer(v.info)
 	if v.infoErr != nil {
 		v.server.connected, v.server.received, v.server.rejected = -1, -1, -1
 		v.missing = append(v.missing, fmt.Sprintf("limit and totals: INFO refused (%s)", v.infoErr))
@@ -168,7 +176,8 @@ func refused(err error) bool {
 // report builds the inventory from what the nodes answered.
 func (a *Auditor) report(views []*view) *Report {
 	r := &Report{
-		At: views[0].at, Server: views[0].server, Missing: []string{},
+		At: views[0].at.UTC(), Server: views[0].server, Missing: []string{},
+		infos: make(map[string]Info),
 		Limit: Limit{Rejected: -1},
 	}
 	found, lookupErr := a.owner(views)
@@ -178,6 +187,10 @@ func (a *Auditor) report(views []*view) *Report {
 	var channels []string
 	for _, v := range views {
 		r.Commands += v.commands
+		r.infos[v.node] = Info{v.at, v.info}
+		if r.infoErr == nil {
+			r.infoErr = v.infoErr
+		}
 		r.Missing = append(r.Missing, v.missing...)
 		if v.infoErr == nil {
 			r.Limit.Connections += v.server.maxClients

@@ -22,6 +22,10 @@ type Options struct {
 	// nothing, for a paused queue keeps its connections.
 	Paused []string
 
+	// Counters reads INFO all instead of INFO, so that Report.Counters has the command counters of the very
+	// moment of the list. It costs no further command.
+	Counters bool
+
 	// OwnName is the connection name, or the beginning of it, that our own clients use.
 	// Default "redisopt". The connection that asks is always recognised, by CLIENT ID.
 	OwnName string

@@ -173,7 +173,20 @@ type Report struct {
 	Commands int `json:"commands"`
 
 	accepted int64
+	infos    map[string]Info
+	infoErr  error
 }
+
+// An Info is one node's reply of INFO.
+type Info struct {
+	At   time.Time
+	Text string
+}
+
+// Counters returns the reply of INFO by node, the name empty unless the server is a cluster. It was
+// read together with the list of clients; with Options.Counters it has the command counters. The error
+// is a server's refusal of INFO.
+func (r *Report) Counters() (map[string]Info, error) { return r.infos, r.infoErr }
 
 // Complete reports that every connection of the server was seen.
 func (r *Report) Complete() bool { return r.Connections != nil }
