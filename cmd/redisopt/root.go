@@ -22,6 +22,7 @@ func (a *app) commands() []*cobra.Command {
 		a.configCommand(),
 		a.migrateCommand(),
 		a.rollbackCommand(),
+		a.queueCommand(),
 		a.versionCommand(),
 	}
 }
