@@ -119,10 +119,12 @@ func causeOf(err error) (code int, known bool) {
 		return exitMismatch, true
 	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError,
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
-		*mover.AttachedError, *mover.WrongTypeError,
+		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,
 		*history.SchemaError, *history.DamagedError:
 		return exitBlocked, true
+	case *mover.DeniedError:
+		return exitDenied, true
 	case *commands.ResetError:
 		return exitTryLater, true
 	}
