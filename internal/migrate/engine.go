@@ -181,14 +181,14 @@ func (e *Engine) forward(ctx context.Context) error {
 		return err
 	}
 	for i, step := range e.steps {
-		mark := s.step(step.Name()).Mark
-		if mark == Applied {
+		st := *s.step(step.Name())
+		if st.Mark == Applied {
 			e.emit(Event{Kind: StepSkipped, Step: step.Name(), Index: i})
 			continue
 		}
 		began := time.Now()
 		e.emit(Event{Kind: StepStarted, Step: step.Name(), Index: i})
-		if err := e.apply(ctx, step, mark == Applying); err != nil {
+		if err := e.apply(ctx, step, st); err != nil {
 			e.emit(Event{Kind: StepFailed, Step: step.Name(), Index: i, Took: time.Since(began), Err: err})
 			return e.stopped(ctx, step, err)
 		}
@@ -197,19 +197,22 @@ func (e *Engine) forward(ctx context.Context) error {
 	return e.log.Append(ctx, journal.Record{Kind: journal.Complete})
 }
 
-// apply brings one step into place. After a crash it asks first, since the step may be in place with
-// only its last entry missing.
-func (e *Engine) apply(ctx context.Context, step Step, begun bool) error {
+// apply brings one step into place. One that was touched before it asks first: after a crash the step
+// may be in place with only its last entry missing, and in a second pass it may have nothing to do.
+func (e *Engine) apply(ctx context.Context, step Step, st StepState) error {
+	if st.Mark != Applying {
+		if err := e.log.Append(ctx, journal.Record{Kind: journal.Intent, Step: step.Name()}); err != nil {
+			return err
+		}
+	}
 	inPlace := false
-	if begun {
+	if st.Touched {
 		switch err := step.Verify(ctx); {
 		case err == nil:
 			inPlace = true
 		case !errors.Is(err, ErrNotApplied):
 			return &StepError{Step: step.Name(), Verb: "verify", Err: err}
 		}
-	} else if err := e.log.Append(ctx, journal.Record{Kind: journal.Intent, Step: step.Name()}); err != nil {
-		return err
 	}
 	if !inPlace {
 		if err := step.Apply(ctx); err != nil {
