@@ -35,8 +35,10 @@ func run(ctx context.Context, args []string, out io.Writer) (code int, err error
 	if err := s.read(events); err != nil {
 		return 1, errors.Join(err, cmd.Wait())
 	}
-	failed := cmd.Wait() != nil
-
+	code = 0
+	if cmd.Wait() != nil {
+		code = 1
+	}
 	strict := os.Getenv("CI") == "true"
 	s.print(strict)
 	if name := os.Getenv("TEST_SUMMARY"); name != "" {
@@ -44,8 +46,8 @@ func run(ctx context.Context, args []string, out io.Writer) (code int, err error
 			return 1, err
 		}
 	}
-	if failed || strict && len(s.skips) > 0 {
-		return 1, nil
+	if strict && len(s.skips) > 0 {
+		code = 1
 	}
-	return 0, nil
+	return code, nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"time"
 
@@ -82,17 +81,4 @@ func (a *app) detail(format string, args ...any) {
 // command could act on.
 func (a *app) say(text string) {
 	_, _ = fmt.Fprintln(a.err, strings.TrimSuffix(text, "\n"))
-}
-
-// logger is the structured log of packages that take one: to stderr, warnings and worse, and
-// everything with --verbose.
-func (a *app) logger() *slog.Logger {
-	level := slog.LevelWarn
-	switch {
-	case a.flags.quiet:
-		level = slog.LevelError
-	case a.flags.verbose:
-		level = slog.LevelDebug
-	}
-	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
 }

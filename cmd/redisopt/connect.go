@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/redisopt/redisopt/internal/runtime/config"
@@ -150,11 +149,6 @@ func plural(n int64, singular string) string {
 	return fmt.Sprintf("%d %ss", n, singular)
 }
 
-// stateDirFlag names the flag of commands that keep something on disk.
+// stateDirFlag names the flag of commands that keep something on disk. Its value, or the configured one,
+// is in Serve.StateDir of the configuration that load returns.
 const stateDirFlag = "state-dir"
-
-// addStateDir gives cmd the flag --state-dir. Its value, or the configured one, is in Serve.StateDir
-// of the configuration that load returns.
-func addStateDir(cmd *cobra.Command) {
-	cmd.Flags().String(stateDirFlag, "", "keep what must survive a restart in this `directory` (default .redisopt)")
-}

@@ -69,7 +69,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "work stopped without a signal", err: context.Canceled, want: 1},
 		{name: "a missing file is no refused connection", err: &os.PathError{Op: "open", Path: "f", Err: os.ErrNotExist}, want: 1},
 
-		{name: "an unknown command", args: []string{"wrok"}, want: 2},
+		{name: "an unknown command", args: []string{"walk"}, want: 2},
 		{name: "an unknown flag", args: []string{"version", "--nonsense"}, want: 2},
 		{name: "an extra argument", args: []string{"version", "extra"}, want: 2},
 		{name: "an unknown format", args: []string{"version", "-o", "yaml"}, want: 2},
