@@ -88,8 +88,10 @@ type Problem struct {
 	// JobID is the job; empty when the whole queue is meant.
 	JobID string `json:"job_id,omitempty"`
 
-	// Rule is stable: "missing-hash", "malformed-opts", "wrong-type", "live-worker", "live-lock",
-	// "flow", "collision", "scheduler-without-job", "scheduler-id-colon", "marker-like-id".
+	// Rule is stable. Of a job: missing-hash, malformed-opts, malformed-field, wrong-type, collision,
+	// live-lock, marker-like-id. Of a scheduler: scheduler-without-job, scheduler-pending,
+	// scheduler-legacy, scheduler-id-colon, collision. Of a queue: wrong-type, live-worker, flow. Found
+	// by Verify: in-two-containers, no-container, missing-hash, wrong-type.
 	Rule string `json:"rule"`
 
 	// Message is one sentence: what is wrong and on which key.

@@ -34,7 +34,7 @@ func DetectQueues(ctx context.Context, client redis.UniversalClient, opts ListOp
 		if opts.Prefix != "" {
 			prefix, queue = opts.Prefix, strings.TrimPrefix(base, opts.Prefix+":")
 		}
-		e, _, ok, err := detect(ctx, client, prefix, queue)
+		e, ok, err := detect(ctx, client, prefix, queue)
 		if err != nil {
 			return nil, err
 		}
@@ -94,8 +94,8 @@ func queueNames(ctx context.Context, client redis.UniversalClient, opts ListOpti
 	return bases, nil
 }
 
-// detect looks at one name. ok is false when it is no queue; version is what the library noted.
-func detect(ctx context.Context, client redis.UniversalClient, prefix, queue string) (e Endpoint, version string, ok bool, err error) {
+// detect looks at one name. ok is false when it is no queue.
+func detect(ctx context.Context, client redis.UniversalClient, prefix, queue string) (e Endpoint, ok bool, err error) {
 	e = Endpoint{Layout: Bull, Major: 4, Prefix: prefix, Queue: queue}
 	all := append(containers(BullMQ), [2]string{"priority", "zset"}, [2]string{"meta-paused", "string"})
 	types := make([]*redis.StatusCmd, len(all))
@@ -106,7 +106,7 @@ func detect(ctx context.Context, client redis.UniversalClient, prefix, queue str
 		return nil
 	})
 	if err != nil {
-		return e, "", false, fmt.Errorf("read types of %s: %w", e.Key("*"), err)
+		return e, false, fmt.Errorf("read types of %s: %w", e.Key("*"), err)
 	}
 	is := map[string]bool{}
 	for i, c := range all {
@@ -118,7 +118,7 @@ func detect(ctx context.Context, client redis.UniversalClient, prefix, queue str
 	if counter {
 		raw, err := client.Get(ctx, e.Key("id")).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
-			return e, "", false, fmt.Errorf("read %q: %w", e.Key("id"), err)
+			return e, false, fmt.Errorf("read %q: %w", e.Key("id"), err)
 		}
 		_, err = strconv.ParseInt(raw, 10, 64)
 		counter = err == nil
@@ -126,16 +126,17 @@ func detect(ctx context.Context, client redis.UniversalClient, prefix, queue str
 	var meta []any
 	if is["meta"] {
 		if meta, err = client.HMGet(ctx, e.Key("meta"), "version", "opts.maxLenEvents", "paused").Result(); err != nil {
-			return e, "", false, fmt.Errorf("read %q: %w", e.Key("meta"), err)
+			return e, false, fmt.Errorf("read %q: %w", e.Key("meta"), err)
 		}
 	}
 	own := is["marker"] || is["events"] || is["prioritized"] || is["pc"] || is["waiting-children"]
 	noted := len(meta) == 3 && (meta[0] != nil || meta[1] != nil)
 	if !jobs && !counter && !noted && !is["meta-paused"] {
-		return e, "", false, nil
+		return e, false, nil
 	}
 	if own || noted {
 		e.Layout, e.Major = BullMQ, 5
+		version := ""
 		if len(meta) == 3 {
 			version, _ = meta[0].(string)
 		}
@@ -146,5 +147,5 @@ func detect(ctx context.Context, client redis.UniversalClient, prefix, queue str
 			}
 		}
 	}
-	return e, version, true, nil
+	return e, true, nil
 }

@@ -62,7 +62,7 @@ var ErrNoQueue = errors.New("no such queue")
 // Show reads one queue. The endpoint's Layout and Major may be empty: they are detected. Price: about
 // twenty commands, and four for each scheduler.
 func Show(ctx context.Context, client redis.UniversalClient, e Endpoint) (QueueDetail, error) {
-	found, _, ok, err := detect(ctx, client, e.Prefix, e.Queue)
+	found, ok, err := detect(ctx, client, e.Prefix, e.Queue)
 	if err != nil {
 		return QueueDetail{}, err
 	}
@@ -178,8 +178,7 @@ func oldestWaiting(ctx context.Context, client redis.UniversalClient, e Endpoint
 
 // skipNumber turns a timestamp that is no number into no error: the age is then unknown.
 func skipNumber(err error) error {
-	var num *strconv.NumError
-	if errors.As(err, &num) {
+	if _, ok := errors.AsType[*strconv.NumError](err); ok {
 		return nil
 	}
 	return err

@@ -170,7 +170,8 @@ if n > 0 or ns > 0 then
         local key = ARGV[o + 6]
         if key ~= '' then
           local due = call('ZSCORE', KEYS[11], key)
-          if due and sub(id, -#due - 1) == ':' .. due then code = 's' end
+          due = due and ':' .. string.format('%.0f', tonumber(due))
+          if due and sub(id, -#due) == due then code = 's' end
         end
       end
       status[c[2]] = code

@@ -3,6 +3,7 @@ package mover
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -101,9 +102,9 @@ func unquote(raw string) (string, error) {
 
 // get returns the value of key as written; of a repeated key the last one counts, as in JavaScript.
 func (o object) get(key string) (string, bool) {
-	for i := len(o) - 1; i >= 0; i-- {
-		if o[i].key == key {
-			return o[i].val, true
+	for _, m := range slices.Backward(o) {
+		if m.key == key {
+			return m.val, true
 		}
 	}
 	return "", false

@@ -35,14 +35,16 @@ local function see(key, i)
   return table.concat(v, '\30')
 end
 
-if call('ZSCORE', KEYS[1], member) ~= due then return 'g' end
+-- Scores are compared as numbers: servers differ in how they write them.
+local function score(key, m) return tonumber(call('ZSCORE', key, m) or 'none') end
+if score(KEYS[1], member) ~= tonumber(due) then return 'g' end
 if counts[2] > 0 and see(from .. 'repeat:' .. member, 2) ~= ARGV[15] then return 'c' end
 if ARGV[22] == '1' then
   call('ZREM', KEYS[1], member)
   if ARGV[16] ~= '' then call('DEL', from .. ARGV[16]) end
   return 'm'
 end
-if kind == 'z' and call('ZSCORE', KEYS[3], id) ~= ARGV[11] then return 'g' end
+if kind == 'z' and score(KEYS[3], id) ~= tonumber(ARGV[11]) then return 'g' end
 if see(from .. id, 1) ~= ARGV[14] then return 'c' end
 if call('EXISTS', from .. id .. ':lock') == 1 then return 'l' end
 if (from ~= to or ARGV[7] ~= member) and call('ZSCORE', KEYS[2], ARGV[7]) then return 'x' end

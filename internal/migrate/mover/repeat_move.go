@@ -5,6 +5,7 @@ import (
 	_ "embed" // the script is compiled in
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -223,7 +224,7 @@ func findPending(ctx context.Context, client redis.UniversalClient, e Endpoint, 
 		names = append(names, f.String())
 	}
 	for _, id := range ids {
-		values, all, err := readSeen(ctx, client, e.Key(id), append(names[:len(names):len(names)], "name"))
+		values, all, err := readSeen(ctx, client, e.Key(id), append(slices.Clip(names), "name"))
 		if err != nil {
 			return "", nil, "", err
 		}
@@ -253,8 +254,7 @@ func findPending(ctx context.Context, client redis.UniversalClient, e Endpoint, 
 // readSeen reads fields of a hash as the scripts show them.
 func readSeen(ctx context.Context, client redis.UniversalClient, key string, fields []string) (values []string, seen string, err error) {
 	raw, err := client.HMGet(ctx, key, fields...).Result()
-	var refused redis.Error
-	if errors.As(err, &refused) {
+	if refused, ok := errors.AsType[redis.Error](err); ok {
 		return nil, seenError + refused.Error(), nil
 	}
 	if err != nil {

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
@@ -18,7 +21,16 @@ func target(prefix string) string {
 }
 
 func TestRoundTripOnAnotherPrefixEqualsTheCapture(t *testing.T) {
-	client := redistest.Start(t).Client(t)
+	t.Run("redis-server", func(t *testing.T) { roundTrips(t, redistest.Start(t).Client(t)) })
+	t.Run("miniredis", func(t *testing.T) {
+		client := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
+		defer func() { _ = client.Close() }()
+		roundTrips(t, client)
+	})
+}
+
+func roundTrips(t *testing.T, client *redis.Client) {
+	t.Helper()
 	for _, major := range []int{5, 6} {
 		for _, order := range []Order{Keep, ByPriority} {
 			t.Run(fmt.Sprintf("bullmq %d, %s", major, order), func(t *testing.T) {
@@ -29,7 +41,7 @@ func TestRoundTripOnAnotherPrefixEqualsTheCapture(t *testing.T) {
 				for _, q := range capturedQueues() {
 					from := Endpoint{Bull, 4, q[0], q[1]}
 					to := Endpoint{BullMQ, major, target(q[0]), q[1]}
-					there := mustMove(ctx, t, client, Options{From: from, To: to, Order: order, ActiveTimeout: -1})
+					there := mustMove(ctx, t, client, Options{From: from, To: to, Order: order, ActiveTimeout: -1, WorkersStopped: true})
 					if len(there.Skipped) > 0 || len(there.Held) > 0 {
 						t.Errorf("%s: skipped %v, held %v", q[1], there.Skipped, there.Held)
 					}
@@ -41,7 +53,7 @@ func TestRoundTripOnAnotherPrefixEqualsTheCapture(t *testing.T) {
 				for _, q := range capturedQueues() {
 					to := Endpoint{Bull, 4, q[0], q[1]}
 					from := Endpoint{BullMQ, major, target(q[0]), q[1]}
-					back := mustMove(ctx, t, client, Options{From: from, To: to, Order: order, Reverse: true, ActiveTimeout: -1})
+					back := mustMove(ctx, t, client, Options{From: from, To: to, Order: order, Reverse: true, ActiveTimeout: -1, WorkersStopped: true})
 					if len(back.Skipped) > 0 || len(back.Held) > 0 {
 						t.Errorf("%s: skipped %v, held %v", q[1], back.Skipped, back.Held)
 					}
