@@ -51,7 +51,8 @@ func fillWith(ctx context.Context, tb testing.TB, client redis.UniversalClient, 
 // A measured is what one move cost.
 type measured struct {
 	perSecond    float64
-	scriptUS     float64 // mean time of one script on the server
+	scriptUS     float64 // mean time of one script on the server, by its clock
+	cpuUS        float64 // processor time of the server for each script, the network included
 	heapBytes    uint64  // most in use by this process, as seen between chunks
 	bystanderP99 time.Duration
 }
@@ -87,10 +88,11 @@ func measureMove(b *testing.B, srv *redistest.Server, n, chunkSize int, job func
 		stop = ping(b, srv)
 	}
 	client.ConfigResetStat(ctx)
-	start := time.Now()
+	cpu, start := serverCPU(b, client), time.Now()
 	result, err := mv.Move(ctx)
 	took := time.Since(start)
 	m.bystanderP99 = stop()
+	m.cpuUS = (serverCPU(b, client) - cpu) * 1e6 / float64(max(result.Scripts, 1))
 	if err != nil || result.Moved[Waiting] != int64(n) {
 		b.Fatalf("moved %v, %v", result.Moved, err)
 	}
@@ -114,6 +116,28 @@ func scriptTime(b *testing.B, client *redis.Client) float64 {
 		b.Fatal(err)
 	}
 	return us
+}
+
+// serverCPU is the processor time that the server's main thread has used, in seconds. Unlike the clock
+// it does not count the time in which another process had the processor.
+func serverCPU(b *testing.B, client *redis.Client) float64 {
+	b.Helper()
+	text, err := client.Info(b.Context(), "cpu").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	total := 0.0
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if name == "used_cpu_user_main_thread" || name == "used_cpu_sys_main_thread" {
+			seconds, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			total += seconds
+		}
+	}
+	return total
 }
 
 // ping asks the server something every millisecond on a connection of its own, until the returned
@@ -176,6 +200,7 @@ func BenchmarkMove(b *testing.B) {
 				b.ReportMetric(all.perSecond, "jobs/s")
 				b.ReportMetric(all.perSecond/one.perSecond, "x-chunk-1")
 				b.ReportMetric(all.scriptUS, "us/script")
+				b.ReportMetric(all.cpuUS, "cpu-us/script")
 				b.ReportMetric(float64(idle.Microseconds()), "idle-p99-us")
 				b.ReportMetric(float64(watched.bystanderP99.Microseconds()), "moving-p99-us")
 			}

@@ -194,8 +194,8 @@ func (r *run) learn(c *chunk, k *claim, e entry) bool {
 	if !ok {
 		return false
 	}
-	shape := before + seenError + after + seenError + parts[2]
-	if slices.Contains(c.shapes, shape) {
+	shape := append([]string{before, after}, strings.Split(parts[2], seenSeparator)...)
+	if slices.ContainsFunc(c.shapes, func(known []string) bool { return slices.Equal(known, shape) }) {
 		return true
 	}
 	if len(c.shapes) == maxShapes {

@@ -16,8 +16,8 @@
 --       8 how many to skip  9 window wanted  10 smallest allowed id counter  11 undoing: 1 or 0
 --      12 ids are dropped from the source's priority index: 1 or 0
 --      13 what the target's id counter is at least  14 number of shapes  15 number of fields
---      then the shapes, the names of the fields (the second is timestamp), the number of claims, and
---      for each claim: id, new id, action (m move, p move to prioritized, e edit and stay, h stay),
+--      then the shapes (opts before and after the timestamp, then the other fields, absent ones as
+--      \31), the names of the fields (opts, timestamp, others), the number of claims, and for each claim: id, new id, action (m move, p move to prioritized, e edit and stay, h stay),
 --      score, priority, dedup id, scheduler key, what was seen, undo line, number of HSET words,
 --      number of HDEL words, number of losses, the words
 -- Returns the number to skip, a letter for each claim, the number of plain jobs moved, the number of
@@ -31,38 +31,46 @@ local from, to, how, put, target = ARGV[2], ARGV[3], ARGV[5], ARGV[6], ARGV[7]
 local skip, want, undoing = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[11] == '1'
 local floor, isList = tonumber(ARGV[13]), how == 'R' or how == 'L'
 local shapes, ns, nf = {}, tonumber(ARGV[14]), tonumber(ARGV[15])
-for i = 1, ns do shapes[ARGV[15 + i]] = true end
+local at = 15
+for i = 1, ns do
+  local shape = {}
+  for k = 1, nf do shape[k] = ARGV[at + k] ~= '\31' and ARGV[at + k] end
+  shapes[i] = shape
+  at = at + nf
+end
 local fields = {}
-for i = 1, nf do fields[i] = ARGV[15 + ns + i] end
-local at = 16 + ns + nf
+for i = 1, nf do fields[i] = ARGV[at + i] end
+at = at + nf + 1
 local n = tonumber(ARGV[at])
-local join, sub, find = table.concat, string.sub, string.find
+local join, sub, find = table.concat, string.sub, string.find -- the hot ones
 
--- What a hash shows: its fields, absent ones as \31; an error text when it is no hash.
-local function fetch(id)
+-- What a hash shows: its fields joined, absent ones as \31; an error text when it is no hash.
+local function see(id)
   local v = redis.pcall('HMGET', from .. id, unpack(fields))
-  if v.err then return nil, '\29' .. v.err end
+  if v.err then return '\29' .. v.err end
   local any = false
   for i = 1, nf do
     if v[i] then any = true else v[i] = '\31' end
   end
-  if not any then return nil, '' end
-  return v
-end
-local function see(id)
-  local v, other = fetch(id)
-  return v and join(v, '\30') or other
+  if not any then return '' end
+  return join(v, '\30')
 end
 
 -- Whether nothing needs to be done to a job but moving it: its id came from the counter, and its
 -- hash has a known shape. In a shape the timestamp is cut out of opts, everything else is exact.
 local function isPlain(id)
   if #id > 14 or not find(id, '^[1-9]%d*$') or tonumber(id) > floor then return false end
-  local v = fetch(id)
-  if not v or not find(v[2], '^[1-9]%d+$') then return false end
-  local opts, a, b = v[1], find(v[1], v[2], 1, true)
-  if not a then return false end
-  return shapes[sub(opts, 1, a - 1) .. '\29' .. sub(opts, b + 1) .. '\29' .. join(v, '\30', 3)]
+  local v = redis.pcall('HMGET', from .. id, unpack(fields))
+  if v.err or not v[2] or not find(v[2], '^[1-9]%d+$') then return false end
+  for i = 1, ns do
+    local shape = shapes[i]
+    if v[1] == shape[1] .. v[2] .. shape[2] then
+      local k = 3
+      while k <= nf and v[k] == shape[k] do k = k + 1 end
+      if k > nf then return true end
+    end
+  end
+  return false
 end
 
 -- The next ids to look at, in the order in which they are to be handled.
@@ -111,17 +119,19 @@ if n > 0 or ns > 0 then
       bad = KEYS[4]
     end
     if paused and target ~= '6' then dest = KEYS[3] end
-    if not expect(KEYS[6], 'zset') then bad = KEYS[6] end
-    if target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
-      bad = KEYS[7]
-    end
   end
   if not expect(dest, put == 'z' and 'zset' or 'list') then bad = dest end
-  if ARGV[10] ~= '' and not expect(KEYS[8], 'string') then bad = KEYS[8] end
+  if target ~= '4' and not expect(KEYS[5], 'zset') then bad = KEYS[5] end
   if ARGV[12] == '1' and not expect(KEYS[10], 'zset') then bad = KEYS[10] end
   if not expect(KEYS[12], 'hash') then bad = KEYS[12] end
-  if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
-  if target ~= '4' and not expect(KEYS[5], 'zset') then bad = KEYS[5] end
+  if n > 0 then -- what only claims write
+    if put ~= 'z' and not expect(KEYS[6], 'zset') then bad = KEYS[6] end
+    if put ~= 'z' and target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
+      bad = KEYS[7]
+    end
+    if ARGV[10] ~= '' and not expect(KEYS[8], 'string') then bad = KEYS[8] end
+    if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
+  end
   if bad ~= '' then
     return redis.error_reply('REDISOPT_WRONGTYPE ' .. bad)
   end
@@ -152,7 +162,8 @@ if n > 0 or ns > 0 then
   local sides = count > 0 and call('EXISTS', unpack(side)) > 0
 
   -- An id can be twice in a list, but has one hash: the second one is met again without it.
-  local picks, stays, taken = {}, 0, {}
+  local picks, stays, taken = 0, 0, {}
+  local pid, pnew, pcode, pwords, pclaim, ppos = {}, {}, {}, {}, {}, {}
   for i = 1, #ids do
     local id = ids[i]
     local c, code = claim[id], nil
@@ -176,14 +187,16 @@ if n > 0 or ns > 0 then
       end
       status[c[2]] = code
       if code == 'm' or code == 'p' or code == 'e' then
-        picks[#picks + 1] = { o, id, ARGV[o + 1], code, i, scores[i], c[2] }
+        picks = picks + 1
+        pid[picks], pnew[picks], pcode[picks], pwords[picks], pclaim[picks], ppos[picks] = id, ARGV[o + 1], code, o, c[2], i
         taken[id] = true
       elseif code ~= 'c' then
         stays = stays + 1
       end
     elseif ns > 0 and isPlain(id) and not (sides and call('EXISTS', from .. id .. ':lock') == 1) then
       code = 'm'
-      picks[#picks + 1] = { 0, id, id, code, i, scores[i] }
+      picks = picks + 1
+      pid[picks], pnew[picks], pcode[picks], pwords[picks], ppos[picks] = id, id, code, 0, i
       taken[id] = true
     end
     -- A list is taken strictly in its order: what changed or is new comes first the next time.
@@ -191,30 +204,25 @@ if n > 0 or ns > 0 then
   end
 
   -- From here on everything is written, the hashes first: a target that exists is a collision.
-  local done, moved, losses = {}, 0, 0
-  for i = 1, #picks do
-    local k = picks[i]
-    local id, new = k[2], k[3]
+  local moved, losses = 0, 0
+  for i = 1, picks do
+    local id, new, o = pid[i], pnew[i], pwords[i]
     if (from ~= to or new ~= id) and call('RENAMENX', from .. id, to .. new) == 0 then
       stays = stays + 1
-      if k[7] then status[k[7]] = 'x' else clash[#clash + 1] = id end
+      if o == 0 then clash[#clash + 1] = id else status[pclaim[i]] = 'x' end
+      pcode[i] = 'x'
+    elseif pcode[i] == 'e' then
+      stays = stays + 1
     else
-      done[#done + 1] = k
-      if k[1] == 0 then plain = plain + 1 end
-      if k[4] ~= 'e' then
-        moved = moved + 1
-        if k[1] ~= 0 then losses = losses + tonumber(ARGV[k[1] + 11]) end
-      else
-        stays = stays + 1
-      end
+      moved = moved + 1
+      if o == 0 then plain = plain + 1 else losses = losses + tonumber(ARGV[o + 11]) end
     end
   end
   all = plain > 0 and plain == #ids
 
   local gone, push, zadd, undo, prio, seen, added = {}, {}, {}, {}, {}, {}, 0
-  for i = 1, #done do
-    local k = done[i]
-    local o, id, new, action = k[1], k[2], k[3], k[4]
+  local function write(i)
+    local o, id, new, action = pwords[i], pid[i], pnew[i], pcode[i]
     local key = to .. new
     if sides and (from ~= to or new ~= id) and call('EXISTS', from .. id .. ':logs') == 1 then
       call('RENAME', from .. id .. ':logs', key .. ':logs')
@@ -247,12 +255,12 @@ if n > 0 or ns > 0 then
     if action == 'e' then
       if new ~= id then
         if how == 'R' then
-          call('LSET', KEYS[1], -(skip + k[5]), new)
+          call('LSET', KEYS[1], -(skip + ppos[i]), new)
         elseif how == 'L' then
-          call('LSET', KEYS[1], skip + k[5] - 1, new)
+          call('LSET', KEYS[1], skip + ppos[i] - 1, new)
         else
           call('ZREM', KEYS[1], id)
-          call('ZADD', KEYS[1], k[6], new)
+          call('ZADD', KEYS[1], scores[ppos[i]], new)
         end
       end
     else
@@ -262,7 +270,7 @@ if n > 0 or ns > 0 then
         call('ZADD', KEYS[6], string.format('%.0f', tonumber(priority) * 4294967296 + counter % 4294967296), new)
         added = added + 1
       elseif put == 'z' then
-        zadd[#zadd + 1] = k[6]
+        zadd[#zadd + 1] = scores[ppos[i]]
         zadd[#zadd + 1] = new
       else
         push[#push + 1] = new
@@ -272,6 +280,9 @@ if n > 0 or ns > 0 then
         end
       end
     end
+  end
+  for i = 1, picks do
+    if pcode[i] ~= 'x' then write(i) end
   end
 
   if #gone > 0 then
@@ -302,7 +313,7 @@ if n > 0 or ns > 0 then
       call('ZADD', KEYS[5], due, '1')
     end
   end
-  if ARGV[10] ~= '' and #done > 0 and (tonumber(call('GET', KEYS[8])) or 0) < tonumber(ARGV[10]) then
+  if ARGV[10] ~= '' and picks > 0 and (tonumber(call('GET', KEYS[8])) or 0) < tonumber(ARGV[10]) then
     call('SET', KEYS[8], ARGV[10])
   end
   if moved > 0 and ARGV[4] ~= '' then call('HINCRBY', KEYS[12], ARGV[4], moved) end

@@ -85,7 +85,7 @@ type chunk struct {
 	want   int
 	idMin  int64 // the target's id counter must be at least this; 0 for no opinion
 	claims []claim
-	shapes []string // what a hash that needs no edit shows, less its timestamp
+	shapes [][]string // what hashes that need no edit show: opts before and after the timestamp, the others
 }
 
 // An outcome is what the move script answered.
@@ -150,8 +150,10 @@ func (m *Mover) chunkArgs(c *chunk) []any {
 		strconv.Itoa(to.major()), strconv.Itoa(c.skip), strconv.Itoa(c.want), idMin, flag(m.opts.Reverse),
 		flag(from.Layout == Bull && to.Layout != Bull && c.lane.isList()),
 		strconv.FormatInt(m.idKnown, 10), strconv.Itoa(len(c.shapes)), strconv.Itoa(len(fields)))
-	for _, s := range c.shapes {
-		args = append(args, s)
+	for _, shape := range c.shapes {
+		for _, s := range shape {
+			args = append(args, s)
+		}
 	}
 	for _, f := range fields {
 		args = append(args, f.String())
