@@ -325,3 +325,26 @@ func TestVerifyFindsWhatIsWrongAtTheTarget(t *testing.T) {
 		t.Errorf("verify found %q, want %q", got, want)
 	}
 }
+
+func TestInPlaceAJobThatCannotBeConvertedBlocks(t *testing.T) {
+	ctx := t.Context()
+	client := redistest.Start(t).Client(t)
+	from, _ := queueQ()
+	client.HSet(ctx, from.Key("1"), append(plainHash("1"), "opts", "{")...)
+	client.LPush(ctx, from.Key("wait"), "1", "2")
+	for _, to := range []Endpoint{{BullMQ, 6, "mq", "q"}, {BullMQ, 6, "bull", "q"}} {
+		m, err := New(client, Options{From: from, To: to})
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan, err := m.Plan(ctx)
+		if err != nil || len(plan.Problems) != 2 {
+			t.Fatalf("plan: %v, %v", plan.Problems, err)
+		}
+		for _, p := range plan.Problems {
+			if p.Blocking != (to.Prefix == from.Prefix) {
+				t.Errorf("to %s: job %s blocks: %v", to, p.JobID, p.Blocking)
+			}
+		}
+	}
+}

@@ -80,7 +80,13 @@ func (p *planner) lose(losses ...Loss) {
 	}
 }
 
+// problem records one. In place there is no source to stay at: what cannot be converted would be run
+// by the new library as it is, so it blocks.
 func (p *planner) problem(problem Problem) {
+	switch problem.Rule {
+	case "missing-hash", "malformed-opts", "malformed-field", "wrong-type", "collision":
+		problem.Blocking = problem.Blocking || p.inPlace()
+	}
 	if len(p.plan.Problems) < maxKept {
 		p.plan.Problems = append(p.plan.Problems, problem)
 	}
