@@ -15,7 +15,7 @@ func bullMQFields(inPlace bool) []field {
 		fieldPb, fieldRjk, fieldNrjid, fieldDefa, fieldParent, fieldParentKey, fieldAttemptsMade,
 	}
 	if inPlace {
-		fields = append(fields, fieldStalledCounter)
+		fields = append(fields, fieldStalledCounter, fieldRetriedOn)
 	}
 	return fields
 }

@@ -99,6 +99,30 @@ func convert(from, to Layout, id string, state State, score string, v view, undo
 	return j, c, nil
 }
 
+// isConverted says whether the hash of j holds something that only the layout to writes: in place
+// such a job has been converted before.
+func isConverted(to Layout, j *Job) bool {
+	fields, options := []field{fieldAtm, fieldAts, fieldStc}, []string{"de", "repeatJobKey"}
+	if to == Bull {
+		fields, options = []field{fieldAttemptsMade, fieldStalledCounter}, []string{"debounce", "prevMillis"}
+	}
+	for _, f := range fields {
+		if j.before.has[f] {
+			return true
+		}
+	}
+	opts, err := parseObject(j.before.val[fieldOpts])
+	if err != nil {
+		return false
+	}
+	for _, key := range options {
+		if _, ok := opts.get(key); ok {
+			return true
+		}
+	}
+	return false
+}
+
 // difference is how to get from one view to the other.
 func difference(before, after *view) (hset, hdel []string) {
 	for f := range numFields {

@@ -25,9 +25,17 @@ func (m *Mover) decide(l lane, e entry) (claim, *Problem, []Loss) {
 		problem.Message += fmt.Sprintf(" (%s, in %s)", from.Key(e.id), from.Key(l.from))
 		return k, problem, nil
 	}
+	if m.opts.Reverse && m.inPlace() && targetID(from.Layout, c.newID) != c.newID && c.newID[0] != '0' {
+		c.newID = e.id // the source's own key has this name still, and is deleted in the end
+	}
 	k.newID, k.undo, k.losses, k.hset, k.hdel, k.dedupID = c.newID, c.undo, len(c.losses), c.hset, c.hdel, j.DedupID
-	if m.opts.Reverse {
+	switch {
+	case m.opts.Reverse && m.inPlace() && k.newID != e.id:
+		k.undo = e.undo // in place it is met again, under its old name, and must be known as restored
+	case m.opts.Reverse:
 		k.undo = "" // there is no way back from the way back
+	case m.inPlace() && k.newID == e.id && len(k.hset)+len(k.hdel) == 0 && isConverted(to.Layout, j):
+		k.undo = "" // in place it is met again, and its line is written
 	}
 	if !j.finished() {
 		k.scheduler = j.SchedulerKey

@@ -246,12 +246,14 @@ if n > 0 or ns > 0 then
       local hset, hdel = tonumber(ARGV[o + 9]), tonumber(ARGV[o + 10])
       if hset > 0 then call('HSET', key, unpack(ARGV, o + 12, o + 11 + hset)) end
       if hdel > 0 then call('HDEL', key, unpack(ARGV, o + 12 + hset, o + 11 + hset + hdel)) end
-      if ARGV[o + 8] ~= '' then
+      if ARGV[o + 8] ~= '' and from == to and new == id and hset + hdel == 0 then
+        call('HSETNX', KEYS[13], id, ARGV[o + 8]) -- it may have been converted before, and its line is the right one
+      elseif ARGV[o + 8] ~= '' then
         undo[#undo + 1] = new
         undo[#undo + 1] = ARGV[o + 8]
       end
     end
-    if undoing then seen[#seen + 1] = id end
+    if undoing and from ~= to then seen[#seen + 1] = id end -- in place it is met again
     if action == 'e' then
       if new ~= id then
         if how == 'R' then

@@ -67,6 +67,10 @@ func (c *change) restore(from, to Layout, j *Job, line string) {
 			}
 		}
 	}
+	if exact == j.before { // in place: restored by an earlier pass
+		c.after, c.losses = exact, nil
+		return
+	}
 	if c.becomes(to, from, j, exact) {
 		c.after = exact
 		c.losses = nil
@@ -79,6 +83,10 @@ func (c *change) restore(from, to Layout, j *Job, line string) {
 	}
 	partly := c.after
 	partly.set(fieldOpts, string(opts))
+	if j.before.val[fieldOpts] == string(opts) { // in place: restored by an earlier pass
+		c.after = partly
+		return
+	}
 	orig, problem := read(to, j.ID, j.State, j.Score, partly)
 	if problem != nil {
 		return
