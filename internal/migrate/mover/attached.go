@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -37,12 +38,21 @@ func (e *AttachedError) Error() string {
 func attached(ctx context.Context, client redis.UniversalClient, e Endpoint) (who []Attachment, known bool, err error) {
 	name := e.Prefix + ":" + base64.StdEncoding.EncodeToString([]byte(e.Queue))
 	who = []Attachment{}
-	err = eachMaster(ctx, client, func(ctx context.Context, node redis.Cmdable) error {
+	subscribers := int64(0)
+	err = eachNode(ctx, client, func(ctx context.Context, node redis.Cmdable) error {
 		list, err := node.ClientList(ctx).Result()
 		if err != nil {
-			return err
+			return fmt.Errorf("list clients: %w", err)
 		}
 		who = append(who, named(list, name)...)
+		if e.Layout != Bull {
+			return nil
+		}
+		subs, err := node.PubSubNumSub(ctx, e.Key("delayed")).Result()
+		if err != nil {
+			return fmt.Errorf("count subscribers: %w", err)
+		}
+		subscribers += subs[e.Key("delayed")]
 		return nil
 	})
 	var refused redis.Error
@@ -50,29 +60,44 @@ func attached(ctx context.Context, client redis.UniversalClient, e Endpoint) (wh
 		return who, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("list clients: %w", err)
+		return nil, false, err
 	}
-	if e.Layout != Bull {
-		return who, true, nil
-	}
-	subs, err := client.PubSubNumSub(ctx, e.Key("delayed")).Result()
-	if errors.As(err, &refused) {
-		return who, false, nil
-	}
-	if err != nil {
-		return nil, false, fmt.Errorf("count subscribers: %w", err)
-	}
-	if n := subs[e.Key("delayed")]; n > 0 {
-		who = append(who, Attachment{Name: e.Key("delayed"), Role: fmt.Sprintf("%d subscriber(s)", n)})
+	if subscribers > 0 {
+		who = append(who, Attachment{Name: e.Key("delayed"), Role: fmt.Sprintf("%d subscriber(s)", subscribers)})
 	}
 	return who, true, nil
 }
 
+// clustered is what a client of a cluster has and others have not.
+type clustered interface {
+	ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error
+	ForEachShard(ctx context.Context, fn func(context.Context, *redis.Client) error) error
+}
+
+// eachMaster calls f for every node that holds keys, one after the other.
 func eachMaster(ctx context.Context, client redis.UniversalClient, f func(context.Context, redis.Cmdable) error) error {
-	if cluster, ok := client.(*redis.ClusterClient); ok {
-		return cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error { return f(ctx, node) })
+	if cluster, ok := client.(clustered); ok {
+		return cluster.ForEachMaster(ctx, inTurn(f))
 	}
 	return f(ctx, client)
+}
+
+// eachNode calls f for every node that clients may be connected to, one after the other.
+func eachNode(ctx context.Context, client redis.UniversalClient, f func(context.Context, redis.Cmdable) error) error {
+	if cluster, ok := client.(clustered); ok {
+		return cluster.ForEachShard(ctx, inTurn(f))
+	}
+	return f(ctx, client)
+}
+
+// inTurn keeps the library, which asks all nodes at once, from calling f concurrently.
+func inTurn(f func(context.Context, redis.Cmdable) error) func(context.Context, *redis.Client) error {
+	var mu sync.Mutex
+	return func(ctx context.Context, node *redis.Client) error {
+		mu.Lock()
+		defer mu.Unlock()
+		return f(ctx, node)
+	}
 }
 
 // named picks from the text of CLIENT LIST the connections whose name is name, or begins with it and

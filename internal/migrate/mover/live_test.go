@@ -66,7 +66,7 @@ func startPeer(t *testing.T, opts peerOptions, args ...string) *peer {
 	cmd := exec.CommandContext(t.Context(), node, append([]string{"move-peer.js"}, args...)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PEER_OPTS="+string(packed))
-	cmd.Stderr = os.Stderr
+	cmd.Stderr = peerErrors{t}
 	cmd.WaitDelay = 5 * time.Second
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -89,6 +89,14 @@ func startPeer(t *testing.T, opts peerOptions, args ...string) *peer {
 	})
 	p.await("ready", func() bool { return p.words["ready"] })
 	return p
+}
+
+// peerErrors writes what a peer complains about into the test's log.
+type peerErrors struct{ t *testing.T }
+
+func (w peerErrors) Write(text []byte) (int, error) {
+	w.t.Logf("peer: %s", text)
+	return len(text), nil
 }
 
 func (p *peer) read(stdout io.Reader) {

@@ -40,6 +40,17 @@ func (v *clusterView) SSubscribe(ctx context.Context, channels ...string) *redis
 	return v.cluster.SSubscribe(ctx, channels...)
 }
 
+// ForEachShard calls fn for every node, replicas included, concurrently. What fn sends is charged to the
+// view's component, and refused as on any other connection.
+func (v *clusterView) ForEachShard(ctx context.Context, fn func(context.Context, *redis.Client) error) error {
+	return unfinal(v.cluster.ForEachShard(v.hook.context(ctx), fn))
+}
+
+// ForEachMaster is ForEachShard without the replicas.
+func (v *clusterView) ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error {
+	return unfinal(v.cluster.ForEachMaster(v.hook.context(ctx), fn))
+}
+
 func (v *clusterView) PoolStats() *redis.PoolStats { return v.cluster.PoolStats() }
 
 // Close does nothing: the Upstream closes the cluster client.
