@@ -196,8 +196,16 @@ type Result struct {
 
 // A Verification compares source and target after a move.
 type Verification struct {
-	Remaining  map[State]int64 `json:"remaining"`  // still at the source, by state
-	Moved      map[State]int64 `json:"moved"`      // ledger total, by state
-	Target     map[State]int64 `json:"target"`     // at the target now, by state
-	Mismatches []Problem       `json:"mismatches"` // jobs in two containers, hashes without a container …
+	Remaining map[State]int64 `json:"remaining"` // still at the source, by state
+	Moved     map[State]int64 `json:"moved"`     // ledger total, by state
+	Target    map[State]int64 `json:"target"`    // at the target now, by state
+
+	// Hollow is how many of Remaining are ids without a job, which nothing can move or needs to. It is
+	// counted only while at most 1,000 remain.
+	Hollow int64 `json:"hollow"`
+
+	// Schedulers is how many schedulers are still at the source; 0 in place, where Move reports them.
+	Schedulers int64 `json:"schedulers"`
+
+	Mismatches []Problem `json:"mismatches"` // jobs in two containers, hashes without a container …
 }

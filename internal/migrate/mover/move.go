@@ -13,6 +13,7 @@ type run struct {
 	*Mover
 	result  Result
 	skipped []Problem // of the pass that is under way
+	stays   int64     // how many of them are no active jobs
 	total   map[State]int64
 }
 
@@ -46,6 +47,7 @@ func (r *run) move(ctx context.Context) error {
 		return err
 	}
 	patience := time.Now().Add(r.opts.ActiveTimeout)
+	looks := 0
 	for pass := 0; pass < maxPasses; {
 		moved, err := r.pass(ctx, pass == 0)
 		if err != nil {
@@ -53,13 +55,22 @@ func (r *run) move(ctx context.Context) error {
 		}
 		pass++
 		if moved > 0 {
+			looks = 0
 			continue
 		}
 		again, err := r.waitForActive(ctx, patience)
 		if err != nil {
 			return err
 		}
-		if !again {
+		if again {
+			continue
+		}
+		// A pause or resume at the wrong instant renames one list into another that was read already.
+		overlooked, err := r.overlooked(ctx)
+		if err != nil {
+			return err
+		}
+		if looks++; !overlooked || looks > maxLooks {
 			break
 		}
 	}
@@ -70,9 +81,35 @@ func (r *run) move(ctx context.Context) error {
 	return r.finish(ctx)
 }
 
+// maxLooks is how often a queue is gone over again that has jobs left although a pass moved none.
+const maxLooks = 3
+
+// overlooked says whether the source has more jobs than were skipped in the last pass, active ones aside.
+func (r *run) overlooked(ctx context.Context) (bool, error) {
+	if r.inPlace() {
+		return false, nil // what is converted stays where it was
+	}
+	now, err := counts(ctx, r.client, r.opts.From)
+	if err != nil {
+		return false, err
+	}
+	left := -r.stays
+	for state, n := range now {
+		if state != Active && state != WaitingChildren {
+			left += n
+		}
+	}
+	return left > 0, nil
+}
+
 // pass goes once over everything at the source and returns how many jobs and schedulers it moved.
 func (r *run) pass(ctx context.Context, first bool) (int64, error) {
-	r.skipped = r.skipped[:0]
+	r.skipped, r.stays = r.skipped[:0], 0
+	if !first {
+		if err := r.prepare(ctx); err != nil { // the source may have been paused or resumed since
+			return 0, err
+		}
+	}
 	moved, err := r.repeats(ctx)
 	if err != nil {
 		return moved, err
@@ -267,6 +304,9 @@ func (r *run) skip(l lane, k *claim, status byte, problem *Problem) {
 	}
 	if l.state == Active && problem.Rule == "live-lock" {
 		return // reported as held
+	}
+	if l.state != Active {
+		r.stays++
 	}
 	if len(r.skipped) < maxKept {
 		r.skipped = append(r.skipped, *problem)

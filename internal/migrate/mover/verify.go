@@ -49,6 +49,9 @@ func (v *verifier) verify(ctx context.Context) error {
 	if v.report.Remaining, err = v.remaining(ctx); err != nil {
 		return err
 	}
+	if err = v.leftovers(ctx); err != nil {
+		return err
+	}
 	if v.report.Target, err = counts(ctx, v.client, v.opts.To); err != nil {
 		return err
 	}
@@ -104,6 +107,55 @@ func (v *verifier) remaining(ctx context.Context) (map[State]int64, error) {
 	return left, nil
 }
 
+// leftovers looks closer at what is still at the source: how many ids have no job, and the schedulers.
+func (v *verifier) leftovers(ctx context.Context) error {
+	if v.inPlace() {
+		return nil
+	}
+	e := v.opts.From
+	var err error
+	if v.report.Schedulers, err = v.client.ZCard(ctx, e.Key("repeat")).Result(); err != nil {
+		return fmt.Errorf("count %q: %w", e.Key("repeat"), err)
+	}
+	left := int64(0)
+	for _, n := range v.report.Remaining {
+		left += n
+	}
+	if left == 0 || left > maxKept {
+		return nil
+	}
+	for _, l := range containersOf(e.Layout) {
+		ids, err := v.page(ctx, e.Key(l.from), l, 0, maxKept)
+		if err != nil {
+			return err
+		}
+		keys := make([]string, len(ids))
+		for i, id := range ids {
+			keys[i] = e.Key(id)
+		}
+		v.report.Hollow += int64(len(ids))
+		if err := eachExisting(ctx, v.client, keys, func(int) { v.report.Hollow-- }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// page reads the ids of a part of a container.
+func (v *verifier) page(ctx context.Context, key string, l lane, at, size int64) ([]string, error) {
+	var ids []string
+	var err error
+	if l.isList() {
+		ids, err = v.client.LRange(ctx, key, at, at+size-1).Result()
+	} else {
+		ids, err = v.client.ZRange(ctx, key, at, at+size-1).Result()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", key, err)
+	}
+	return ids, nil
+}
+
 func (v *verifier) mismatch(p Problem) {
 	if len(v.report.Mismatches) < maxKept {
 		v.report.Mismatches = append(v.report.Mismatches, p)
@@ -112,6 +164,15 @@ func (v *verifier) mismatch(p Problem) {
 
 // targetContainers are the containers a job of the target can be in.
 func (v *verifier) targetContainers() []lane {
+	all := containersOf(v.opts.To.Layout)
+	if v.opts.To.Layout == Bull && v.opts.LeaveFlows {
+		all = append(all, lane{state: WaitingChildren, from: "waiting-children", how: takeLow})
+	}
+	return all
+}
+
+// containersOf are the containers that layout keeps jobs in.
+func containersOf(layout Layout) []lane {
 	all := []lane{
 		{state: Waiting, from: "wait", how: takeLeft},
 		{state: Paused, from: "paused", how: takeLeft},
@@ -120,11 +181,9 @@ func (v *verifier) targetContainers() []lane {
 		{state: Completed, from: "completed", how: takeLow},
 		{state: Failed, from: "failed", how: takeLow},
 	}
-	if v.opts.To.Layout == BullMQ {
+	if layout == BullMQ {
 		all = append(all, lane{state: Prioritized, from: "prioritized", how: takeLow},
 			lane{state: WaitingChildren, from: "waiting-children", how: takeLow})
-	} else if v.opts.LeaveFlows {
-		all = append(all, lane{state: WaitingChildren, from: "waiting-children", how: takeLow})
 	}
 	return all
 }
@@ -138,15 +197,9 @@ func (v *verifier) bucket(ctx context.Context, bucket, buckets uint64) error {
 	const page = 1000
 	for _, l := range v.targetContainers() {
 		for at := int64(0); ; at += page {
-			var ids []string
-			var err error
-			if l.isList() {
-				ids, err = v.client.LRange(ctx, e.Key(l.from), at, at+page-1).Result()
-			} else {
-				ids, err = v.client.ZRange(ctx, e.Key(l.from), at, at+page-1).Result()
-			}
+			ids, err := v.page(ctx, e.Key(l.from), l, at, page)
 			if err != nil {
-				return fmt.Errorf("read %q: %w", e.Key(l.from), err)
+				return err
 			}
 			if len(ids) == 0 {
 				break

@@ -20,6 +20,9 @@ const (
 	// queue that is not drained by then is filled faster than it can be moved.
 	maxPasses = 1000
 
+	// maxReturns bounds how often the way back looks again for what was added while it compared.
+	maxReturns = 5
+
 	// checkpointEvery is how often a long move notes in the journal how far it is.
 	checkpointEvery = 30 * time.Second
 )
@@ -67,6 +70,7 @@ func (m *Move) Name() string { return "phase3.move" }
 // moved everything else.
 func (m *Move) Apply(ctx context.Context) error {
 	m.drained = false
+	m.outcome = Outcome{Moved: map[mover.State]int64{}, Skipped: []mover.Problem{}}
 	if err := m.drain(ctx, m.out, m.route.From); err != nil {
 		return err
 	}
@@ -88,18 +92,55 @@ func (m *Move) Verify(ctx context.Context) error {
 }
 
 // Rollback moves everything back, what was added to the target meanwhile included, and compares. It
-// returns a *HeldJobsError when a live worker of the target keeps some.
+// returns a *HeldJobsError when a live worker of the target keeps some, and a *BlockedError while
+// anything else is left there: without the ledger nobody could bring that back.
 func (m *Move) Rollback(ctx context.Context) error {
-	if err := m.drain(ctx, m.back, m.route.To); err != nil {
-		return err
+	m.outcome = Outcome{Moved: map[mover.State]int64{}, Skipped: []mover.Problem{}}
+	for n := 1; ; n++ {
+		before := total(m.outcome.Moved)
+		if err := m.drain(ctx, m.back, m.route.To); err != nil {
+			return err
+		}
+		check, err := m.verify(ctx, m.back, m.route.From)
+		if err != nil {
+			return err
+		}
+		left := m.left(check)
+		if left == nil {
+			return nil
+		}
+		if n == maxReturns || total(m.outcome.Moved) == before {
+			return left
+		}
 	}
-	_, err := m.verify(ctx, m.back, m.route.From)
-	return err
+}
+
+// left says what keeps the way back from being complete, nil when nothing does.
+func (m *Move) left(check mover.Verification) error {
+	var problems []mover.Problem
+	jobs := total(check.Remaining) - check.Hollow
+	if jobs > 0 || check.Schedulers > 0 {
+		problems = append(problems, mover.Problem{Rule: "left-behind", Blocking: true, Message: fmt.Sprintf(
+			"%d jobs and %d schedulers are still there, so the way back is not complete; "+
+				"stop its producers, solve what is listed here, then run the rollback again", jobs, check.Schedulers)})
+	}
+	for _, p := range m.outcome.Skipped {
+		if p.Rule == "missing-hash" || p.Rule == "marker-like-id" {
+			continue // an id, and no job
+		}
+		if len(problems) > 0 || m.route.InPlace() { // in place what was skipped counts as remaining nowhere else
+			p.Blocking = true
+			problems = append(problems, p)
+		}
+	}
+	if len(problems) == 0 {
+		return nil
+	}
+	return &BlockedError{Queue: m.route.To, Problems: problems}
 }
 
 // drain runs passes until one finds next to nothing.
 func (m *Move) drain(ctx context.Context, w way, from mover.Endpoint) error {
-	m.outcome = Outcome{Moved: map[mover.State]int64{}, Skipped: []mover.Problem{}}
 	for n := range maxPasses {
 		r, err := m.pass(ctx, w)
 		for state, jobs := range r.Moved {

@@ -21,6 +21,9 @@ type belt struct {
 	arrivals    []int64
 	held        []string
 	mismatches  []mover.Problem
+	skipped     []mover.Problem
+	stuck       int64 // of what is here, what cannot be moved
+	schedulers  int64
 	err         error
 	onMove      func(ctx context.Context)
 	passes      int
@@ -35,7 +38,7 @@ func (b *belt) Move(ctx context.Context) (mover.Result, error) {
 		*b.here += b.arrivals[0]
 		b.arrivals = b.arrivals[1:]
 	}
-	n := min(*b.here, b.perPass)
+	n := min(*b.here-b.stuck, b.perPass)
 	*b.here, *b.there = *b.here-n, *b.there+n
 	if b.onMove != nil {
 		b.onMove(ctx)
@@ -44,13 +47,13 @@ func (b *belt) Move(ctx context.Context) (mover.Result, error) {
 	if err == nil {
 		err = ctx.Err()
 	}
-	return mover.Result{Moved: map[mover.State]int64{mover.Waiting: n}, Held: b.held, Scripts: 1}, err
+	return mover.Result{Moved: map[mover.State]int64{mover.Waiting: n}, Held: b.held, Skipped: b.skipped, Scripts: 1}, err
 }
 
 func (b *belt) Verify(context.Context) (mover.Verification, error) {
 	return mover.Verification{
 		Remaining: map[mover.State]int64{mover.Waiting: *b.here}, Target: map[mover.State]int64{mover.Waiting: *b.there},
-		Mismatches: b.mismatches,
+		Mismatches: b.mismatches, Schedulers: b.schedulers,
 	}, nil
 }
 
@@ -202,5 +205,49 @@ func TestLedgerIsForgottenOnlyOnTheWayBack(t *testing.T) {
 	}
 	if err := l.Rollback(t.Context()); err != nil || !back.forgotten {
 		t.Errorf("Rollback = %v, forgotten %v, want it gone", err, back.forgotten)
+	}
+}
+
+func TestTheWayBackIsNotCompleteWhileAnythingIsLeftAtTheTarget(t *testing.T) {
+	for name, spoil := range map[string]func(back *belt){
+		"a job that collides":  func(b *belt) { b.stuck = 1 },
+		"a scheduler":          func(b *belt) { b.schedulers = 1 },
+		"producers that go on": func(b *belt) { b.onMove = func(context.Context) { *b.here++ } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, _, back := belts(10)
+			if err := m.Apply(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			spoil(back)
+			back.skipped = []mover.Problem{{JobID: "1", Rule: "collision", Message: "bull:mail:1 exists already"}}
+			var blocked *BlockedError
+			err := m.Rollback(t.Context())
+			if !errors.As(err, &blocked) || blocked.Queue != m.route.To || len(blocked.Problems) != 2 {
+				t.Fatalf("Rollback = %v, want a BlockedError that names the queue and what was skipped", err)
+			}
+			if back.passes > maxReturns {
+				t.Errorf("%d passes, want at most %d", back.passes, maxReturns)
+			}
+			back.stuck, back.schedulers, back.onMove, back.skipped = 0, 0, nil, nil
+			if err := m.Rollback(t.Context()); err != nil || *back.here != 0 {
+				t.Errorf("Rollback once that is solved = %v with %d left, want nil and none", err, *back.here)
+			}
+		})
+	}
+}
+
+func TestTheWayBackTakesWhatWasAddedWhileItCompared(t *testing.T) {
+	m, _, back := belts(10)
+	if err := m.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late := int64(3)
+	back.onMove = func(context.Context) { *back.here, late = *back.here+late, 0 }
+	if err := m.Rollback(t.Context()); err != nil || *back.here != 0 {
+		t.Errorf("Rollback = %v with %d left, want nil and none", err, *back.here)
+	}
+	if got := m.Outcome().Moved[mover.Waiting]; got != 13 {
+		t.Errorf("moved %d, want all 13", got)
 	}
 }
