@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
 )
 
 // crashDisk is a file in memory that knows which of its bytes a power cut would leave.
@@ -75,6 +76,10 @@ func TestWhatAppendAcknowledgedSurvivesAPowerCut(t *testing.T) {
 }
 
 func TestAFullDiskIsAnErrorAndWhatWasThereStays(t *testing.T) {
+	synctest.Test(t, fullDisk) // where time stands still, so that entries are of one length every time
+}
+
+func fullDisk(t *testing.T) {
 	whole := &crashDisk{room: -1}
 	j := onDisk(whole)
 	fill(t, j, script...)
