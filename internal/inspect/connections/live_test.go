@@ -158,7 +158,7 @@ func TestRealLibrariesAreFoundAndAttributed(t *testing.T) {
 			false,
 		},
 		{
-			"eleven shared BullMQ 5 queues hold 12", "bullmq5", "qw", "shared",
+			"should create queue with shared connection: eleven BullMQ 5 queues hold 12", "bullmq5", "qw", "shared",
 			map[string]int{"bullmq worker": 11, "bullmq shared-client": 1},
 			false,
 		},
