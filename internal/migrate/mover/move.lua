@@ -11,6 +11,7 @@
 --       6 target prioritized (bullmq) or priority (bull)            7 target pc   8 target id
 --       9 target delayed    10 source priority index   11 source repeat
 --      12 ledger counts     13 ledger undo             14 fence
+--      15 source pause flag (bullmq: meta; bull: meta-paused)
 -- ARGV  1 fence token  2 source prefix  3 target prefix  4 counter  5 how to read: R L Z H
 --       6 how to write: l (LPUSH) r (RPUSH) z (ZADD)     7 target: 4 5 6
 --       8 how many to skip  9 window wanted  10 smallest allowed id counter  11 undoing: 1 or 0
@@ -91,6 +92,19 @@ local function window(off, count)
     scores[#ids] = raw[i + 1]
   end
   return ids, scores
+end
+
+-- A source that was paused since the last look must pause the target before another job arrives there.
+if from ~= to and put ~= 'z' then
+  local stopped
+  if target == '4' then
+    stopped = call('HEXISTS', KEYS[15], 'paused') == 1
+  else
+    stopped = call('EXISTS', KEYS[15]) == 1
+  end
+  if stopped and call('HGET', KEYS[12], undoing and 'carried-back' or 'carried') ~= '1' then
+    return redis.error_reply('REDISOPT_PAUSED the source is paused')
+  end
 end
 
 local status, plain, clash, all = {}, 0, {}, false

@@ -1,5 +1,5 @@
--- Carries over what must be in place before the first job arrives: that the queue is paused, and an
--- id counter that cannot give out an id the source has given out.
+-- Carries over what must be in place before a job arrives: that the queue is paused, or on the way
+-- back no longer is, and an id counter that cannot give out an id the source has given out.
 -- KEYS 1 source id  2 target id  3 target pause flag  4 target meta  5 target wait  6 target paused
 --      7 target marker  8 ledger counts  9 fence
 -- ARGV 1 fence token  2 target: 4 5 6  3 pause: 1 or 0  4 headroom  5 undoing  6 in place
@@ -35,18 +35,54 @@ if not inplace then
   end
 end
 
+-- Puts the ids of both lists under one name, those of wait left of those of paused, which are older.
+-- The shorter list is the one that is copied.
+local function gather(into)
+  local wait, paused = KEYS[5], KEYS[6]
+  local nw, np = call('LLEN', wait), call('LLEN', paused)
+  local all = nw > 0 and wait or paused
+  if nw > 0 and np > nw then
+    for i = 1, nw do call('RPOPLPUSH', wait, paused) end
+    all = paused
+  elseif nw > 0 and np > 0 then
+    for at = 0, np - 1, 1000 do call('RPUSH', wait, unpack(call('LRANGE', paused, at, at + 999))) end
+    call('DEL', paused)
+  end
+  if nw + np > 0 and all ~= into then call('RENAME', all, into) end
+end
+
+-- A pause is carried over once, and so is its end on the way back: what somebody does to the target
+-- later stands. The ledger knows what was carried.
+local carried = call('HGET', KEYS[8], 'carried')
+local back = call('HGET', KEYS[8], 'carried-back')
 if ARGV[3] == '1' then
-  local already
-  if target == '4' then
-    already = call('EXISTS', KEYS[3]) == 1
-    if not already then call('SET', KEYS[3], '1') end
-  else
-    already = call('HEXISTS', KEYS[4], 'paused') == 1
+  local mine, field = carried, 'carried'
+  if ARGV[5] == '1' then mine, field = back, 'carried-back' end
+  if inplace or mine ~= '1' then
+    local already
+    if target == '4' then
+      already = call('EXISTS', KEYS[3]) == 1
+      if not already then call('SET', KEYS[3], '1') end
+    else
+      already = call('HEXISTS', KEYS[4], 'paused') == 1
+    end
+    call('HSET', KEYS[4], 'paused', '1')
+    if target ~= '6' and (inplace or not already or target == '4') then gather(KEYS[6]) end
+    if target ~= '4' and not already then call('ZREM', KEYS[7], '0') end
+    call('HSET', KEYS[8], field, '1')
   end
-  call('HSET', KEYS[4], 'paused', '1')
-  if target ~= '6' and (not already or inplace) and call('EXISTS', KEYS[5]) == 1 and call('EXISTS', KEYS[6]) == 0 then
-    call('RENAME', KEYS[5], KEYS[6])
+elseif inplace then
+  if call('EXISTS', KEYS[6]) == 1 then gather(KEYS[5]) end
+elseif ARGV[5] == '0' then
+  if carried then call('HSET', KEYS[8], 'carried', '0') end
+else
+  -- The pause that came from Bull, or from the target since, was ended at the target.
+  if target == '4' and (carried == '1' or back == '1') then
+    call('DEL', KEYS[3])
+    call('HDEL', KEYS[4], 'paused')
+    gather(KEYS[5])
   end
-  if target ~= '4' and not already then call('ZREM', KEYS[7], '0') end
+  if carried then call('HSET', KEYS[8], 'carried', '0') end
+  if back then call('HSET', KEYS[8], 'carried-back', '0') end
 end
 return call('GET', KEYS[2]) or '0'

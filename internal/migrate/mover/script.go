@@ -29,6 +29,12 @@ func (e *WrongTypeError) Error() string {
 	return fmt.Sprintf("key %q is not of the type a queue keeps under this name", e.Key)
 }
 
+// maxPauses is how often a pause of the source is carried over between two chunks.
+const maxPauses = 5
+
+// errPaused reports that the source was paused since that was last looked at; nothing was written.
+var errPaused = errors.New("the source was paused while it was being moved")
+
 // scriptError turns what a script refused into the error it stands for.
 func scriptError(err error) error {
 	if err == nil {
@@ -38,6 +44,8 @@ func scriptError(err error) error {
 	switch {
 	case strings.Contains(msg, "REDISOPT_FENCED"):
 		return ErrFenced
+	case strings.Contains(msg, "REDISOPT_PAUSED"):
+		return errPaused
 	case strings.Contains(msg, "REDISOPT_WRONGTYPE"):
 		_, key, _ := strings.Cut(msg, "REDISOPT_WRONGTYPE ")
 		return &WrongTypeError{Key: key}
@@ -100,9 +108,15 @@ type outcome struct {
 // more says whether there may be something left to look at.
 func (o *outcome) more() bool { return o.plain > 0 || len(o.next) > 0 }
 
-// move runs one chunk: one round trip.
+// move runs one chunk: one round trip, and more only when the source was just paused.
 func (m *Mover) move(ctx context.Context, c *chunk) (outcome, error) {
 	reply, err := m.run(ctx, m.scripts.move, m.laneKeys(c.lane), m.chunkArgs(c)...)
+	for try := 0; errors.Is(err, errPaused) && try < maxPauses; try++ {
+		if err := m.prepare(ctx); err != nil {
+			return outcome{}, err
+		}
+		reply, err = m.run(ctx, m.scripts.move, m.laneKeys(c.lane), m.chunkArgs(c)...)
+	}
 	if err != nil {
 		return outcome{}, err
 	}
@@ -121,15 +135,14 @@ func (m *Mover) run(ctx context.Context, s *redis.Script, keys []string, args ..
 
 func (m *Mover) laneKeys(l lane) []string {
 	from, to := m.opts.From, m.opts.To
-	flag := "meta"
-	index := "prioritized"
+	flag, sourceFlag, index := "meta", "meta-paused", "prioritized"
 	if to.Layout == Bull {
-		flag, index = "meta-paused", "priority"
+		flag, sourceFlag, index = sourceFlag, flag, "priority"
 	}
 	return []string{
 		from.Key(l.from), to.Key(l.to), to.Key("paused"), to.Key(flag), to.Key("marker"), to.Key(index),
 		to.Key("pc"), to.Key("id"), to.Key("delayed"), from.Key("priority"), from.Key("repeat"),
-		m.ledgerKey("counts"), m.ledgerKey("undo"), m.fenceKey(),
+		m.ledgerKey("counts"), m.ledgerKey("undo"), m.fenceKey(), from.Key(sourceFlag),
 	}
 }
 
