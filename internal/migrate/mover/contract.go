@@ -207,5 +207,9 @@ type Verification struct {
 	// Schedulers is how many schedulers are still at the source; 0 in place, where Move reports them.
 	Schedulers int64 `json:"schedulers"`
 
+	// Known is how many mismatches were there before the first job moved, as Note found them. They are
+	// no fault of the move and are left out of Mismatches.
+	Known int64 `json:"known"`
+
 	Mismatches []Problem `json:"mismatches"` // jobs in two containers, hashes without a container …
 }

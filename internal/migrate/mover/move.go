@@ -49,10 +49,11 @@ func (r *run) move(ctx context.Context) error {
 	patience := time.Now().Add(r.opts.ActiveTimeout)
 	looks := 0
 	for pass := 0; pass < maxPasses; {
-		moved, err := r.pass(ctx, pass == 0)
+		moved, err := r.pass(ctx, !r.swept)
 		if err != nil {
 			return err
 		}
+		r.swept = true // what comes now was added meanwhile
 		pass++
 		if moved > 0 {
 			looks = 0
@@ -336,12 +337,30 @@ func (r *run) waitForActive(ctx context.Context, patience time.Time) (bool, erro
 	return false, nil
 }
 
-// hold lists what is still active at the source.
+// hold lists what is still active at the source because a worker has it or may have it. What was
+// skipped for another reason can never be moved, whoever stops, and is reported as that.
 func (r *run) hold(ctx context.Context) error {
 	ids, err := r.client.LRange(ctx, r.opts.From.Key("active"), 0, maxKept-1).Result()
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.opts.From.Key("active"), err)
 	}
-	r.result.Held = append(r.result.Held, ids...)
+	hopeless := map[string]bool{}
+	for _, p := range r.skipped {
+		if p.Rule != "live-lock" {
+			hopeless[p.JobID] = true
+		}
+	}
+	locks := make([]string, len(ids))
+	for i, id := range ids {
+		locks[i] = r.opts.From.Key(id + ":lock")
+	}
+	if err := eachExisting(ctx, r.client, locks, func(i int) { delete(hopeless, ids[i]) }); err != nil {
+		return fmt.Errorf("read locks of %q: %w", r.opts.From.Key("active"), err)
+	}
+	for _, id := range ids {
+		if !hopeless[id] {
+			r.result.Held = append(r.result.Held, id)
+		}
+	}
 	return nil
 }

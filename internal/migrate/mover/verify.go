@@ -22,9 +22,10 @@ const bucketSize = 200000
 // Price: one command for a thousand ids of each container, one EXISTS a page, and a SCAN over the
 // whole database; for more than 200,000 jobs once per 200,000.
 func (m *Mover) Verify(ctx context.Context) (Verification, error) {
-	v := &verifier{Mover: m, seed: maphash.MakeSeed(), report: Verification{
-		Moved: map[State]int64{}, Mismatches: []Problem{},
-	}}
+	v, err := m.newVerifier(ctx)
+	if err != nil {
+		return Verification{}, fmt.Errorf("verify %s: %w", m.opts.To, err)
+	}
 	if err := v.verify(ctx); err != nil {
 		return v.report, fmt.Errorf("verify %s: %w", m.opts.To, err)
 	}
@@ -34,6 +35,8 @@ func (m *Mover) Verify(ctx context.Context) (Verification, error) {
 type verifier struct {
 	*Mover
 	seed   maphash.Seed
+	known  map[string]string // mismatches that were there before the first job moved
+	limit  int               // how many mismatches are kept
 	report Verification
 }
 
@@ -157,7 +160,7 @@ func (v *verifier) page(ctx context.Context, key string, l lane, at, size int64)
 }
 
 func (v *verifier) mismatch(p Problem) {
-	if len(v.report.Mismatches) < maxKept {
+	if _, ok := v.known[v.knownField(p)]; !ok && len(v.report.Mismatches) < v.limit {
 		v.report.Mismatches = append(v.report.Mismatches, p)
 	}
 }
@@ -249,7 +252,8 @@ func (v *verifier) hashes(ctx context.Context, ids []string, mine func(string) b
 		return err
 	}
 	for i, id := range names {
-		if !there[i] && len(suspects) < maxKept {
+		_, known := v.known[v.knownField(Problem{JobID: id, Rule: "missing-hash"})]
+		if !there[i] && !known && len(suspects) < v.limit {
 			suspects[id] = true
 		}
 	}
@@ -267,7 +271,8 @@ func (v *verifier) strays(ctx context.Context, where map[string]int, mine func(s
 		}
 		for _, key := range keys {
 			id := strings.TrimPrefix(key, base)
-			if mine(id) && where[id] == 0 && len(suspects) < maxKept {
+			_, known := v.known[v.knownField(Problem{JobID: id, Rule: "no-container"})]
+			if mine(id) && where[id] == 0 && !known && len(suspects) < v.limit {
 				suspects[id] = true
 			}
 		}
@@ -328,15 +333,6 @@ func (v *verifier) judge(ctx context.Context, id string) error {
 		v.mismatch(Problem{JobID: id, Rule: "missing-hash", Message: fmt.Sprintf("the id is in %s, but %s is gone", in[0], e.Key(id))})
 	case len(in) == 0 && isJob.Val():
 		v.mismatch(Problem{JobID: id, Rule: "no-container", Message: e.Key(id) + " is a job in no container: nothing will ever run it"})
-	}
-	return nil
-}
-
-// Forget deletes the ledger; only after a phase is complete or a way back is verified, since without
-// it the way back is no longer exact. Price: one command.
-func (m *Mover) Forget(ctx context.Context) error {
-	if err := m.client.Del(ctx, m.ledgerKey("counts"), m.ledgerKey("undo"), m.ledgerKey("schedulers")).Err(); err != nil {
-		return fmt.Errorf("forget ledger %q: %w", m.opts.Ledger, err)
 	}
 	return nil
 }

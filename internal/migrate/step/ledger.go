@@ -18,4 +18,4 @@ func (l *Ledger) Apply(context.Context) error { return nil }
 func (l *Ledger) Verify(context.Context) error { return nil }
 
 // Rollback deletes the ledger.
-func (l *Ledger) Rollback(ctx context.Context) error { return l.back.Forget(ctx) }
+func (l *Ledger) Rollback(ctx context.Context) error { return fenced(l.back.Forget(ctx)) }

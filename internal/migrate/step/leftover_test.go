@@ -102,3 +102,38 @@ func TestAPauseBetweenTwoListsDoesNotEndTheMove(t *testing.T) {
 		t.Errorf("Start = %v, paused %v, moved %v, remaining %v, want 500 moved", err, paused, report.Outcome.Moved, report.Outcome.Check.Remaining)
 	}
 }
+
+func TestWhatWasWrongBeforeTheFirstJobMovedDoesNotKeepTheWayBackOpen(t *testing.T) {
+	for name, spoil := range map[string]func(client *redis.Client, key func(string) string){
+		"an id without a job":        func(c *redis.Client, key func(string) string) { push(t, c, key("wait"), "2") },
+		"a job in no container":      func(c *redis.Client, key func(string) string) { addJob(t, c, key("orphan")) },
+		"an active id without a job": func(c *redis.Client, key func(string) string) { push(t, c, key("active"), "gone") },
+	} {
+		for where, e := range map[string]func(string) string{"bull": route().From.Key, "bullmq": route().To.Key} {
+			t.Run(name+" at "+where, func(t *testing.T) {
+				client := redistest.Start(t).Client(t)
+				addJob(t, client, route().From.Key("1"))
+				push(t, client, route().From.Key("wait"), "1")
+				spoil(client, e)
+				opts := step.RunOptions{StateDir: t.TempDir(), ActiveTimeout: -1, WorkersStopped: true}
+				if _, err := step.Start(t.Context(), client, route(), opts); err != nil {
+					t.Fatalf("Start = %v", err)
+				}
+				addJob(t, client, route().From.Key("new"))
+				_, err := step.Rollback(t.Context(), client, look(t, client, opts.StateDir), nil, opts)
+				var mismatch *step.MismatchError
+				if !errors.As(err, &mismatch) || len(mismatch.Mismatches) != 1 || mismatch.Mismatches[0].JobID != "new" {
+					t.Errorf("Rollback = %v, want a mismatch about the job that is new in no container, and no other", err)
+				}
+				client.Del(t.Context(), route().From.Key("new"))
+				report, err := step.Rollback(t.Context(), client, look(t, client, opts.StateDir), nil, opts)
+				if err != nil || report.State.Stage != migrate.RolledBack {
+					t.Errorf("Rollback = %v at stage %s, want rolled-back", err, report.State.Stage)
+				}
+				if left := dump(t, client, "redisopt:ledger:*"); len(left) != 0 {
+					t.Errorf("%d keys of the ledger are left, want none", len(left))
+				}
+			})
+		}
+	}
+}

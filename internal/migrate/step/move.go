@@ -31,6 +31,7 @@ const (
 type way interface {
 	Plan(ctx context.Context) (mover.Plan, error)
 	Move(ctx context.Context) (mover.Result, error)
+	Note(ctx context.Context) error
 	Verify(ctx context.Context) (mover.Verification, error)
 	Forget(ctx context.Context) error
 }
@@ -71,6 +72,11 @@ func (m *Move) Name() string { return "phase3.move" }
 func (m *Move) Apply(ctx context.Context) error {
 	m.drained = false
 	m.outcome = Outcome{Moved: map[mover.State]int64{}, Skipped: []mover.Problem{}}
+	for _, w := range []way{m.out, m.back} {
+		if err := w.Note(ctx); err != nil {
+			return fenced(err)
+		}
+	}
 	if err := m.drain(ctx, m.out, m.route.From); err != nil {
 		return err
 	}
@@ -183,10 +189,15 @@ func (m *Move) pass(ctx context.Context, w way) (mover.Result, error) {
 	if cause := context.Cause(ctx); errors.As(cause, &failed) {
 		return r, failed.err
 	}
+	return r, fenced(err)
+}
+
+// fenced says of what a script refused that the lease was lost.
+func fenced(err error) error {
 	if errors.Is(err, mover.ErrFenced) {
-		err = fmt.Errorf("%w: %w", migrate.ErrLeaseLost, err)
+		return fmt.Errorf("%w: %w", migrate.ErrLeaseLost, err)
 	}
-	return r, err
+	return err
 }
 
 // checkpointError is the cause of a context that a failed checkpoint cancelled.

@@ -50,6 +50,8 @@ func (b *belt) Move(ctx context.Context) (mover.Result, error) {
 	return mover.Result{Moved: map[mover.State]int64{mover.Waiting: n}, Held: b.held, Skipped: b.skipped, Scripts: 1}, err
 }
 
+func (b *belt) Note(context.Context) error { return nil }
+
 func (b *belt) Verify(context.Context) (mover.Verification, error) {
 	return mover.Verification{
 		Remaining: map[mover.State]int64{mover.Waiting: *b.here}, Target: map[mover.State]int64{mover.Waiting: *b.there},
