@@ -138,12 +138,12 @@ if n > 0 or ns > 0 then
   if target ~= '4' and not expect(KEYS[5], 'zset') then bad = KEYS[5] end
   if ARGV[12] == '1' and not expect(KEYS[10], 'zset') then bad = KEYS[10] end
   if not expect(KEYS[12], 'hash') then bad = KEYS[12] end
+  if ARGV[10] ~= '' and not expect(KEYS[8], 'string') then bad = KEYS[8] end
   if n > 0 then -- what only claims write
     if put ~= 'z' and not expect(KEYS[6], 'zset') then bad = KEYS[6] end
     if put ~= 'z' and target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
       bad = KEYS[7]
     end
-    if ARGV[10] ~= '' and not expect(KEYS[8], 'string') then bad = KEYS[8] end
     if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
   end
   if bad ~= '' then
@@ -329,7 +329,7 @@ if n > 0 or ns > 0 then
       call('ZADD', KEYS[5], due, '1')
     end
   end
-  if ARGV[10] ~= '' and picks > 0 and (tonumber(call('GET', KEYS[8])) or 0) < tonumber(ARGV[10]) then
+  if ARGV[10] ~= '' and (tonumber(call('GET', KEYS[8])) or 0) < tonumber(ARGV[10]) then
     call('SET', KEYS[8], ARGV[10])
   end
   if moved > 0 and ARGV[4] ~= '' then call('HINCRBY', KEYS[12], ARGV[4], moved) end
