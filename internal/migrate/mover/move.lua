@@ -57,6 +57,12 @@ local function see(id)
   return join(v, '\30')
 end
 
+-- Whether a key is of a type: a job may be called like the lock or the logs of another, and is a hash.
+local function is(key, kind)
+  local t = call('TYPE', key)
+  return (t.ok or t) == kind
+end
+
 -- Whether nothing needs to be done to a job but moving it: its id came from the counter, and its
 -- hash has a known shape. In a shape the timestamp is cut out of opts, everything else is exact.
 local function isPlain(id)
@@ -188,7 +194,7 @@ if n > 0 or ns > 0 then
       local o = c[1]
       if (not isList and scores[i] ~= ARGV[o + 3]) or see(id) ~= ARGV[o + 7] then
         code = 'c'
-      elseif sides and call('EXISTS', from .. id .. ':lock') == 1 then
+      elseif sides and is(from .. id .. ':lock', 'string') then
         code = 'l'
       else
         code = ARGV[o + 2]
@@ -207,7 +213,7 @@ if n > 0 or ns > 0 then
       elseif code ~= 'c' then
         stays = stays + 1
       end
-    elseif ns > 0 and isPlain(id) and not (sides and call('EXISTS', from .. id .. ':lock') == 1) then
+    elseif ns > 0 and isPlain(id) and not (sides and is(from .. id .. ':lock', 'string')) then
       code = 'm'
       picks = picks + 1
       pid[picks], pnew[picks], pcode[picks], pwords[picks], ppos[picks] = id, id, code, 0, i
@@ -238,7 +244,7 @@ if n > 0 or ns > 0 then
   local function write(i)
     local o, id, new, action = pwords[i], pid[i], pnew[i], pcode[i]
     local key = to .. new
-    if sides and (from ~= to or new ~= id) and call('EXISTS', from .. id .. ':logs') == 1 then
+    if sides and (from ~= to or new ~= id) and is(from .. id .. ':logs', 'list') and not is(key .. ':logs', 'hash') then
       call('RENAME', from .. id .. ':logs', key .. ':logs')
     end
     local priority = ''

@@ -35,6 +35,12 @@ local function see(key, i)
   return table.concat(v, '\30')
 end
 
+-- Whether a key is of a type: a job may be called like the lock or the logs of another, and is a hash.
+local function is(key, kind)
+  local t = call('TYPE', key)
+  return (t.ok or t) == kind
+end
+
 -- Scores are compared as numbers: servers differ in how they write them.
 local function score(key, m) return tonumber(call('ZSCORE', key, m) or 'none') end
 if score(KEYS[1], member) ~= tonumber(due) then return 'g' end
@@ -46,7 +52,7 @@ if ARGV[22] == '1' then
 end
 if kind == 'z' and score(KEYS[3], id) ~= tonumber(ARGV[11]) then return 'g' end
 if see(from .. id, 1) ~= ARGV[14] then return 'c' end
-if call('EXISTS', from .. id .. ':lock') == 1 then return 'l' end
+if is(from .. id .. ':lock', 'string') then return 'l' end
 if (from ~= to or ARGV[7] ~= member) and call('ZSCORE', KEYS[2], ARGV[7]) then return 'x' end
 if ARGV[17] ~= '' and ARGV[17] ~= ARGV[16] and call('EXISTS', to .. ARGV[17]) == 1 then return 'x' end
 local other = from ~= to or id ~= new
@@ -90,7 +96,7 @@ else
 end
 if other then
   call('RENAME', from .. id, to .. new)
-  if call('EXISTS', from .. id .. ':logs') == 1 then call('RENAME', from .. id .. ':logs', to .. new .. ':logs') end
+  if is(from .. id .. ':logs', 'list') then call('RENAME', from .. id .. ':logs', to .. new .. ':logs') end
 end
 if counts[3] > 0 then call('HSET', to .. new, list(3)) end
 if counts[4] > 0 then call('HDEL', to .. new, list(4)) end
