@@ -2,6 +2,7 @@ package mover
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed" // the scripts are compiled in
 	"errors"
 	"fmt"
@@ -39,8 +40,9 @@ func (r *run) check(ctx context.Context) error {
 		}
 	}
 	from, to := r.opts.From, r.opts.To
+	scratch := "redisopt-probe-" + rand.Text() // nobody else's key, since the script deletes it
 	keys := []string{
-		from.Key("redisopt-probe-1"), from.Key("redisopt-probe-2"), to.Key("redisopt-probe-1"), to.Key("redisopt-probe-2"),
+		from.Key(scratch + "-1"), from.Key(scratch + "-2"), to.Key(scratch + "-1"), to.Key(scratch + "-2"),
 		r.ledgerKey("probe"), r.fenceKey(),
 	}
 	reply, err := r.run(ctx, r.scripts.probe, keys, r.opts.Fence.Token)

@@ -89,7 +89,7 @@ type Problem struct {
 	JobID string `json:"job_id,omitempty"`
 
 	// Rule is stable. Of a job: missing-hash, malformed-opts, malformed-field, wrong-type, collision,
-	// live-lock, marker-like-id. Of a scheduler: scheduler-without-job, scheduler-pending,
+	// live-lock, marker-like-id, flow. Of a scheduler: scheduler-without-job, scheduler-pending,
 	// scheduler-legacy, scheduler-id-colon, collision. Of a queue: wrong-type, live-worker, flow. Found
 	// by Verify: in-two-containers, no-container, missing-hash, wrong-type.
 	Rule string `json:"rule"`

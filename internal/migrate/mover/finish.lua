@@ -34,11 +34,14 @@ else
   if target == '6' and call('EXISTS', KEYS[10]) == 1 and call('EXISTS', KEYS[9]) == 0 then
     call('RENAME', KEYS[10], KEYS[9])
   end
-  -- Sets of jobs held back by the rate limiter, of every group.
+  -- Sets of jobs held back by the rate limiter, of every group; any other name is somebody else's key.
+  local limiter = string.sub(KEYS[9], 1, -5) .. 'limiter:'
   local sets = call('HVALS', KEYS[16])
   for i = 1, #sets do
-    call('DEL', sets[i])
-    if string.sub(sets[i], -8) == ':limited' then call('DEL', string.sub(sets[i], 1, -9)) end
+    if string.sub(sets[i], 1, #limiter) == limiter then
+      call('DEL', sets[i])
+      if string.sub(sets[i], -8) == ':limited' then call('DEL', string.sub(sets[i], 1, -9)) end
+    end
   end
   if not paused and (call('EXISTS', KEYS[9]) == 1 or call('EXISTS', KEYS[15]) == 1) then
     call('ZADD', KEYS[13], 0, '0')
