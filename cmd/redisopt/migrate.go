@@ -159,7 +159,7 @@ func (a *app) forceUnlock(ctx context.Context, which queueFlags) error {
 		if err := a.confirm(ctx, unlockDocument(one, false), "Take the lease away?"); err != nil {
 			return err
 		}
-		holder, err := migrate.ForceUnlock(ctx, up.Client(), one.target.LeaseKey())
+		holder, err := migrate.ForceUnlock(ctx, up.Client(), one.target.LeaseKey(), one.holder)
 		if err != nil {
 			return err
 		}

@@ -112,7 +112,11 @@ func TestForcingTheLockTellsWhoHeldItAndCancelsTheirWork(t *testing.T) {
 	client := s.Client(t)
 	l := acquire(t, client)
 	err := l.Hold(t.Context(), func(ctx context.Context) error {
-		h, err := migrate.ForceUnlock(ctx, s.Client(t), "lease")
+		shown, err := migrate.Holding(ctx, s.Client(t), "lease")
+		if err != nil || shown == nil {
+			t.Fatalf("Holding = %+v, %v, want ann", shown, err)
+		}
+		h, err := migrate.ForceUnlock(ctx, s.Client(t), "lease", *shown)
 		if err != nil || h == nil || h.Owner != "ann@alpha 100" {
 			t.Errorf("ForceUnlock = %+v, %v, want ann", h, err)
 		}
@@ -126,7 +130,7 @@ func TestForcingTheLockTellsWhoHeldItAndCancelsTheirWork(t *testing.T) {
 	if !errors.Is(err, migrate.ErrLeaseLost) {
 		t.Errorf("Hold = %v, want ErrLeaseLost", err)
 	}
-	if h, err := migrate.ForceUnlock(t.Context(), client, "lease"); err != nil || h != nil {
+	if h, err := migrate.ForceUnlock(t.Context(), client, "lease", migrate.Holder{}); err != nil || h != nil {
 		t.Errorf("ForceUnlock of a free lease = %+v, %v, want nobody", h, err)
 	}
 }
@@ -168,5 +172,23 @@ func TestLeaseOptionsReportAllProblemsAtOnce(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("Acquire = %v, want it to name %s", err, want)
 		}
+	}
+}
+
+func TestForcingTheLockLeavesALeaseThatWasNotShown(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	first := acquire(t, client)
+	shown, err := migrate.Holding(t.Context(), client, "lease")
+	if err != nil || shown == nil {
+		t.Fatalf("Holding = %+v, %v, want ann", shown, err)
+	}
+	client.Del(t.Context(), "lease") // it ends while the operator thinks, and another one begins
+	second := acquire(t, client)
+	var held *migrate.HeldError
+	if h, err := migrate.ForceUnlock(t.Context(), client, "lease", *shown); h != nil || !errors.As(err, &held) {
+		t.Errorf("ForceUnlock = %+v, %v, want a HeldError about the second", h, err)
+	}
+	if got := client.Get(t.Context(), "lease").Val(); got != second.Token() || got == first.Token() {
+		t.Errorf("the key holds %q, want the second's token", got)
 	}
 }

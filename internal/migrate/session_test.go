@@ -103,7 +103,11 @@ func TestAnOperatorWhoLostTheLeaseCanJournalNothingMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := migrate.ForceUnlock(t.Context(), s.Client(t), mail.LeaseKey()); err != nil {
+	shown, err := migrate.Holding(t.Context(), s.Client(t), mail.LeaseKey())
+	if err != nil || shown == nil {
+		t.Fatalf("Holding = %+v, %v, want somebody", shown, err)
+	}
+	if _, err := migrate.ForceUnlock(t.Context(), s.Client(t), mail.LeaseKey(), *shown); err != nil {
 		t.Fatal(err)
 	}
 	world := map[string]int{}

@@ -144,6 +144,9 @@ func advice(plan mover.Plan, route Route) []string {
 				route.To.Prefix, route.To.Queue, "bull"),
 			fmt.Sprintf("jobs that a Bull producer still adds under %q wait there until this command runs again", route.From.Prefix))
 	}
+	if !route.InPlace() {
+		out = append(out, "the debounce or deduplication window of a job moves with the job; that of a job which was removed already stays behind and is open again")
+	}
 	if route.To.Major != 0 {
 		out = append(out, fmt.Sprintf("this is written for BullMQ %d", route.To.Major))
 	}
