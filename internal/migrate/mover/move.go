@@ -259,7 +259,12 @@ func (r *run) tally(c *chunk, out *outcome, problems []*Problem) (moved int64, p
 	moved = int64(out.plain)
 	progress = out.plain > 0 || len(out.clash) > 0
 	for _, id := range out.clash {
-		r.skip(c.lane, &claim{id: id, newID: id}, statusCollision, nil)
+		status := statusCollision
+		id, phantom := strings.CutPrefix(id, seenError)
+		if phantom {
+			status = statusPhantom
+		}
+		r.skip(c.lane, &claim{id: id, newID: id}, byte(status), nil)
 	}
 	for i := range out.status {
 		k := &c.claims[i]
@@ -296,6 +301,10 @@ func (r *run) skip(l lane, k *claim, status byte, problem *Problem) {
 		case statusCollision:
 			problem.Rule = "collision"
 			problem.Message = fmt.Sprintf("%s exists already: another job has this id at the target", r.opts.To.Key(k.newID))
+		case statusPhantom:
+			problem.Rule = "phantom"
+			problem.Message = fmt.Sprintf("%s exists at the target, but is no job: it has no opts, timestamp or data, as when a job "+
+				"that is gone is updated; delete that key and run again", r.opts.To.Key(k.newID))
 		case statusScheduled:
 			problem.Rule = "scheduler-pending"
 			problem.Message = fmt.Sprintf("it is the next run of scheduler %q, which has not been moved", k.scheduler)

@@ -22,7 +22,7 @@
 --      score, priority, dedup id, scheduler key, what was seen, undo line, number of HSET words,
 --      number of HDEL words, number of losses, the words
 -- Returns the number to skip, a letter for each claim, the number of plain jobs moved, the number of
--- ids that follow as colliding, these ids, then id, score, what is seen and undo line of each job of
+-- ids that follow as colliding (\29 before one that collides with what is no job), these ids, then id, score, what is seen and undo line of each job of
 -- the next window. The window is left out when all that was looked at was plain.
 local call = redis.call
 if ARGV[1] ~= '' and call('GET', KEYS[14]) ~= ARGV[1] then
@@ -223,13 +223,24 @@ if n > 0 or ns > 0 then
     if isList and (not code or code == 'c') then break end
   end
 
+  -- What an update of a job that is gone leaves behind is a hash, but no job.
+  local function phantom(key)
+    local v = redis.pcall('HMGET', key, 'opts', 'timestamp', 'data')
+    return not v.err and not v[1] and not v[2] and not v[3]
+  end
+
   -- From here on everything is written, the hashes first: a target that exists is a collision.
   local moved, losses = 0, 0
   for i = 1, picks do
     local id, new, o = pid[i], pnew[i], pwords[i]
     if (from ~= to or new ~= id) and call('RENAMENX', from .. id, to .. new) == 0 then
       stays = stays + 1
-      if o == 0 then clash[#clash + 1] = id else status[pclaim[i]] = 'x' end
+      local code = phantom(to .. new) and 'f' or 'x'
+      if o ~= 0 then
+        status[pclaim[i]] = code
+      else
+        clash[#clash + 1] = code == 'f' and '\29' .. id or id
+      end
       pcode[i] = 'x'
     elseif pcode[i] == 'e' then
       stays = stays + 1

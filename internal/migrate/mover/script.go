@@ -61,6 +61,7 @@ const (
 	statusChanged   = 'c' // its hash is not what was seen
 	statusLocked    = 'l' // a live worker holds its lock
 	statusCollision = 'x' // the target already has a job of that id
+	statusPhantom   = 'f' // the target has a key of that name, which is no job
 	statusScheduled = 's' // the pending run of a scheduler, which moves it
 	statusHeld      = 'h' // left in place, as asked
 	statusMoved     = 'm'
