@@ -55,8 +55,7 @@ func attached(ctx context.Context, client redis.UniversalClient, e Endpoint) (wh
 		subscribers += subs[e.Key("delayed")]
 		return nil
 	})
-	var refused redis.Error
-	if errors.As(err, &refused) {
+	if _, refused := errors.AsType[redis.Error](err); refused {
 		return who, false, nil
 	}
 	if err != nil {
