@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +13,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
@@ -124,31 +122,7 @@ func TestAuditsLookAsRecordedInEveryFormat(t *testing.T) {
 	} {
 		for _, format := range report.Formats() {
 			t.Run(name+" as "+string(format), func(t *testing.T) {
-				var out bytes.Buffer
-				opts := report.WriteOptions{Width: 80, Now: at, Version: "v0.0.0"}
-				if err := report.Write(&out, format, doc, opts); err != nil {
-					t.Fatal(err)
-				}
-				file := filepath.Join("testdata", "golden", name+"."+string(format))
-				if *updateScripts {
-					if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), out.String()); diff != "" {
-					t.Errorf("%s (-want +got):\n%s", file, diff)
-				}
-				if format == report.FormatTable {
-					for line := range strings.Lines(out.String()) {
-						if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
-							t.Errorf("%d columns: %q", n, line)
-						}
-					}
-				}
+				wantGolden(t, name, format, doc)
 			})
 		}
 	}

@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/demo"
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
@@ -68,34 +64,9 @@ func TestDemoLooksAsRecordedInEveryFormat(t *testing.T) {
 		t.Errorf("the demo failed: %+v", r.Comparison.Unexplained)
 	}
 	steady(r)
-	at := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	for _, format := range report.Formats() {
 		t.Run(string(format), func(t *testing.T) {
-			var out bytes.Buffer
-			opts := report.WriteOptions{Width: 80, Now: at, Version: "v0.0.0"}
-			if err := report.Write(&out, format, demoDocument(r), opts); err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join("testdata", "golden", "demo."+string(format))
-			if *updateScripts {
-				if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), out.String()); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", file, diff)
-			}
-			if format == report.FormatTable {
-				for line := range strings.Lines(out.String()) {
-					if n := len([]rune(strings.TrimSuffix(line, "\n"))); n > 80 {
-						t.Errorf("%d columns: %q", n, line)
-					}
-				}
-			}
+			wantGolden(t, "demo", format, demoDocument(r))
 		})
 	}
 }
