@@ -235,6 +235,12 @@ func (l liveMove) run(t *testing.T) []int {
 	producer.tell("stop")
 	producer.await("its last job", func() bool { return producer.added > 0 })
 	source.quit()
+	// A worker that closes while its blocking pop is under way leaves that job active without a lock, or
+	// with one that runs out: the last move knows that no worker is left, and waits for the lock.
+	m, err = mover.New(client, mover.Options{From: from, To: to, Reverse: l.reverse, WorkersStopped: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	last, err := m.Move(t.Context())
 	if err != nil {
 		t.Fatalf("last move: %v", err)
