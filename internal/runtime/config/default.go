@@ -50,7 +50,23 @@ func Default() *Config {
 			},
 		},
 		Budgets: budget.Default(),
-		Serve:   Serve{StateDir: ".redisopt"},
+		Serve: Serve{
+			Listen:          "127.0.0.1:8080",
+			GatewayListen:   "127.0.0.1:8079",
+			StateDir:        ".redisopt",
+			ShutdownTimeout: 25 * time.Second,
+			ControlKey:      "redisopt:control",
+			ControlSweep:    15 * time.Minute,
+			SampleEvery:     time.Minute,
+			LogLevel:        LogInfo,
+			LogService:      "redisopt",
+			Gateway: Gateway{
+				MaxRequestBytes: 10 << 20,
+				MaxReplyBytes:   64 << 20,
+				MaxPipeline:     1000,
+				Timeout:         4 * time.Second,
+			},
+		},
 		origins: map[string]Origin{},
 	}
 }
@@ -79,6 +95,11 @@ func (c *Config) fillElements() {
 	for i := range c.Queues.List {
 		if c.Queues.List[i].Criticality == "" {
 			c.Queues.List[i].Criticality = Normal
+		}
+	}
+	for i := range c.Serve.Tokens {
+		if c.Serve.Tokens[i].Gateway == "" {
+			c.Serve.Tokens[i].Gateway = NoAccess
 		}
 	}
 	for op, latency := range c.Budgets.Latency {

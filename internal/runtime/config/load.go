@@ -50,6 +50,7 @@ func Load(s Sources) (*Config, error) {
 	l.file()
 	l.environment()
 	l.flags()
+	l.secretFiles()
 	c.fillElements()
 	l.problems = append(l.problems, c.validate(l.problems)...)
 	l.problems = append(l.problems, c.missing(s.Need)...)
@@ -149,21 +150,46 @@ func (l *loader) variable(key, name string) (string, Origin, bool) {
 		l.bad(key, inFile, "%s is set too; unset one of the two", name)
 		return value, at, true
 	}
+	value, ok := l.secretFile(key, path, inFile)
+	return value, inFile, ok
+}
+
+// secretFile is the one value in the file at path, without the line break at its end.
+func (l *loader) secretFile(key, path string, at Origin) (string, bool) {
 	text, err := l.ReadFile(path)
 	if err != nil {
-		l.bad(key, inFile, "%s cannot be read: %s", path, reason(err))
-		return "", inFile, false
+		l.bad(key, at, "%s cannot be read: %s", path, reason(err))
+		return "", false
 	}
 	if len(text) > maxFileBytes {
-		l.bad(key, inFile, "%s is %d bytes long, which is no single value", path, len(text))
-		return "", inFile, false
+		l.bad(key, at, "%s is %d bytes long, which is no single value", path, len(text))
+		return "", false
 	}
-	value = strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
 	if value == "" {
-		l.bad(key, inFile, "%s is empty", path)
-		return "", inFile, false
+		l.bad(key, at, "%s is empty", path)
+		return "", false
 	}
-	return value, inFile, true
+	return value, true
+}
+
+// secretFiles reads the secrets of what cannot have an environment variable of its own.
+func (l *loader) secretFiles() {
+	for i := range l.config.Serve.Tokens {
+		t, key := &l.config.Serve.Tokens[i], fmt.Sprintf("serve.tokens[%d].token_file", i)
+		if t.TokenFile == "" {
+			continue
+		}
+		at := l.config.originNear(key)
+		if t.Token != "" {
+			l.bad(key, at, "token is set too; leave one of the two out")
+			continue
+		}
+		if value, ok := l.secretFile(key, t.TokenFile, at); ok {
+			t.Token = Secret(value)
+			l.config.origins[fmt.Sprintf("serve.tokens[%d].token", i)] = Origin{Kind: FromEnv, Name: "token_file", Path: t.TokenFile}
+		}
+	}
 }
 
 func (l *loader) flags() {

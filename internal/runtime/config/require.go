@@ -16,6 +16,9 @@ type Need struct {
 
 	// Token needs a token for our own gateway and API.
 	Token bool
+
+	// Serve needs that what listens beyond this machine is guarded by a token.
+	Serve bool
 }
 
 // Require reports all that is missing for need, each as a *Problem that names the alternatives, or
@@ -55,6 +58,9 @@ func (c *Config) missing(need Need) []*Problem {
 	}
 	if need.Token && c.Serve.Token == "" {
 		bad("no token guards the gateway and the API; set REDISOPT_TOKEN or REDISOPT_TOKEN_FILE")
+	}
+	if need.Serve {
+		all = append(all, c.unguarded()...)
 	}
 	return all
 }

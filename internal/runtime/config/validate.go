@@ -31,6 +31,7 @@ func (c *Config) validate(before []*Problem) []*Problem {
 	k.limits()
 	k.queues()
 	k.budgets()
+	k.serve()
 	k.warn()
 	return k.problems
 }
