@@ -58,6 +58,7 @@ func floors() []floor {
 		{"internal/runtime/control", []string{"internal/runtime/upstream"}, "one document, read and changed through any client"},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
+		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
 		{"internal/runtime/meter", nil, "counting is below everything that is counted"},
 		{"internal/runtime/embedded", nil, "a Redis for trying out must not depend on its clients"},

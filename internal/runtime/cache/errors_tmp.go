@@ -1,0 +1,2 @@
+package cache
+func plainPart(s string) bool { return s != "" }
