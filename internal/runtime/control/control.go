@@ -163,10 +163,7 @@ func Open(o Options) (*Control, error) {
 	if newer, ok := errors.AsType[*SchemaError](err); ok {
 		return nil, newer
 	}
-	if err != nil {
-		c.diskErr = err
-		return c, nil
-	}
+	c.diskErr = err // then k is empty
 	c.stored, c.override = k.Stored.normal(), k.Override
 	if k.Stored.Epoch > 0 {
 		c.source = FromDisk
