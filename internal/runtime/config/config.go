@@ -157,6 +157,14 @@ type Retry struct {
 
 // Cache configures the cache.
 type Cache struct {
+	// Environment is the first part of every key, so that two environments can share a database.
+	// Default none.
+	Environment string `yaml:"environment"`
+
+	// Prefix is the part of every key that says whose it is. Nothing outside it is ever deleted.
+	// Default cache.
+	Prefix string `yaml:"prefix" jsonschema:"minLength=1"`
+
 	// DefaultTTL is how long an entry lives when its writer does not say. Default 1h.
 	DefaultTTL time.Duration `yaml:"default_ttl" min:"1s"`
 
@@ -164,19 +172,76 @@ type Cache struct {
 	// included. Default 24h.
 	MaxTTL time.Duration `yaml:"max_ttl" min:"1s"`
 
+	// NegativeTTL is how long it is remembered that there is no such thing. Default 30s.
+	NegativeTTL time.Duration `yaml:"negative_ttl" min:"1ms"`
+
+	// Jitter is the largest share by which a default time to live is shortened at random, so that what
+	// was written together does not expire together. Default 0.1; 0 means none.
+	Jitter float64 `yaml:"jitter" jsonschema:"minimum=0,maximum=0.5"`
+
 	// Deadline is the longest a cache operation may take in all, repetitions included; after it the
 	// caller goes on without the cache. Default 150ms.
 	Deadline time.Duration `yaml:"deadline" min:"1ms" max:"1m"`
 
+	// L1Bytes is the most bytes that are kept in memory, keys and bookkeeping included. Default 67108864
+	// (64 MiB); 0 turns the memory tier off.
+	L1Bytes int `yaml:"l1_bytes" jsonschema:"minimum=0"`
+
+	// L1MaxTTL is how long an entry in memory is at most believed without looking at the upstream, and
+	// so how long the change of another replica can go unseen. One hot key costs 30 days divided by it,
+	// in commands a month. Default 1m.
+	L1MaxTTL time.Duration `yaml:"l1_max_ttl" min:"1ms"`
+
+	// StaleOnError is how long after its end an entry in memory is still served, marked stale, while
+	// the upstream does not answer. Default 1h; 0s means not at all.
+	StaleOnError time.Duration `yaml:"stale_on_error" min:"0s"`
+
+	// Bell is whether replicas tell each other at once what they deleted. Each delete then costs one
+	// command more. Default false: they see it within l1_max_ttl.
+	Bell bool `yaml:"bell"`
+
+	// CompressFrom is the size in bytes from which values are compressed. Default 4096; 0 means never.
+	CompressFrom int `yaml:"compress_from_bytes" jsonschema:"minimum=0"`
+
+	// EncryptionKeys are the keys for entries of sensitive classes, ID:BASE64 with 32 bytes each,
+	// separated by commas. The first encrypts, all of them decrypt: to rotate, put a new one in front, and drop
+	// the old one after max_ttl. Default none: such entries are refused.
+	EncryptionKeys Secret `yaml:"encryption_keys" env:"REDISOPT_CACHE_KEYS"`
+
+	// NameSecret makes the names of sensitive entries unreadable; at least 16 bytes. Default derived
+	// from the first of encryption_keys, so that a rotation leaves the old entries behind until they
+	// expire.
+	NameSecret Secret `yaml:"name_secret" env:"REDISOPT_CACHE_NAME_SECRET"`
+
+	// Deny are names of what must not be cached: an entry with such a part in its key, or such a field
+	// in its value, is refused unless its class is sensitive. Default password, secret, token and the
+	// like; a list replaces them.
+	Deny []string `yaml:"deny"`
+
 	// Classes are the named times to live, by the class's name. A class in the file is added to the
 	// default ones, or changes the one of its name.
 	Classes map[string]Class `yaml:"classes"`
+
+	// Namespaces are the first parts of keys that differ from the rest, by that part. Default none.
+	Namespaces map[string]Namespace `yaml:"namespaces"`
 }
 
 // A Class is a named time to live.
 type Class struct {
 	// TTL is how long entries of the class live. Default cache.default_ttl.
 	TTL time.Duration `yaml:"ttl" min:"1s"`
+
+	// StaleFor is how much longer an entry is kept, served marked stale while one caller loads it
+	// anew. Default 0s.
+	StaleFor time.Duration `yaml:"stale_for" min:"0s"`
+
+	// L1TTL is how long an entry in memory is believed without looking at the upstream; less than 0s
+	// keeps the class out of memory. Entries of a sensitive class are in memory only if this is above
+	// 0s, because there they are not encrypted. Default 0s: a tenth of ttl, at most cache.l1_max_ttl.
+	L1TTL time.Duration `yaml:"l1_ttl"`
+
+	// NegativeTTL is cache.negative_ttl for this class. Default 0s: the same.
+	NegativeTTL time.Duration `yaml:"negative_ttl" min:"0s"`
 
 	// Sensitive is whether entries hold secrets or personal data. They are then only stored
 	// encrypted, in a namespace of their own. Default false.
@@ -186,6 +251,38 @@ type Class struct {
 	// false.
 	LimiterOnly bool `yaml:"limiter_only"`
 }
+
+// A Namespace says how the keys are kept whose first part is its name.
+type Namespace struct {
+	// Codec is how values are written: raw bytes, json, msgpack, or ioredis-json for keys that are
+	// shared with code that does JSON.parse(await redis.get(key)). Default raw.
+	Codec Codec `yaml:"codec" jsonschema:"enum=raw,enum=json,enum=msgpack,enum=ioredis-json"`
+
+	// Class is the class of entries whose writer names none. Default none.
+	Class string `yaml:"class"`
+
+	// OwnerParts is how many parts of a key after the namespace name its owner: with 1 all of
+	// user:42:… is ended by invalidating user:42, for one command. Default 0.
+	OwnerParts int `yaml:"owner_parts" jsonschema:"minimum=0,maximum=8"`
+
+	// Guard is whether a value that was read before a delete is kept from being stored after it, also
+	// between replicas. A delete then costs one command for each key. Default false.
+	Guard bool `yaml:"guard"`
+
+	// Allow are names from cache.deny that this namespace may hold after all. Default none.
+	Allow []string `yaml:"allow"`
+}
+
+// Codec is how values are written.
+type Codec string
+
+// The codecs.
+const (
+	RawCodec     Codec = "raw"
+	JSONCodec    Codec = "json"
+	MsgPackCodec Codec = "msgpack"
+	IORedisJSON  Codec = "ioredis-json"
+)
 
 // Limits configures the rate limits.
 type Limits struct {
@@ -354,6 +451,12 @@ type Serve struct {
 	// Upstash does not bill; elsewhere one a minute is 43,200 commands in a 30-day month. Default 1m.
 	SampleEvery time.Duration `yaml:"sample_every" min:"10s" max:"1h"`
 
+	// OpenMetrics lets /metrics be read without a token. Default false.
+	OpenMetrics bool `yaml:"open_metrics"`
+
+	// MaxBodyBytes is the largest body of a request to the API. Default 1048576 (1 MiB).
+	MaxBodyBytes int `yaml:"max_body_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
+
 	// LogLevel is the least that is logged. Default info.
 	LogLevel LogLevel `yaml:"log_level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
 
@@ -386,15 +489,20 @@ type Token struct {
 	// TokenFile is a file that holds the secret; one line break at its end is dropped. Default none.
 	TokenFile string `yaml:"token_file"`
 
-	// Scopes are what the token may do in the API: cache:read, cache:write, limit, control, metrics,
-	// admin (everything). Default none of it.
-	Scopes []string `yaml:"scopes" jsonschema:"enum=cache:read,enum=cache:write,enum=limit,enum=control,enum=metrics,enum=admin"`
+	// Scopes are what the token may do in the API: cache:read, cache:write, limit, queue, control:read,
+	// metrics, or admin, which is everything. Default none of it.
+	Scopes []string `yaml:"scopes" jsonschema:"enum=cache:read,enum=cache:write,enum=limit,enum=queue,enum=control:read,enum=metrics,enum=admin"`
 
 	// Gateway is what the token may do at the gateway: none, read or write. Default none.
 	Gateway GatewayAccess `yaml:"gateway" jsonschema:"enum=none,enum=read,enum=write"`
 
-	// MaxPerSecond is the most requests a second with this token, at the gateway. Default 0: no limit.
+	// MaxPerSecond is the most requests a second with this token on each replica, at the gateway and at
+	// the API each. Default 0: no limit.
 	MaxPerSecond int `yaml:"max_per_second" jsonschema:"minimum=0"`
+
+	// MaxConcurrent is the most requests with this token that the gateway answers at once, streams
+	// among them. Default 0: no limit.
+	MaxConcurrent int `yaml:"max_concurrent" jsonschema:"minimum=0"`
 
 	// Allow are commands that the gateway lets this token use besides the usual ones, such as KEYS.
 	// Default none.
@@ -417,16 +525,26 @@ type Gateway struct {
 	// FLUSHDB, KEYS, CONFIG, DEBUG and SHUTDOWN are refused unless they are named here. Default none.
 	Allow []string `yaml:"allow"`
 
-	// MaxRequestBytes is the largest request body. Default 10485760 (10 MiB).
+	// MaxRequestBytes is the most bytes of one command's arguments together. Default 10485760 (10 MiB).
 	MaxRequestBytes int `yaml:"max_request_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
 
-	// MaxReplyBytes is the largest reply. Default 67108864 (64 MiB).
+	// MaxReplyBytes is the largest reply to one command. Default 10485760 (10 MiB).
 	MaxReplyBytes int `yaml:"max_reply_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
+
+	// MaxBodyBytes is the largest body of one HTTP request, at least max_request_bytes. Default
+	// 33554432 (32 MiB).
+	MaxBodyBytes int `yaml:"max_body_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
 
 	// MaxPipeline is the most commands in one request. Default 1000.
 	MaxPipeline int `yaml:"max_pipeline" jsonschema:"minimum=1,maximum=100000"`
 
+	// MaxClients is the most HTTP connections of all clients together. Default 10000.
+	MaxClients int `yaml:"max_clients" jsonschema:"minimum=1,maximum=1000000"`
+
 	// Timeout is how long a request may wait for the upstream; the gateway then answers that it did
-	// not. Default 4s, less than the five after which clients give up.
-	Timeout time.Duration `yaml:"timeout" min:"10ms" max:"1m"`
+	// not. Default 4s, less than the five after which @upstash/ratelimit lets its request pass.
+	Timeout time.Duration `yaml:"timeout" min:"10ms" max:"4.9s"`
+
+	// NoMonitor refuses /monitor, which shows every command and value of all clients. Default false.
+	NoMonitor bool `yaml:"no_monitor"`
 }

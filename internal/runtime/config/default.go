@@ -19,9 +19,16 @@ func Default() *Config {
 			Retry:          Retry{Retries: 3, Base: time.Second, Cap: 10 * time.Second, Share: 0.1},
 		},
 		Cache: Cache{
-			DefaultTTL: 3600 * time.Second,
-			MaxTTL:     86400 * time.Second,
-			Deadline:   150 * time.Millisecond,
+			Prefix:       "cache",
+			DefaultTTL:   3600 * time.Second,
+			MaxTTL:       86400 * time.Second,
+			NegativeTTL:  30 * time.Second,
+			Jitter:       0.1,
+			Deadline:     150 * time.Millisecond,
+			L1Bytes:      64 << 20,
+			L1MaxTTL:     time.Minute,
+			StaleOnError: time.Hour,
+			CompressFrom: 4 << 10,
 			Classes: map[string]Class{
 				"USER_PROFILE":  {TTL: 3600 * time.Second},
 				"CONTACTS_LIST": {TTL: 1800 * time.Second},
@@ -58,12 +65,15 @@ func Default() *Config {
 			ControlKey:      "redisopt:control",
 			ControlSweep:    15 * time.Minute,
 			SampleEvery:     time.Minute,
+			MaxBodyBytes:    1 << 20,
 			LogLevel:        LogInfo,
 			LogService:      "redisopt",
 			Gateway: Gateway{
 				MaxRequestBytes: 10 << 20,
-				MaxReplyBytes:   64 << 20,
+				MaxReplyBytes:   10 << 20,
+				MaxBodyBytes:    32 << 20,
 				MaxPipeline:     1000,
+				MaxClients:      10_000,
 				Timeout:         4 * time.Second,
 			},
 		},
@@ -85,6 +95,15 @@ func (c *Config) fillElements() {
 			class.TTL = min(class.TTL, c.Cache.MaxTTL)
 		}
 		c.Cache.Classes[name] = class
+	}
+	for name, ns := range c.Cache.Namespaces {
+		if ns.Codec == "" {
+			ns.Codec = RawCodec
+			c.Cache.Namespaces[name] = ns
+		}
+	}
+	if _, set := c.origins["cache.negative_ttl"]; !set {
+		c.Cache.NegativeTTL = min(c.Cache.NegativeTTL, c.Cache.MaxTTL)
 	}
 	for name, rule := range c.Limits.Rules {
 		if rule.OnError == "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -23,12 +24,17 @@ func (k *checker) serve() {
 	if s.Replica != "" && !validName.MatchString(s.Replica) {
 		k.bad("serve.replica", "got %s, want 1 to 64 letters, digits, dots, hyphens and underscores", quote(s.Replica))
 	}
+	if s.Gateway.MaxBodyBytes < s.Gateway.MaxRequestBytes {
+		k.bad("serve.gateway.max_body_bytes", "%d is less than max_request_bytes (%d)", s.Gateway.MaxBodyBytes, s.Gateway.MaxRequestBytes)
+	}
 	k.tokens()
 	k.commandNames("serve.gateway.allow", s.Gateway.Allow)
 }
 
 func (k *checker) tokens() {
 	s := k.config.Serve
+	k.check("serve.token", checkSecret(s.Token.Reveal()))
+	k.check("serve.readonly_token", checkSecret(s.ReadonlyToken.Reveal()))
 	if s.Token != "" && s.Token == s.ReadonlyToken {
 		k.bad("serve.readonly_token", "is the same as serve.token; whoever holds it could write")
 	}
@@ -58,8 +64,22 @@ func (k *checker) tokens() {
 		default:
 			secrets[t.Token] = key + ".token"
 		}
+		if err := checkSecret(t.Token.Reveal()); err != nil {
+			k.bad(key+".token", "%s", err)
+		}
+		if len(t.Scopes) == 0 && (t.Gateway == NoAccess || t.Gateway == "") {
+			k.bad(key+".scopes", "missing, and gateway is none: the token opens nothing")
+		}
 		k.commandNames(key+".allow", t.Allow)
 	}
+}
+
+// checkSecret refuses what no client can send in a header. Its errors do not hold it.
+func checkSecret(secret string) error {
+	if len(secret) > 4096 || strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("holds a space, a line break or a letter outside ASCII, or is longer than 4096 bytes; no client could send it")
+	}
+	return nil
 }
 
 // The names under which serve.token and serve.readonly_token appear in logs and metrics.

@@ -111,18 +111,6 @@ func (k *checker) tokenVariable() string {
 	return "UPSTASH_REDIS_REST_TOKEN"
 }
 
-func (k *checker) cache() {
-	c := k.config.Cache
-	if c.DefaultTTL > c.MaxTTL {
-		k.bad("cache.default_ttl", "%s is longer than cache.max_ttl (%s)", durationText(c.DefaultTTL), durationText(c.MaxTTL))
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.Classes)) {
-		if ttl := c.Classes[name].TTL; ttl > c.MaxTTL {
-			k.bad("cache.classes."+name+".ttl", "%s is longer than cache.max_ttl (%s)", durationText(ttl), durationText(c.MaxTTL))
-		}
-	}
-}
-
 func (k *checker) limits() {
 	for _, name := range slices.Sorted(maps.Keys(k.config.Limits.Rules)) {
 		rule, key := k.config.Limits.Rules[name], "limits.rules."+name
