@@ -1,0 +1,385 @@
+package mux
+
+import (
+	"errors"
+	"net"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+)
+
+// readBytes is how much is read from a connection at a time.
+const readBytes = 64 << 10
+
+// A wire is one connection with a shared buffer of what is to be written, and the order in which
+// replies are due. One goroutine writes and one reads; both end with the connection.
+type wire struct {
+	m       *Mux
+	conn    net.Conn
+	counted bool // the connection counts for itself
+	tally   tally
+
+	mu        sync.Mutex
+	out       []byte        // to be written
+	outCmds   []sentCommand // the commands in out
+	outRuns   []run         // their components, where the connection wants to know
+	queue     []*flight     // in order, not yet taken by the reader
+	seq       uint64        // number of the next command
+	inFlight  int           // commands
+	inBytes   int64
+	busySince time.Time     // when inFlight became positive
+	idle      bool          // the writer waits for wake
+	room      chan struct{} // closed and replaced when commands end, if somebody waits
+	broken    error         // why it ended
+
+	wake       chan struct{} // of capacity 1
+	progress   atomic.Int64  // unix nanoseconds of the last read
+	readerTurn readerTurn
+}
+
+// A run is how much of the buffer belongs to one component.
+type run struct {
+	component meter.Component
+	end       int
+}
+
+// readerTurn is what only the reader touches.
+type readerTurn struct {
+	scanner   scanner
+	flights   []*flight
+	head      int
+	stamp     stamp
+	ended     int // commands since the last time the lock was taken
+	endedSize int64
+}
+
+func (m *Mux) newWire(conn net.Conn) *wire {
+	w := &wire{m: m, conn: conn, counted: m.opts.Counted, wake: make(chan struct{}, 1), idle: true}
+	w.tally.sent, w.tally.meter = m.opts.Sent, !w.counted
+	return w
+}
+
+// errBroken reports that a wire takes nothing any more.
+var errBroken = errors.New("the connection is gone")
+
+// submit queues f. It returns errBroken, or what to wait for when there is no room.
+func (w *wire) submit(f *flight) (<-chan struct{}, error) {
+	o := &w.m.opts
+	w.mu.Lock()
+	if w.broken != nil {
+		w.mu.Unlock()
+		return nil, errBroken
+	}
+	n, size := len(f.cmds), int64(len(f.req))
+	if w.inFlight > 0 && (w.inFlight+n > o.MaxInFlight || w.inBytes+size > o.MaxInFlightBytes) {
+		if w.room == nil {
+			w.room = make(chan struct{})
+		}
+		room := w.room
+		w.mu.Unlock()
+		return room, nil
+	}
+	if w.inFlight == 0 {
+		w.busySince = time.Now()
+	}
+	f.wire, f.first, f.used, f.size = w, w.seq, true, size
+	w.seq += uint64(n)
+	w.inFlight += n
+	w.inBytes += size
+	w.out = append(w.out, f.req...)
+	if w.counted {
+		w.outRuns = append(w.outRuns, run{f.component, len(w.out)})
+	}
+	w.outCmds = append(w.outCmds, f.cmds...)
+	w.queue = append(w.queue, f)
+	idle := w.idle
+	w.idle = false
+	w.mu.Unlock()
+	if idle {
+		w.wake <- struct{}{}
+	}
+	return nil, nil
+}
+
+// write is the writer. Before it takes what is there it lets everybody run once who can: on a busy
+// Mux they add to the same write.
+func (w *wire) write() {
+	var out []byte
+	var cmds []sentCommand
+	var runs []run
+	for {
+		runtime.Gosched()
+		w.mu.Lock()
+		if w.broken != nil {
+			w.mu.Unlock()
+			return
+		}
+		if len(w.out) == 0 {
+			w.idle = true
+			w.mu.Unlock()
+			<-w.wake
+			continue
+		}
+		out, w.out = w.out, trim(out)
+		cmds, w.outCmds = w.outCmds, trim(cmds)
+		runs, w.outRuns = w.outRuns, runs[:0]
+		w.tally.begin(cmds, w.seq-uint64(len(cmds)))
+		w.mu.Unlock()
+		n, err := w.writeAll(out, runs)
+		w.tally.settle(n, time.Now())
+		if err != nil {
+			w.fail(err)
+			return
+		}
+	}
+}
+
+// writeAll writes b, run by run where the connection wants to know whose bytes they are.
+func (w *wire) writeAll(b []byte, runs []run) (int, error) {
+	if !w.counted {
+		return w.conn.Write(b)
+	}
+	start := 0
+	for i, r := range runs {
+		if i+1 < len(runs) && runs[i+1].component == r.component {
+			continue
+		}
+		if err := w.conn.SetWriteDeadline(w.m.opts.Deadline(r.component)); err != nil {
+			return start, err
+		}
+		n, err := w.conn.Write(b[start:r.end])
+		if err != nil {
+			return start + n, err
+		}
+		start = r.end
+	}
+	return start, nil
+}
+
+// read is the reader, and ends what is left when the connection does.
+func (w *wire) read() error {
+	buf := make([]byte, readBytes)
+	for {
+		n, err := w.conn.Read(buf)
+		if n > 0 {
+			now := time.Now()
+			w.progress.Store(now.UnixNano())
+			if !w.counted {
+				w.m.opts.Received(int64(n), 0)
+			}
+			if bad := w.deliver(buf[:n], now); bad != nil {
+				return bad
+			}
+			w.release()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// deliver hands the replies in b to whom they are due.
+func (w *wire) deliver(b []byte, now time.Time) error {
+	r := &w.readerTurn
+	for len(b) > 0 {
+		f := w.head()
+		if f == nil {
+			return &ProtocolError{slices.Clone(b[:min(len(b), 64)])}
+		}
+		n, ev := r.scanner.scan(b)
+		if ev == bad {
+			return &ProtocolError{slices.Clone(b[:min(len(b), 64)])}
+		}
+		f = w.collect(f, b[:n])
+		b = b[n:]
+		if ev == ended {
+			w.replied(f, now)
+		}
+	}
+	return nil
+}
+
+// head is whom the next reply is due; nil if nobody.
+func (w *wire) head() *flight {
+	r := &w.readerTurn
+	if r.head == len(r.flights) {
+		clear(r.flights)
+		w.mu.Lock()
+		r.flights, w.queue = w.queue, r.flights[:0]
+		w.mu.Unlock()
+		r.head = 0
+		if len(r.flights) == 0 {
+			return nil
+		}
+	}
+	return r.flights[r.head]
+}
+
+// collect adds a piece of a reply to f, and returns f or, when the caller was told that its reply is
+// too large, what takes its place.
+func (w *wire) collect(f *flight, b []byte) *flight {
+	r := &w.readerTurn
+	if f.state.Load() != waiting || f.next < f.skip {
+		return f
+	}
+	limit := w.m.opts.MaxReplyBytes
+	have, coming := int64(len(f.reply)+len(b)), int64(0)
+	if r.scanner.state == inBody {
+		coming = r.scanner.left
+	}
+	if have+coming > limit {
+		rest := w.m.newFlight()
+		rest.cmds = append(rest.cmds, f.cmds...)
+		rest.component, rest.wire, rest.first, rest.next, rest.size = f.component, w, f.first, f.next, f.size
+		rest.state.Store(left)
+		r.flights[r.head] = rest
+		if !f.end(&ReplyTooLargeError{limit}) {
+			w.m.recycle(f)
+		}
+		return rest
+	}
+	if coming > 0 && have+coming > int64(cap(f.reply)) {
+		f.reply = slices.Grow(f.reply, int(have+coming)-len(f.reply))
+	}
+	f.reply = append(f.reply, b...)
+	return f
+}
+
+// replied takes note of a reply that came whole.
+func (w *wire) replied(f *flight, now time.Time) {
+	r := &w.readerTurn
+	number := f.first + uint64(f.next)
+	if number >= r.stamp.upTo {
+		r.stamp = w.tally.answered(number, now)
+	}
+	if !w.counted {
+		outcome := meter.OK
+		if r.scanner.isError() {
+			outcome = w.m.opts.Outcome(r.scanner.errorText())
+		}
+		f.cmds[f.next].series.Ended(outcome, now.Sub(r.stamp.at), r.scanner.size)
+	}
+	f.next++
+	r.ended++
+	if f.next < len(f.cmds) {
+		return
+	}
+	r.endedSize += f.size
+	r.flights[r.head] = nil
+	r.head++
+	if !f.end(nil) {
+		w.m.recycle(f)
+	}
+}
+
+// release makes room for what has ended.
+func (w *wire) release() {
+	r := &w.readerTurn
+	if r.ended == 0 {
+		return
+	}
+	w.mu.Lock()
+	w.inFlight -= r.ended
+	w.inBytes -= r.endedSize
+	room := w.room
+	w.room = nil
+	w.mu.Unlock()
+	r.ended, r.endedSize = 0, 0
+	if room != nil {
+		close(room)
+	}
+}
+
+// fail ends the wire: nothing more is taken, and the reader ends what is left.
+func (w *wire) fail(err error) {
+	w.mu.Lock()
+	if w.broken != nil {
+		w.mu.Unlock()
+		return
+	}
+	w.broken = err
+	room := w.room
+	w.room = nil
+	w.mu.Unlock()
+	if room != nil {
+		close(room)
+	}
+	_ = w.conn.Close()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run moves bytes until the connection ends, and then ends what was under way.
+func (w *wire) run() {
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		w.write()
+	}()
+	w.fail(w.read())
+	<-written
+	w.endAll()
+}
+
+// endAll ends every flight that is still under way.
+func (w *wire) endAll() {
+	r := &w.readerTurn
+	w.mu.Lock()
+	flights := append(slices.Clone(r.flights[r.head:]), w.queue...)
+	w.queue = nil
+	err := w.broken
+	w.mu.Unlock()
+	counted, unanswered := w.tally.counted.Load(), int64(0)
+	unsent := &OutcomeError{Err: err}
+	lost := &OutcomeError{Sent: true, Err: err}
+	if u, ok := errors.AsType[interface {
+		error
+		Unsent() bool
+	}](err); ok && u.Unsent() {
+		lost = unsent
+	}
+	for _, f := range flights {
+		for i := f.next; i < len(f.cmds); i++ {
+			if f.first+uint64(i) >= counted {
+				w.m.opts.Refund(len(f.cmds) - i)
+				break
+			}
+			if !w.counted {
+				f.cmds[i].series.Ended(meter.Lost, 0, 0)
+				unanswered++
+			}
+		}
+		why := lost
+		if f.first >= counted {
+			why = unsent
+		}
+		if !f.end(why) {
+			w.m.recycle(f)
+		}
+	}
+	if unanswered > 0 {
+		w.m.opts.Received(0, unanswered)
+	}
+}
+
+// checkStall gives up a connection on which commands wait and nothing comes.
+func (w *wire) checkStall() {
+	w.mu.Lock()
+	since, busy := w.busySince, w.inFlight > 0
+	w.mu.Unlock()
+	if last := time.Unix(0, w.progress.Load()); last.After(since) {
+		since = last
+	}
+	if busy && time.Since(since) > w.m.opts.Timeout {
+		w.fail(errStalled)
+	}
+}
+
+// errStalled ends a connection on which nothing comes any more.
+var errStalled = errors.New("the server has not answered for too long")
