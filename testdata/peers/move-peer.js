@@ -6,7 +6,8 @@
 //                      has finished it; one job at a time; LIB is bull, bullmq5 or bullmq6
 //
 // "quit" (or the end of stdin) closes gracefully and prints "bye". Options come as JSON in PEER_OPTS:
-// jobOpts for the producer, workMs for the worker, fail (how often a job throws before it succeeds).
+// jobOpts and everyMs (between two jobs) for the producer; workMs, lockMs (how long a lock lasts) and
+// fail (how often a job throws before it succeeds) for the worker.
 const [, , role, lib, port, prefix, queueName, preload] = process.argv;
 const opts = JSON.parse(process.env.PEER_OPTS || '{}');
 const redis = { host: '127.0.0.1', port: +port, maxRetriesPerRequest: null };
@@ -63,7 +64,7 @@ async function produce() {
 async function consume() {
   if (lib === 'bull') {
     const Queue = require('bull');
-    const queue = new Queue(queueName, { redis, prefix });
+    const queue = new Queue(queueName, { redis, prefix, settings: opts.lockMs ? { lockDuration: opts.lockMs } : {} });
     queue.on('error', problem);
     queue.process('*', work);
     await queue.isReady();
@@ -71,7 +72,7 @@ async function consume() {
     return { quit: () => queue.close() };
   }
   const { Worker } = require(lib);
-  const worker = new Worker(queueName, work, { connection: redis, prefix });
+  const worker = new Worker(queueName, work, { connection: redis, prefix, ...(opts.lockMs && { lockDuration: opts.lockMs }) });
   worker.on('error', problem);
   await worker.waitUntilReady();
   say('ready');
