@@ -56,6 +56,7 @@ func floors() []floor {
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
 		{"internal/runtime/history", []string{"internal/runtime/upstream"}, "samples are numbers, whoever took them"},
 		{"internal/runtime/control", []string{"internal/runtime/upstream"}, "one document, read and changed through any client"},
+		{"internal/runtime/sidecar", []string{"internal/runtime/..."}, "it composes the runtime, and imports nothing above it"},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},

@@ -38,10 +38,15 @@ func Default() *Config {
 			},
 		},
 		Limits: Limits{
-			Deadline: 50 * time.Millisecond,
+			Deadline:  50 * time.Millisecond,
+			Instances: 1,
 			Rules: map[string]Rule{
-				"api": {Limit: 60, Period: time.Minute, OnError: Local},
-				"sms": {Limit: 20, Period: time.Hour, OnError: Closed}, // a message costs money
+				"api": Rule{Limit: 60, Period: time.Minute}.filled(),
+				// A message costs money, and its number is personal data.
+				"sms": Rule{
+					Limit: 20, Period: time.Hour, Algorithm: SlidingLog, By: ByPhone,
+					OnError: Closed, Lease: LeaseOff, HashSubject: true,
+				}.filled(),
 			},
 		},
 		Queues: Queues{
@@ -106,10 +111,7 @@ func (c *Config) fillElements() {
 		c.Cache.NegativeTTL = min(c.Cache.NegativeTTL, c.Cache.MaxTTL)
 	}
 	for name, rule := range c.Limits.Rules {
-		if rule.OnError == "" {
-			rule.OnError = Local
-			c.Limits.Rules[name] = rule
-		}
+		c.Limits.Rules[name] = rule.filled()
 	}
 	for i := range c.Queues.List {
 		if c.Queues.List[i].Criticality == "" {
@@ -127,4 +129,26 @@ func (c *Config) fillElements() {
 			c.Budgets.Latency[op] = latency
 		}
 	}
+}
+
+// filled is r with the defaults of what it does not say.
+func (r Rule) filled() Rule {
+	r.Algorithm = or(r.Algorithm, SlidingWindow)
+	r.By = or(r.By, ByUser)
+	r.OnError = or(r.OnError, Local)
+	r.Mode = or(r.Mode, Enforce)
+	r.Lease = or(r.Lease, LeaseAuto)
+	if r.Algorithm == Calendar {
+		r.Every = or(r.Every, Day)
+		r.TimeZone = or(r.TimeZone, "UTC")
+	}
+	return r
+}
+
+// or is value, or fallback where value is empty.
+func or[T ~string](value, fallback T) T {
+	if value == "" {
+		return fallback
+	}
+	return value
 }

@@ -177,7 +177,10 @@ queues: {list: [{name: b, migration_order: 2}, {name: c}, {name: a, migration_or
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(map[string]Rule{
-		"api": {600, time.Minute, Local}, "sms": {20, time.Hour, Closed}, "login": {5, 15 * time.Minute, Closed}, "other": {1, time.Second, Local},
+		"api":   Rule{Limit: 600, Period: time.Minute}.filled(),
+		"sms":   Default().Limits.Rules["sms"],
+		"login": Rule{Limit: 5, Period: 15 * time.Minute, OnError: Closed}.filled(),
+		"other": Rule{Limit: 1, Period: time.Second}.filled(),
 	}, c.Limits.Rules); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
 	}

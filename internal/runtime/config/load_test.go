@@ -86,8 +86,11 @@ func TestDefaultsOfTheDesignDocument(t *testing.T) {
 	}{
 		{"default TTL", c.Cache.DefaultTTL, 3600 * time.Second},
 		{"maximum TTL", c.Cache.MaxTTL, 86400 * time.Second},
-		{"requests a minute", c.Limits.Rules["api"], Rule{60, time.Minute, Local}},
-		{"SMS an hour, failing closed", c.Limits.Rules["sms"], Rule{20, time.Hour, Closed}},
+		{"requests a minute", c.Limits.Rules["api"].Limit, 60},
+		{"counted in any minute", c.Limits.Rules["api"].Period, time.Minute},
+		{"SMS an hour", c.Limits.Rules["sms"].Limit, 20},
+		{"counted in any hour", c.Limits.Rules["sms"].Period, time.Hour},
+		{"SMS fail closed", c.Limits.Rules["sms"].OnError, Closed},
 		{"connections", c.Upstream.MaxConnections, 3},
 		{"port", c.Upstream.Port, 6379},
 		{"retries", c.Upstream.Retry, Retry{3, time.Second, 10 * time.Second, 0.1}},

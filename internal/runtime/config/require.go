@@ -17,7 +17,10 @@ type Need struct {
 	// Token needs a token for our own gateway and API.
 	Token bool
 
-	// Serve needs that what listens beyond this machine is guarded by a token.
+	// Limits needs what the rules need besides an upstream.
+	Limits bool
+
+	// Serve needs that what listens beyond this machine is guarded by a token, and the same as Limits.
 	Serve bool
 }
 
@@ -61,6 +64,9 @@ func (c *Config) missing(need Need) []*Problem {
 	}
 	if need.Serve {
 		all = append(all, c.unguarded()...)
+	}
+	if need.Serve || need.Limits {
+		all = append(all, c.unhashable()...)
 	}
 	return all
 }

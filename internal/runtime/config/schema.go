@@ -140,7 +140,7 @@ func appendEntries(all []Entry, key string, v reflect.Value, comments map[string
 		case kind == reflect.Struct:
 			all = appendEntries(all, at, value, comments)
 			continue
-		case kind == reflect.Map:
+		case kind == reflect.Map && value.Type().Elem().Kind() == reflect.Struct:
 			all = appendEntries(all, at+".NAME", reflect.New(value.Type().Elem()).Elem(), comments)
 			continue
 		case kind == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
@@ -154,7 +154,7 @@ func appendEntries(all []Entry, key string, v reflect.Value, comments map[string
 		if env := f.Tag.Get("env"); env != "" {
 			e.Env = strings.Split(env, ",")
 		}
-		if !strings.Contains(at, "NAME") && !strings.Contains(at, "[]") {
+		if !strings.Contains(at, "NAME") && !strings.Contains(at, "[]") && value.Kind() != reflect.Map {
 			e.Default = text(value)
 		}
 		all = append(all, e)
@@ -177,6 +177,8 @@ func typeName(t reflect.Type, tag reflect.StructTag) string {
 		name = "secret"
 	case t == urlType:
 		name = "URL"
+	case t.Kind() == reflect.Map:
+		return typeName(t.Elem(), tag) + " by name"
 	case t.Kind() == reflect.Slice:
 		return "list of " + typeName(t.Elem(), tag)
 	case len(choices) > 0:

@@ -111,18 +111,6 @@ func (k *checker) tokenVariable() string {
 	return "UPSTASH_REDIS_REST_TOKEN"
 }
 
-func (k *checker) limits() {
-	for _, name := range slices.Sorted(maps.Keys(k.config.Limits.Rules)) {
-		rule, key := k.config.Limits.Rules[name], "limits.rules."+name
-		if rule.Limit == 0 {
-			k.bad(key+".limit", "missing; write how many requests each period allows")
-		}
-		if rule.Period == 0 {
-			k.bad(key+".period", "missing; write the length of the window, such as 1m")
-		}
-	}
-}
-
 func (k *checker) queues() {
 	q := k.config.Queues
 	if d := q.Defaults; d.FailureWarnAt > d.FailureCriticalAt {
