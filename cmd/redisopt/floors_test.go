@@ -58,6 +58,7 @@ func floors() []floor {
 		{"internal/runtime/control", []string{"internal/runtime/upstream"}, "one document, read and changed through any client"},
 		{"internal/runtime/sidecar", []string{"internal/runtime/..."}, "it composes the runtime, and imports nothing above it"},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
+		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter"}, "a way to carry commands, which knows nothing of who uses it"},
 		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
