@@ -54,6 +54,11 @@ func floors() []floor {
 		{"internal/inspect", nil, "findings are plain values"},
 
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
+		{
+			"internal/runtime/gateway",
+			[]string{"internal/runtime/upstream", "internal/runtime/upstream/mux", "internal/runtime/meter"},
+			"the protocol in front of any upstream knows no engine and no configuration",
+		},
 		{"internal/runtime/history", []string{"internal/runtime/upstream"}, "samples are numbers, whoever took them"},
 		{"internal/runtime/control", []string{"internal/runtime/upstream"}, "one document, read and changed through any client"},
 		{"internal/runtime/sidecar", []string{"internal/runtime/..."}, "it composes the runtime, and imports nothing above it"},

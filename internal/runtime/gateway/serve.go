@@ -1,0 +1,196 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Serve answers on ln, which may speak TLS, until ctx ends; then it takes no more connections, ends the
+// streams, waits up to Limits.ShutdownTimeout for requests in progress, and closes what is left. It closes
+// ln. The error is nil after ctx has ended, otherwise why the listener failed.
+func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
+	streaming, stop := context.WithCancel(context.Background())
+	defer stop()
+	s := &fastServer{g: g, ctx: streaming}
+	l := g.opts.Listener
+	srv := &fasthttp.Server{
+		Handler:        s.handle,
+		ErrorHandler:   s.broken,
+		HeaderReceived: s.bodyLimit,
+
+		ReadTimeout:        l.ReadTimeout,
+		WriteTimeout:       l.WriteTimeout,
+		IdleTimeout:        l.IdleTimeout,
+		ReadBufferSize:     l.MaxHeaderBytes,
+		MaxRequestBodySize: g.opts.MaxBodyBytes,
+		Concurrency:        l.MaxConnections,
+		MaxConnsPerIP:      l.MaxConnectionsPerIP,
+
+		Logger:                       silent{},
+		CloseOnShutdown:              true,
+		LazyRequestTime:              true,
+		NoDefaultServerHeader:        true,
+		NoDefaultDate:                true,
+		DisablePreParseMultipartForm: true,
+	}
+	tracked := &listener{Listener: ln, conns: make(map[*conn]struct{})}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(tracked) }()
+
+	var err error
+	select {
+	case err = <-failed:
+		failed <- nil
+		if err == nil {
+			err = errors.New("the listener was closed")
+		}
+		err = fmt.Errorf("gateway: %w", err)
+	case <-ctx.Done():
+	}
+	stop()
+	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.ShutdownTimeout)
+	defer cancel()
+	_ = srv.ShutdownWithContext(waiting) // what it could not end is closed below
+	_ = ln.Close()
+	tracked.closeAll()
+	<-failed
+	s.streams.Wait()
+	return err
+}
+
+// stream answers with server-sent events on the connection itself, which ends with them.
+func (s *fastServer) stream(ctx *fasthttp.RequestCtx, rep *Reply) {
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 200 OK\r\nContent-Type: " + rep.ContentType + "\r\nCache-Control: no-cache\r\nConnection: close\r\n")
+	for _, h := range [][2]string{
+		{InstanceHeader, s.g.opts.InstanceID},
+		{SyncHeader, string(syncToken)},
+		{"X-Request-Id", string(rep.RequestID)},
+	} {
+		head.WriteString(h[0] + ": " + h[1] + "\r\n")
+	}
+	head.WriteString("\r\n")
+
+	run, isHead, timeout := rep.Stream, ctx.IsHead(), s.g.opts.Listener.WriteTimeout
+	s.streams.Add(1)
+	ctx.HijackSetNoResponse(true)
+	ctx.Hijack(func(c net.Conn) {
+		defer s.streams.Done()
+		life, cancel := context.WithCancel(s.ctx)
+		defer cancel()
+		if isHead {
+			cancel()
+		}
+		// A client sends nothing more; that reading ends says that it has gone.
+		_ = c.SetReadDeadline(time.Time{})
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _ = io.Copy(io.Discard, c)
+			cancel()
+		}()
+		write := func(b []byte) error {
+			if err := c.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
+				return err
+			}
+			_, err := c.Write(b)
+			return err
+		}
+		if write(head.Bytes()) == nil {
+			_ = run(life, write)
+		} else {
+			cancel()
+			_ = run(life, write) // gives back what was taken for it
+		}
+		_ = c.SetReadDeadline(time.Now())
+		<-gone
+	})
+}
+
+type silent struct{}
+
+func (silent) Printf(string, ...any) {}
+
+// A listener knows its open connections, and outlives a moment without file descriptors.
+type listener struct {
+	net.Listener
+	mu     sync.Mutex
+	conns  map[*conn]struct{}
+	closed bool
+}
+
+// Accept waits for the next connection. Only a closed listener is an error.
+func (l *listener) Accept() (net.Conn, error) {
+	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		nc, err := l.Listener.Accept()
+		if err == nil {
+			return l.track(nc), nil
+		}
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+			return nil, io.EOF
+		}
+		time.Sleep(pause)
+	}
+}
+
+func (l *listener) track(nc net.Conn) net.Conn {
+	c := &conn{Conn: nc, of: l}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		_ = nc.Close()
+		return c
+	}
+	l.conns[c] = struct{}{}
+	return c
+}
+
+func (l *listener) closeAll() {
+	l.mu.Lock()
+	l.closed = true
+	left := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		left = append(left, c)
+	}
+	l.mu.Unlock()
+	for _, c := range left {
+		_ = c.Conn.Close()
+	}
+}
+
+// A conn is one connection of a client.
+type conn struct {
+	net.Conn
+	of     *listener
+	linger atomic.Bool // the client may still be sending what was refused
+}
+
+// How long and for how much a refused client is listened to, so that it reads the refusal before its
+// connection breaks.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 64 << 20
+)
+
+// Close closes the connection.
+func (c *conn) Close() error {
+	if c.linger.Swap(false) {
+		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
+		}
+	}
+	c.of.mu.Lock()
+	delete(c.of.conns, c)
+	c.of.mu.Unlock()
+	return c.Conn.Close()
+}
