@@ -1,9 +1,8 @@
 package rest
 
 import (
-	"strings"
-
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 )
 
 // maxName is how much of a command's name, or of its subcommand's, is looked at.
@@ -37,10 +36,11 @@ type kind struct {
 // kindOf is what is known of the command name of component c.
 func (t *Transport) kindOf(c meter.Component, name string, counted bool) *kind {
 	k := &kind{name: name}
-	k.action, k.why = actionOf(name)
+	category := mux.Kind(name)
+	k.action, k.why = actionOf(name, category)
 	k.stream = name == "xread" || name == "xreadgroup"
-	k.repeat = isRead(name)
-	k.write = !k.repeat && k.action == send
+	k.repeat = category == mux.Read
+	k.write = category != mux.Read && category != mux.Transaction
 	if t.opts.Observer.Write != nil {
 		k.write = t.opts.Observer.Write(name)
 	}
@@ -54,16 +54,15 @@ const (
 	blocks    = "it blocks, and a request over HTTP does not wait; use a redis:// or rediss:// upstream for it"
 	needsConn = "it needs a connection that stays; use a redis:// or rediss:// upstream for it"
 	noWatch   = "the next request may travel apart, so nothing can be watched; use a script, or a redis:// or rediss:// upstream"
-	useBell   = "a subscription is a stream of its own there, not a command"
+	apart     = "a subscription is a stream of its own there, not a command"
 )
 
 // actionOf says what is done with a command, and why it is refused if it is.
-func actionOf(name string) (action, string) {
-	verb, _, _ := strings.Cut(name, "|")
-	switch verb {
+func actionOf(name string, category mux.Category) (action, string) {
+	switch name {
 	case "hello":
 		return answerHello, ""
-	case "auth", "quit", "reset":
+	case "auth", "quit", "reset", "client|setinfo", "client|setname":
 		return answerOK, ""
 	case "select":
 		return answerSelect, ""
@@ -73,53 +72,21 @@ func actionOf(name string) (action, string) {
 		return endTx, ""
 	case "discard":
 		return dropTx, ""
-	case "client":
-		if name == "client|setinfo" || name == "client|setname" {
-			return answerOK, ""
-		}
-		return refuse, needsConn
-	case "blpop", "brpop", "brpoplpush", "blmove", "blmpop", "bzpopmin", "bzpopmax", "bzmpop", "wait", "waitaof":
+	case "monitor":
+		return refuse, apart
+	}
+	switch category {
+	case mux.Blocking:
 		return refuse, blocks
-	case "watch", "unwatch":
+	case mux.PubSub:
+		return refuse, apart
+	case mux.Transaction:
 		return refuse, noWatch
-	case "subscribe", "unsubscribe", "psubscribe", "punsubscribe", "ssubscribe", "sunsubscribe", "monitor":
-		return refuse, useBell
-	case "readonly", "readwrite", "asking", "sync", "psync", "replconf", "failover", "shutdown":
+	case mux.Connection:
 		return refuse, needsConn
+	case mux.Unknown, mux.Read, mux.Write, mux.Script, mux.Admin:
 	}
 	return send, ""
-}
-
-// isContainer is whether the second word belongs to the name of verb.
-func isContainer(verb string) bool {
-	switch verb {
-	case "acl", "client", "cluster", "command", "config", "function", "latency", "memory", "module",
-		"object", "pubsub", "script", "slowlog", "xgroup", "xinfo":
-		return true
-	}
-	return false
-}
-
-// isRead is whether a command reads data or statistics and does nothing else, so that sending it twice
-// does no harm.
-func isRead(name string) bool {
-	switch name {
-	case "get", "mget", "getrange", "substr", "strlen", "getbit", "bitcount", "bitpos", "bitfield_ro", "lcs",
-		"exists", "type", "ttl", "pttl", "expiretime", "pexpiretime", "keys", "scan", "randomkey", "dbsize", "dump",
-		"hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "hexists", "hstrlen", "hscan", "hrandfield", "httl", "hpttl",
-		"lrange", "lindex", "llen", "lpos",
-		"smembers", "sismember", "smismember", "scard", "sinter", "sunion", "sdiff", "sintercard", "srandmember", "sscan",
-		"zrange", "zrevrange", "zrangebyscore", "zrevrangebyscore", "zrangebylex", "zrevrangebylex", "zcard", "zcount",
-		"zlexcount", "zscore", "zmscore", "zrank", "zrevrank", "zinter", "zunion", "zdiff", "zintercard", "zrandmember", "zscan",
-		"xrange", "xrevrange", "xlen", "xread", "xpending", "xinfo|stream", "xinfo|groups", "xinfo|consumers",
-		"geodist", "geohash", "geopos", "geosearch", "georadius_ro", "georadiusbymember_ro", "sort_ro",
-		"object|encoding", "object|freq", "object|idletime", "object|refcount", "memory|usage",
-		"info", "time", "lastsave", "role", "ping", "echo", "config|get", "command", "command|count", "command|info",
-		"pubsub|channels", "pubsub|numsub", "pubsub|numpat", "script|exists", "function|list", "function|stats",
-		"eval_ro", "evalsha_ro", "fcall_ro":
-		return true
-	}
-	return false
 }
 
 // appendName appends word in lower case, or "?" when it cannot be the name of a command.

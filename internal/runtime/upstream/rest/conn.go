@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 )
 
 // A conn is a connection that exists in process only. Write keeps what is written and Read sends it.
@@ -94,7 +95,7 @@ var errNotRESP = errors.New("what was written is not an array of bulk strings in
 func (c *conn) kind(b *batch, cmd command) *kind {
 	var buf [2*maxName + 1]byte
 	name := appendName(buf[:0], b.arg(cmd, 0))
-	if cmd.args > 1 && isContainer(string(name)) {
+	if cmd.args > 1 && mux.IsContainer(string(name)) {
 		name = appendName(append(name, '|'), b.arg(cmd, 1))
 	}
 	if k, ok := c.kinds[cmd.component][string(name)]; ok {
