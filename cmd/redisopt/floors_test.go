@@ -62,6 +62,14 @@ func floors() []floor {
 		{"internal/runtime/history", []string{"internal/runtime/upstream"}, "samples are numbers, whoever took them"},
 		{"internal/runtime/control", []string{"internal/runtime/upstream"}, "one document, read and changed through any client"},
 		{"internal/runtime/sidecar", []string{"internal/runtime/..."}, "it composes the runtime, and imports nothing above it"},
+		{
+			"internal/runtime/api",
+			[]string{
+				"internal/runtime/cache", "internal/runtime/limit", "internal/runtime/control", "internal/runtime/meter",
+				"internal/runtime/budget", "internal/runtime/upstream",
+			},
+			"it puts the engines on HTTP, and names the classes of their errors",
+		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter"}, "a way to carry commands, which knows nothing of who uses it"},
 		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
