@@ -71,7 +71,7 @@ func floors() []floor {
 			"it puts the engines on HTTP, and names the classes of their errors",
 		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
-		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter"}, "a way to carry commands, which knows nothing of who uses it"},
+		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter", "internal/runtime/upstream/mux"}, "a way to carry commands, which knows their table and nothing of who uses it"},
 		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
