@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -37,13 +39,19 @@ type fakeConn struct {
 	r *bufio.Reader
 }
 
-// command reads until something has come.
+// command reads one command.
 func (c *fakeConn) command() error {
-	if _, err := c.r.Peek(1); err != nil {
+	line, err := c.r.ReadString('\n')
+	if err != nil {
 		return err
 	}
-	_, err := c.r.Discard(c.r.Buffered())
-	return err
+	n, _ := strconv.Atoi(strings.Trim(line, "*\r\n"))
+	for range 2 * n { // a length and a value each, without line breaks in them
+		if _, err := c.r.ReadString('\n'); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *fakeConn) waitClosed() { _, _ = io.Copy(io.Discard, c.r) }

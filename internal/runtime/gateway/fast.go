@@ -155,7 +155,8 @@ func (s *fastServer) broken(ctx *fasthttp.RequestCtx, err error) {
 		if c, ok := ctx.Conn().(*conn); ok {
 			c.linger.Store(true)
 		}
-		if !s.known(&ctx.Request.Header) {
+		// Of a chunked body that is too long, fasthttp has forgotten the headers.
+		if h := &ctx.Request.Header; len(h.Host()) > 0 && !s.known(h) {
 			s.refuse(ctx, 401, textToken)
 			return
 		}

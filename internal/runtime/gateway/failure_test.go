@@ -1,0 +1,336 @@
+package gateway_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/gateway"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+func TestUpstreamFails(t *testing.T) {
+	t.Parallel()
+	say := func(what string) func(*fakeConn) {
+		return func(c *fakeConn) {
+			for c.command() == nil {
+				if _, err := io.WriteString(c, what); err != nil {
+					return
+				}
+			}
+		}
+	}
+	const quota = "ERR max requests limit exceeded. Limit: 500000, Usage: 500000. See https://upstash.com/docs/redis/troubleshooting/max_requests_limit for details"
+	for _, c := range []struct {
+		name   string
+		redis  func(*fakeConn)
+		status int
+		want   string
+	}{
+		{"a quota that is spent is told word for word", say("-" + quota + "\r\n"), 400, `{"error":"` + quota + `"}`},
+		{"HTML is not a reply", say("HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n\r\n<html>secret-host</html>"), 502, `{"error":"ERR the Redis sent something that is not a reply; the command may have run"}`},
+		{"nor is a number without an end", say(":12x\r\n"), 502, `{"error":"ERR the Redis sent something that is not a reply; the command may have run"}`},
+		{"half a reply and then nothing", func(c *fakeConn) {
+			_ = c.command()
+			_, _ = io.WriteString(c, "$100\r\nabc")
+			c.waitClosed()
+		}, 504, `{"error":"ERR no reply from the Redis in time; the command may have run"}`},
+		{"half a reply and the end", func(c *fakeConn) {
+			_ = c.command()
+			_, _ = io.WriteString(c, "$100\r\nabc")
+		}, 502, `{"error":"ERR the connection to the Redis broke before the reply; the command may have run"}`},
+		{"nothing at all", func(c *fakeConn) { c.waitClosed() }, 504, `{"error":"ERR no reply from the Redis in time; the command may have run"}`},
+		{"the end at once", func(c *fakeConn) { _ = c.command() }, 502, `{"error":"ERR the connection to the Redis broke before the reply; the command may have run"}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for _, path := range []string{"/incr/k", "/pipeline", "/multi-exec"} {
+				url := serve(t, newGateway(t, fakeRedis(t, c.redis), gateway.Options{Timeout: 300 * time.Millisecond}))
+				begin := time.Now()
+				got := ask(t, "POST", url+path, map[bool]string{true: `[["INCR","k"],["INCR","k"]]`}[path != "/incr/k"])
+				if took := time.Since(begin); took > 2*time.Second {
+					t.Errorf("%s took %s, want well under 2s", path, took)
+				}
+				if path == "/pipeline" && c.status == 400 {
+					if want := "[" + c.want + "," + c.want + "]"; got.status != 200 || got.body != want {
+						t.Errorf("%s = %d %s, want 200 %s", path, got.status, got.body, want)
+					}
+					continue
+				}
+				if got.status != c.status || got.body != c.want {
+					t.Errorf("%s = %d %s, want %d %s", path, got.status, got.body, c.status, c.want)
+				}
+			}
+		})
+	}
+}
+
+// TestPercent is apart because an HTTP client refuses to send such a path.
+func TestPercent(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "127.0.0.1:1", gateway.Options{Open: true})
+	for _, path := range []string{"/get/%", "/get/%2", "/get/a%zz", "/get/%2/x", "/get/x?%=1", "/get/x?EX=%1"} {
+		var rep gateway.Reply
+		p, q, _ := strings.Cut(path, "?")
+		g.Handle(t.Context(), &gateway.Request{Method: "GET", Path: []byte(p), Query: []byte(q)}, &rep)
+		want := `{"error":"ERR failed to parse command: a percent sign is not followed by two hexadecimal digits"}`
+		if rep.Status != 400 || string(rep.Body) != want {
+			t.Errorf("%s = %d %s, want 400 %s", path, rep.Status, rep.Body, want)
+		}
+	}
+}
+
+func TestUpstreamDownAndBack(t *testing.T) {
+	t.Parallel()
+	url, srv := start(t, gateway.Options{})
+	if got := ask(t, "POST", url+"/set/k/v", ""); got.status != 200 {
+		t.Fatalf("%d %s", got.status, got.body)
+	}
+	srv.Stop(t)
+	eventually(t, func() bool { return ask(t, "POST", url+"/get/k", "").status != 200 })
+	for range 20 {
+		begin := time.Now()
+		got := ask(t, "POST", url+"/set/k/w", "")
+		if got.status != 503 || got.body != `{"error":"ERR the Redis behind the gateway cannot be reached; the command was not sent"}` {
+			t.Errorf("%d %s, want 503", got.status, got.body)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("took %s, want an answer at once", took)
+		}
+	}
+	srv.Restart(t)
+	back := time.Now()
+	eventually(t, func() bool { return ask(t, "POST", url+"/ping", "").status == 200 })
+	if took := time.Since(back); took > 2*time.Second {
+		t.Errorf("back after %s, want at most 2s", took)
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	t.Parallel()
+	deep := strings.Repeat("[", 10000)
+	const cmd, pipe, tx = "ERR failed to parse command: ", "ERR failed to parse pipeline request: ", "ERR failed to parse transaction request: "
+	steps := []step{
+		{name: "another method", method: "DELETE", path: "/get/k", status: 405, want: `{"error":"ERR method not allowed. Use HEAD, GET, POST or PUT"}`},
+		{name: "OPTIONS", method: "OPTIONS", path: "/", status: 405, want: `{"error":"ERR method not allowed. Use HEAD, GET, POST or PUT"}`},
+		{name: "one nobody knows", method: "BREW", path: "/", status: 405, want: `{"error":"ERR method not allowed. Use HEAD, GET, POST or PUT"}`},
+		{name: "an empty array", path: "/", body: `[]`, status: 400, want: `{"error":"ERR empty command"}`},
+		{name: "an empty pipeline", path: "/pipeline", body: `[]`, status: 400, want: `{"error":"ERR empty pipeline request"}`},
+		{name: "an empty transaction", path: "/multi-exec", body: `[]`, status: 400, want: `{"error":"ERR empty transaction request"}`},
+		{name: "an empty command among others", path: "/pipeline", body: `[["GET","a"],[]]`, status: 400, want: `{"error":"` + pipe + `command 2 is empty"}`},
+		{name: "a pipeline's name as a command", method: "GET", path: "/pipeline/x", status: 400, want: unavailable("PIPELINE")},
+	}
+	for _, c := range []struct{ body, want string }{
+		{``, "the body is not a JSON array"},
+		{`{}`, "the body is not a JSON array"},
+		{`"GET"`, "the body is not a JSON array"},
+		{`null`, "the body is not a JSON array"},
+		{`["SET","k",{"a":1}]`, "an argument is a JSON object; send it as a string"},
+		{`["SET","k",["a"]]`, "an argument is an array; send its members as arguments of their own"},
+		{deep, "an argument is an array; send its members as arguments of their own"},
+		{`["GET","k"`, "the body is not valid JSON"},
+		{`["GET","k"]]`, "the body is not valid JSON"},
+		{`["GET","k",]`, "the body is not valid JSON"},
+		{`["GET" "k"]`, "the body is not valid JSON"},
+		{`["GET","k]`, "the body is not valid JSON"},
+		{`["GET","\x"]`, "the body is not valid JSON"},
+		{`["GET","\u12"]`, "the body is not valid JSON"},
+		{`["GET","\`, "the body is not valid JSON"},
+		{"[\"GET\",\"a\nb\"]", "the body is not valid JSON"},
+		{`["GET",01]`, "the body is not valid JSON"},
+		{`["GET",1.]`, "the body is not valid JSON"},
+		{`["GET",-]`, "the body is not valid JSON"},
+		{`["GET",1e]`, "the body is not valid JSON"},
+		{`["GET",nul]`, "the body is not valid JSON"},
+		{`["GET",NaN]`, "the body is not valid JSON"},
+		{"[\"GET\",\"\xff\"]", "the body is not valid UTF-8; send binary arguments as a raw body after a path"},
+	} {
+		steps = append(steps, step{name: "a body of " + strings.ToValidUTF8(c.body[:min(20, len(c.body))], "?"), path: "/", body: c.body, status: 400, want: `{"error":"` + cmd + c.want + `"}`})
+	}
+	for _, c := range []struct{ body, want string }{
+		{`{}`, "the body is not a JSON array of arrays"},
+		{``, "the body is not a JSON array of arrays"},
+		{`["GET","k"]`, "the body is not a JSON array of arrays"},
+		{`[["SET","k","v"],["GET",{}]]`, "an argument is a JSON object; send it as a string"},
+		{`[["SET","k","v"],["GET","k"]`, "the body is not valid JSON"},
+	} {
+		steps = append(steps,
+			step{name: "a pipeline of " + c.body, path: "/pipeline", body: c.body, status: 400, want: `{"error":"` + pipe + c.want + `"}`},
+			step{name: "a transaction of " + c.body, path: "/multi-exec", body: c.body, status: 400, want: `{"error":"` + tx + c.want + `"}`})
+	}
+	steps = append(steps, step{name: "nothing of it ran", path: "/get/k", want: `{"result":null}`})
+	play(t, gateway.Options{}, steps)
+}
+
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 3000)
+	reply := func(n int) string {
+		return fmt.Sprintf(`{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: %d bytes"}`, n)
+	}
+	play(t, gateway.Options{MaxRequestBytes: 4000, MaxReplyBytes: 4000, MaxBodyBytes: 100_000, MaxPipeline: 3}, []step{
+		{name: "below the limit", path: "/set/k", body: long, want: `{"result":"OK"}`},
+		{name: "arguments above it", path: "/", body: `["MSET","k","` + long + `","l","` + long + `"]`, status: 413,
+			want: `{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: 6006 bytes"}`},
+		{name: "in a pipeline", path: "/pipeline", body: `[["SET","k","v"],["MSET","k","` + long + `","l","` + long + `"]]`, status: 413,
+			want: `{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: 6006 bytes"}`},
+		{name: "nothing of it ran", path: "/strlen/k", want: `{"result":3000}`},
+		{name: "a reply above it", path: "/mget/k/k", status: 400, want: reply(6022)},
+		{name: "is one item of a pipeline", path: "/pipeline", body: `[["MGET","k","k"],["STRLEN","k"]]`, want: "[" + reply(6022) + `,{"result":3000}]`},
+		{name: "and of a transaction", path: "/multi-exec", body: `[["MGET","k","k"],["STRLEN","k"]]`, want: "[" + reply(6022) + `,{"result":3000}]`},
+		{name: "and in resp2", path: "/pipeline", body: `[["MGET","k","k"],["STRLEN","k"]]`, headers: []string{"Upstash-Response-Format: resp2"},
+			want: "*2\r\n-ERR max request size exceeded. Limit: 4000 bytes, Actual: 6022 bytes\r\n:3000\r\n"},
+		{name: "three commands", path: "/pipeline", body: `[["PING"],["PING"],["PING"]]`, want: `[{"result":"PONG"},{"result":"PONG"},{"result":"PONG"}]`},
+		{name: "four are too many", path: "/pipeline", body: `[["PING"],["PING"],["PING"],["PING"]]`, status: 413, want: `{"error":"ERR max pipeline size exceeded. Limit: 3 commands"}`},
+		{name: "in a transaction as well", path: "/multi-exec", body: `[["PING"],["PING"],["PING"],["PING"]]`, status: 413, want: `{"error":"ERR max pipeline size exceeded. Limit: 3 commands"}`},
+	})
+}
+
+// TestHugeBody sends 100 MB to a gateway that takes 1 MB. It is refused while it is being sent.
+func TestHugeBody(t *testing.T) {
+	t.Parallel()
+	url, _ := start(t, gateway.Options{MaxRequestBytes: 1 << 20, MaxBodyBytes: 1 << 20})
+	for _, c := range []struct {
+		name, token string
+		length      int64 // -1: chunked
+		status      int
+	}{
+		{"announced", secret, 100 << 20, 413},
+		{"chunked", secret, -1, 413},
+		{"announced by a stranger", "nobody", 100 << 20, 401},
+		{"chunked by a stranger", "nobody", -1, 413},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			sent := &endless{left: 100 << 20}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/set/k", sent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.ContentLength = c.length
+			req.Header.Set("Authorization", "Bearer "+c.token)
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if res.StatusCode != c.status || !strings.HasPrefix(string(b), `{"error":"`) {
+				t.Errorf("%d %s, want %d and an error", res.StatusCode, b, c.status)
+			}
+			if res.Header.Get(gateway.InstanceHeader) == "" {
+				t.Error("the refusal does not name the process")
+			}
+		})
+	}
+}
+
+// endless is a body of left bytes.
+type endless struct{ left int }
+
+func (e *endless) Read(p []byte) (int, error) {
+	if e.left <= 0 {
+		return 0, io.EOF
+	}
+	n := min(len(p), e.left)
+	e.left -= n
+	return n, nil
+}
+
+// TestSlowClients holds connections that send too slowly or nothing, beside one that works.
+func TestSlowClients(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	g := newGateway(t, srv.Addr, gateway.Options{Listener: gateway.Limits{
+		ReadTimeout: 200 * time.Millisecond, WriteTimeout: 200 * time.Millisecond, IdleTimeout: 200 * time.Millisecond, MaxHeaderBytes: 4096,
+	}})
+	url := serve(t, g)
+	for _, c := range []struct{ name, send, want string }{
+		{"half a header", "POST / HTTP/1.1\r\nHost: x\r\nAuthor", "HTTP/1.1 408 "},
+		{"half a body", "POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret + "\r\nContent-Length: 100\r\n\r\n[\"GET\"", "HTTP/1.1 408 "},
+		{"nothing", "", ""},
+		{"not HTTP", "*1\r\n$4\r\nPING\r\n", "HTTP/1.1 400 "},
+		{"too long a header", "GET /get/" + strings.Repeat("x", 8000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 431 "},
+		{"a body with a GET, and the next request", "GET /get/none HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret + "\r\nContent-Length: 5\r\n\r\nhello" +
+			"POST /ping HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + secret + "\r\nConnection: close\r\n\r\n", "HTTP/1.1 "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			if _, err := io.WriteString(conn, c.send); err != nil {
+				t.Fatal(err)
+			}
+			b, err := io.ReadAll(bufio.NewReader(conn))
+			if err != nil && len(b) == 0 && c.want != "" {
+				t.Fatal(err)
+			}
+			if !strings.HasPrefix(string(b), c.want) {
+				t.Errorf("answered %q, want %q", b, c.want)
+			}
+			if c.name == "a body with a GET, and the next request" && !strings.Contains(string(b), `{"result":"PONG"}`) {
+				t.Errorf("the second request was not answered: %q", b)
+			}
+		})
+	}
+	if got := ask(t, "POST", url+"/ping", ""); got.status != 200 {
+		t.Errorf("beside them: %d, want 200", got.status)
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	t.Parallel()
+	stalled := fakeRedis(t, func(c *fakeConn) { c.waitClosed() })
+	g := newGateway(t, stalled, gateway.Options{Timeout: 300 * time.Millisecond, Listener: gateway.Limits{ShutdownTimeout: 5 * time.Second}})
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(ctx, ln) }()
+	url := "http://" + ln.Addr().String()
+	status := make(chan int, 1)
+	go func() { status <- ask(t, "POST", url+"/get/k", "").status }()
+	eventually(t, func() bool { return g.Stats().Tokens[0].Requests == 1 })
+	cancel()
+	if got := <-status; got != 504 {
+		t.Errorf("the request in progress = %d, want 504", got)
+	}
+	if err := <-done; err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+	if c, err := new(net.Dialer).DialContext(t.Context(), "tcp", ln.Addr().String()); err == nil {
+		_ = c.Close()
+		t.Error("the address still answers")
+	}
+}
+
+func TestOptions(t *testing.T) {
+	t.Parallel()
+	_, err := gateway.New(gateway.Options{
+		Tokens:  []gateway.Token{{Secret: " x\n"}, {Name: "b", MaxPerSecond: -1}, {Secret: "same"}, {Secret: "same"}},
+		Timeout: 6 * time.Second, MaxPipeline: -1, InstanceID: "a b",
+	})
+	if err == nil {
+		t.Fatal("New succeeded")
+	}
+	for _, want := range []string{
+		"mux: got none", "token-1: secret: has white space", "b: secret: got nothing", "b: max_per_second", "token-3 and token-4 have the same secret",
+		"timeout: got 6s", "max_pipeline: got -1", "instance_id",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("New = %v\nwant also %q", err, want)
+		}
+	}
+}
