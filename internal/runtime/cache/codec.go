@@ -102,7 +102,7 @@ func (r Result) Decode(into any) error {
 	if r.Negative {
 		return ErrNotFound
 	}
-	if !r.Hit {
+	if !r.Hit && r.Source != FromLoader {
 		return errors.New("decode a miss: look at Hit first")
 	}
 	switch r.Codec {

@@ -147,13 +147,15 @@ type Options struct {
 	// Warmers are run by Run: once at the start, and then each in its own interval.
 	Warmers []Warmer
 
+	// Warmed, when not nil, is told of each run of a warmer.
+	Warmed func(WarmReport, error)
+
 	// BreakAfter is how many calls in a row must fail before the upstream is left alone. Default 3.
 	BreakAfter int
 
 	// ProbeEvery is how often one call is let through while the upstream is left alone; it bounds how
 	// long its return goes unnoticed. Default 1s.
 	ProbeEvery time.Duration
-
 }
 
 // A Class is a named time to live.

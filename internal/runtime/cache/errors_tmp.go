@@ -1,2 +1,0 @@
-package cache
-func plainPart(s string) bool { return s != "" }
