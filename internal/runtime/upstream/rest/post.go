@@ -231,8 +231,7 @@ func readAll(res *http.Response, limit int64) ([]byte, error) {
 
 // transportError says what an error of the HTTP client means.
 func (t *Transport) transportError(ctx context.Context, err error) *Error {
-	var wrapped *url.Error
-	if errors.As(err, &wrapped) { // its text has the URL
+	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text has the URL
 		err = wrapped.Err
 	}
 	e := &Error{Kind: Lost, Err: err}

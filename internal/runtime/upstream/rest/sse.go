@@ -16,6 +16,10 @@ type eventReader struct {
 	data  []byte
 }
 
+func newEventReader(r io.Reader, limit int) *eventReader {
+	return &eventReader{r: bufio.NewReader(r), limit: limit}
+}
+
 // next is the data of the next event, valid until the call after it. Its lines are joined by a line
 // feed, as the specification wants.
 func (e *eventReader) next() ([]byte, error) {

@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -196,7 +195,7 @@ func (st *stream) connect(ctx context.Context) *Error {
 	if err != nil {
 		return &Error{Kind: Unreached, Err: err, Unsent: true}
 	}
-	res, err := t.http.Load().Do(req)
+	res, err := t.http.Load().Do(req) //nolint:bodyclose // the stream lives on; shut closes it
 	if err != nil {
 		e := t.transportError(ctx, err)
 		e.Unsent = !gotConn.Load()
@@ -212,7 +211,7 @@ func (st *stream) connect(ctx context.Context) *Error {
 		return st.refused(res, kind)
 	}
 	st.count()
-	st.events = &eventReader{r: bufio.NewReader(res.Body), limit: int(min(t.opts.MaxReplyBytes, 1<<30))}
+	st.events = newEventReader(res.Body, int(min(t.opts.MaxReplyBytes, 1<<30)))
 	for range st.names {
 		if _, err := st.events.next(); err != nil {
 			return t.transportError(ctx, err)

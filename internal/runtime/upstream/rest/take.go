@@ -35,8 +35,18 @@ func (r *request) body() []command {
 // A transaction is the commands since MULTI. They are answered as they come and leave with EXEC.
 type transaction struct {
 	batch
-	refused bool
+	refused string // why it cannot be committed; "" when it can
 }
+
+// refuse keeps the first reason why the transaction cannot be committed.
+func (t *transaction) refuse(why string) {
+	if t.refused == "" {
+		t.refused = why
+	}
+}
+
+// abortedBy begins the reply to EXEC as a Redis words it when it says why.
+const abortedBy = "EXECABORT Transaction discarded because of: "
 
 // take answers what needs no server, and returns the next request; nil when there is none, or when there
 // are answers to be read before it. It is called with the lock held and no answers left.
@@ -46,7 +56,7 @@ func (c *conn) take() *request {
 	defer func() { c.outBuf = c.out[:0] }()
 	for b.head < len(b.cmds) {
 		cmd := b.cmds[b.head]
-		commits := c.tx != nil && cmd.kind.action == endTx && !c.tx.refused && len(c.tx.cmds) > 1
+		commits := c.tx != nil && cmd.kind.action == endTx && c.tx.refused == "" && len(c.tx.cmds) > 1
 		if commits || c.tx == nil && cmd.travels() {
 			if len(c.out) > 0 {
 				return nil
@@ -153,21 +163,22 @@ func (c *conn) local(b *batch, cmd command, out []byte) []byte {
 	case k.action == endTx:
 		refused := c.tx.refused
 		c.tx = nil
-		if refused {
-			return appendError(out, "EXECABORT Transaction discarded because of previous errors.")
+		if refused != "" {
+			return appendError(out, abortedBy+refused)
 		}
 		return append(out, "*0\r\n"...) // nothing was queued
 	case cmd.why != "":
 		if c.tx != nil {
-			c.tx.refused = true
+			c.tx.refuse(cmd.why)
 		}
 		return appendError(out, cmd.why)
 	case c.tx != nil && k.action == send:
 		c.tx.add(b, cmd)
 		return append(out, "+QUEUED\r\n"...)
 	case c.tx != nil:
-		c.tx.refused = true
-		return appendError(out, notOverREST(k.name, "it sets up a connection, which a transaction cannot"))
+		why := notOverREST(k.name, "it sets up a connection, which a transaction cannot")
+		c.tx.refuse(why)
+		return appendError(out, why)
 	case k.action == answerHello:
 		// Client libraries take this for a server of protocol 2, which is what the replies are.
 		return appendError(out, "ERR unknown command 'HELLO'")

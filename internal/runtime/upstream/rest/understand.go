@@ -85,7 +85,7 @@ func (t *Transport) described(a answer, err error) error {
 // refused appends text as the error reply of each command.
 func (r *request) refused(dst []byte, text string, status int) []byte {
 	if r.tx && status == http.StatusBadRequest && !strings.HasPrefix(text, "EXECABORT") {
-		return appendError(dst, "EXECABORT Transaction discarded because of: "+text)
+		return appendError(dst, abortedBy+text)
 	}
 	for range r.replyCount() {
 		dst = appendError(dst, text)

@@ -1,0 +1,50 @@
+package upstream
+
+import (
+	"errors"
+
+	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
+)
+
+// restClass is what a failure of the REST transport means; false when err is none.
+func restClass(err error) (Class, bool) {
+	e, ok := errors.AsType[*rest.Error](err)
+	if !ok {
+		return None, false
+	}
+	switch e.Kind {
+	case rest.Unreached:
+		if e.Err == nil {
+			return Unreachable, true
+		}
+		if c := classifyTransport(e.Err); c != Unknown {
+			return c, true
+		}
+		return Unreachable, true
+	case rest.TimedOut:
+		return Timedout, true
+	case rest.Lost:
+		return Reset, true
+	case rest.NotREST:
+		return NotRedis, true
+	case rest.NoAuth:
+		return Auth, true
+	case rest.Forbidden:
+		return Permission, true
+	case rest.TooLarge:
+		return RequestSize, true
+	case rest.TooMany:
+		return Quota, true
+	case rest.NotReady:
+		return Loading, true
+	case rest.NoBackend:
+		return Unreachable, true
+	case rest.Broken:
+		return Server, true
+	case rest.Refused:
+		return replyError(e.Err.Error()).Class, true
+	case rest.Canceled:
+		return Canceled, true
+	}
+	return Unknown, true
+}
