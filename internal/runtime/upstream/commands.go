@@ -1,48 +1,17 @@
 package upstream
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
+)
 
 // isContainer is whether INFO commandstats counts the subcommands of verb apart.
-func isContainer(verb string) bool {
-	switch verb {
-	case "acl", "client", "cluster", "command", "config", "function", "latency", "memory", "module",
-		"object", "pubsub", "script", "slowlog", "xgroup", "xinfo":
-		return true
-	}
-	return false
-}
+func isContainer(verb string) bool { return mux.IsContainer(verb) }
 
 // isRead is whether command reads data or statistics and does nothing else, so that sending it twice
 // does no harm.
-func isRead(command string) bool {
-	switch command {
-	case "get", "mget", "getrange", "substr", "strlen", "getbit", "bitcount", "bitpos", "bitfield_ro", "lcs",
-		"exists", "type", "ttl", "pttl", "expiretime", "pexpiretime", "keys", "scan", "randomkey", "dbsize", "dump",
-		"hget", "hmget", "hgetall", "hkeys", "hvals", "hlen", "hexists", "hstrlen", "hscan", "hrandfield", "httl", "hpttl",
-		"lrange", "lindex", "llen", "lpos",
-		"smembers", "sismember", "smismember", "scard", "sinter", "sunion", "sdiff", "sintercard", "srandmember", "sscan",
-		"zrange", "zrevrange", "zrangebyscore", "zrevrangebyscore", "zrangebylex", "zrevrangebylex", "zcard", "zcount",
-		"zlexcount", "zscore", "zmscore", "zrank", "zrevrank", "zinter", "zunion", "zdiff", "zintercard", "zrandmember", "zscan",
-		"xrange", "xrevrange", "xlen", "xread", "xpending",
-		"xinfo|stream", "xinfo|groups", "xinfo|consumers", "xinfo|help",
-		"geodist", "geohash", "geopos", "geosearch", "georadius_ro", "georadiusbymember_ro", "sort_ro",
-		"object|encoding", "object|freq", "object|idletime", "object|refcount", "object|help", "memory|usage", "memory|stats", "memory|doctor",
-		"info", "time", "lastsave", "role", "ping", "echo",
-		"client|list", "client|info", "client|id", "client|getname", "client|help",
-		"config|get", "config|help",
-		"command", "command|count", "command|docs", "command|info", "command|list", "command|getkeys", "command|help",
-		"cluster|info", "cluster|nodes", "cluster|slots", "cluster|shards", "cluster|myid", "cluster|keyslot", "cluster|links",
-		"cluster|countkeysinslot", "cluster|getkeysinslot", "cluster|help",
-		"latency|latest", "latency|history", "latency|histogram", "latency|doctor", "latency|help",
-		"slowlog|get", "slowlog|len", "slowlog|help",
-		"pubsub|channels", "pubsub|numsub", "pubsub|numpat", "pubsub|shardchannels", "pubsub|shardnumsub", "pubsub|help",
-		"script|exists", "script|help", "function|list", "function|stats", "function|dump", "function|help", "module|list", "module|help",
-		"acl|whoami", "acl|cat", "acl|dryrun", "acl|getuser", "acl|list", "acl|users", "acl|help",
-		"eval_ro", "evalsha_ro", "fcall_ro":
-		return true
-	}
-	return false
-}
+func isRead(command string) bool { return mux.Kind(command) == mux.Read }
 
 // isSession is whether command changes nothing but the connection it is sent on.
 func isSession(command string) bool {

@@ -121,15 +121,21 @@ func (u *Upstream) dial(ctx context.Context, network, addr string) (net.Conn, er
 		u.conns.release()
 		return nil, err
 	}
+	c := u.newConn(raw, addr, use, owner)
+	if _, bare := raw.(*tls.Conn); bare {
+		return c, nil
+	}
+	return sysConn{c}, nil
+}
+
+// newConn turns a reserved place into an open connection.
+func (u *Upstream) newConn(raw net.Conn, addr, use string, owner meter.Component) *conn {
 	c := &conn{
 		Conn: raw, up: u, addr: addr, use: use, owner: owner, component: owner,
 		kinds: map[meter.Component]map[string]*commandKind{}, lastUse: time.Now(),
 	}
 	u.conns.add(c)
-	if _, bare := raw.(*tls.Conn); bare {
-		return c, nil
-	}
-	return sysConn{c}, nil
+	return c
 }
 
 // reserve waits a moment for a place, since the pool asks for a new connection while it still closes

@@ -22,8 +22,8 @@ const (
 	DefaultDialTimeout    = 10 * time.Second
 )
 
-// Options say which Redis to reach and what may be spent on it. Exactly one of URL, Cluster and
-// Sentinel.Addrs is set.
+// Options say which Redis to reach and what may be spent on it. Exactly one of URL, Cluster,
+// Sentinel.Addrs and REST.URL is set.
 type Options struct {
 	// URL is redis://, rediss:// (TLS) or unix://, with user, password and database number as
 	// usual: rediss://user:password@host:6379/0. The port defaults to 6379.
@@ -34,6 +34,19 @@ type Options struct {
 
 	// Sentinel finds the master through Sentinels.
 	Sentinel Sentinel
+
+	// REST reaches a Redis over HTTP, in the way of Upstash's REST API, and holds no connection to it.
+	REST REST
+
+	// Shared makes the ordinary commands of all clients travel over one shared connection; see Mux.
+	// Subscriptions travel over the Bell, WATCH over a third connection that exists while it is needed.
+	// Commands that wait for data, and those that change the state of a connection, are refused. RESP2
+	// only, and not for a Cluster. Default false: a pool.
+	Shared bool
+
+	// Allow are further commands that may travel on the shared connection, lower case: those of
+	// modules. Ordinary ones always may.
+	Allow []string
 
 	// Username and Password, when not empty, replace those of the URL. With an ACL user both are
 	// needed; Password alone is for the default user.
@@ -97,6 +110,15 @@ type Sentinel struct {
 	// Username and Password are for the Sentinels themselves; may be empty.
 	Username string
 	Password string
+}
+
+// REST says how to reach a Redis over HTTP.
+type REST struct {
+	// URL is https://host, as UPSTASH_REDIS_REST_URL has it.
+	URL string
+
+	// Token is the bearer token, UPSTASH_REDIS_REST_TOKEN.
+	Token string
 }
 
 // TLS says how to use TLS. The zero value follows the URL: rediss:// means TLS with the system's
@@ -179,6 +201,13 @@ func (o Options) resolve() (target, error) {
 		wantTLS = wantTLS || u.useTLS
 	case len(o.Cluster) > 0:
 		t.addrs = o.Cluster
+	case o.REST.URL != "":
+		t.network = "http"
+		addr, err := restAddr(o.REST)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		t.addrs = []string{addr}
 	default:
 		t.addrs = o.Sentinel.Addrs
 	}
@@ -203,16 +232,16 @@ func (o Options) validate() []error {
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 
 	ways := 0
-	for _, set := range []bool{o.URL != "", len(o.Cluster) > 0, len(o.Sentinel.Addrs) > 0} {
+	for _, set := range []bool{o.URL != "", len(o.Cluster) > 0, len(o.Sentinel.Addrs) > 0, o.REST.URL != ""} {
 		if set {
 			ways++
 		}
 	}
 	switch {
 	case ways == 0:
-		bad("no Redis to connect to: set a redis:// or rediss:// URL, cluster addresses, or sentinel addresses")
+		bad("no Redis to connect to: set a redis:// or rediss:// URL, a REST URL, cluster addresses, or sentinel addresses")
 	case ways > 1:
-		bad("more than one of URL, cluster addresses and sentinel addresses is set; set exactly one")
+		bad("more than one of URL, REST URL, cluster addresses and sentinel addresses is set; set exactly one")
 	}
 	for _, a := range o.Cluster {
 		if err := checkAddr(a); err != nil {
@@ -252,6 +281,12 @@ func (o Options) validate() []error {
 		return !strings.ContainsRune("-_.:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", r)
 	}); i >= 0 {
 		bad("client name %q: only letters, digits and -_.: are allowed", o.ClientName)
+	}
+	if o.Shared && len(o.Cluster) > 0 {
+		bad("shared: a cluster has a connection for each node, which cannot be shared; leave it off")
+	}
+	if o.Shared && o.Protocol != 2 {
+		bad("shared: got protocol %d, want 2, the one that can be shared", o.Protocol)
 	}
 	if (o.TLS.CertFile == "") != (o.TLS.KeyFile == "") {
 		bad("client certificate: certificate file and key file are both needed")

@@ -19,6 +19,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
 
 // An Upstream is an open way to one Redis. It is safe for concurrent use.
@@ -33,6 +35,9 @@ type Upstream struct {
 	own       redis.UniversalClient       // As(opts.Component)
 	mu        sync.Mutex                  // guards clients
 	clients   map[meter.Component]redis.UniversalClient
+	rest      *rest.Transport // nil over TCP
+	mux       *mux.Mux        // nil for a Cluster
+	bell      *Bell
 
 	claimed    atomic.Int64 // of MaxCommands
 	commands   atomic.Int64
@@ -62,12 +67,14 @@ func Open(ctx context.Context, o Options) (*Upstream, error) {
 		conns:   newRegistry(o.MaxConnections),
 		clients: map[meter.Component]redis.UniversalClient{},
 	}
-	u.base = u.newClient()
+	if err := u.build(); err != nil {
+		return nil, err
+	}
 	u.own = u.As(o.Component)
 	begin := time.Now()
 	if err := u.own.Ping(ctx).Err(); err != nil {
 		err = u.diagnose(ctx, err, begin)
-		_ = u.base.Close()
+		_ = u.Close()
 		return nil, err
 	}
 	u.connected.Store(true)
@@ -143,11 +150,43 @@ func (u *Upstream) AddInScript(c meter.Component, command string, n int64) {
 // Connections says who holds the open connections, oldest first. It sends nothing.
 func (u *Upstream) Connections() []Holder { return u.conns.holders() }
 
-// Close closes all connections. Commands under way fail.
-func (u *Upstream) Close() error { return u.base.Close() }
+// Close closes all connections. Commands under way fail, subscriptions end.
+func (u *Upstream) Close() error {
+	err := u.base.Close()
+	err = errors.Join(err, u.bell.Close())
+	if u.mux != nil {
+		err = errors.Join(err, u.mux.Close())
+	}
+	if u.rest != nil {
+		err = errors.Join(err, u.rest.Close())
+	}
+	return err
+}
 
-// newClient makes the client that owns the pool.
-func (u *Upstream) newClient() redis.UniversalClient {
+// build makes the ways to the Redis, none of which connects yet.
+func (u *Upstream) build() error {
+	var err error
+	if u.opts.REST.URL != "" {
+		if u.rest, err = u.newTransport(); err != nil {
+			return &OptionsError{err}
+		}
+	}
+	if len(u.opts.Cluster) == 0 {
+		if u.mux, err = u.newMux(); err != nil {
+			return &OptionsError{err}
+		}
+	}
+	u.bell = u.newBell()
+	if u.opts.Shared || u.rest != nil {
+		u.base = u.newClient(u.dialInProcess, true)
+	} else {
+		u.base = u.newClient(u.dial, false)
+	}
+	return nil
+}
+
+// newClient makes a client that dials so; in process means that its connections take no socket.
+func (u *Upstream) newClient(dial dialer, inProcess bool) redis.UniversalClient {
 	o := u.opts
 	// One connection is left for pub/sub.
 	pool := max(1, o.MaxConnections-1)
@@ -157,7 +196,7 @@ func (u *Upstream) newClient() redis.UniversalClient {
 		SentinelUsername: o.Sentinel.Username, SentinelPassword: o.Sentinel.Password,
 		MasterName: o.Sentinel.Master, IsClusterMode: len(o.Cluster) > 0,
 		ClientName: o.ClientName, Protocol: o.Protocol,
-		Dialer:      u.dial,
+		Dialer:      dial,
 		DialTimeout: o.DialTimeout,
 		// The dialer has attempts of its own, which keep to the deadline.
 		DialerRetries: 1,
@@ -175,6 +214,9 @@ func (u *Upstream) newClient() redis.UniversalClient {
 			Mode: maintnotifications.ModeDisabled,
 		},
 	}
+	if inProcess {
+		u.inProcess(opts)
+	}
 	switch {
 	case len(o.Cluster) > 0:
 		// How many nodes there are is not known yet; one connection each is the most that is sure to fit.
@@ -183,7 +225,7 @@ func (u *Upstream) newClient() redis.UniversalClient {
 		c := redis.NewClusterClient(opts.Cluster())
 		c.OnNewNode(func(node *redis.Client) { node.Options().WriteTimeout = 0 })
 		return c
-	case o.Sentinel.Master != "":
+	case opts.MasterName != "":
 		c := redis.NewFailoverClient(opts.Failover())
 		c.AddHook(dialMarker{})
 		return c

@@ -93,6 +93,10 @@ const (
 type flight struct {
 	state atomic.Uint32
 	done  chan struct{} // of capacity 1: one token when the flight ends
+	on    atomic.Pointer[wire]
+
+	closes bool          // done is closed instead
+	unread *atomic.Int64 // bytes of replies that the same client has not read
 
 	component meter.Component
 	req       []byte
@@ -135,6 +139,10 @@ func (f *flight) end(err error) bool {
 	f.err = err
 	if !f.state.CompareAndSwap(waiting, done) {
 		return false
+	}
+	if f.closes {
+		close(f.done)
+		return true
 	}
 	f.done <- struct{}{}
 	return true

@@ -31,6 +31,8 @@ type Mux struct {
 	flights    sync.Pool // of *flight
 	components sync.Map  // of meter.Component to *names
 
+	lane lane
+
 	main    atomic.Pointer[wire]
 	mu      sync.Mutex // guards the rest
 	closed  bool
@@ -55,6 +57,8 @@ func New(o Options) (*Mux, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m := &Mux{opts: o, ctx: ctx, cancel: cancel}
+	m.lane.token = make(chan struct{}, 1)
+	m.lane.token <- struct{}{}
 	m.flights.New = func() any { return &flight{done: make(chan struct{}, 1)} }
 	m.calls.New = func() any { return &Call{m: m, f: m.newFlight()} }
 	return m, nil
@@ -71,6 +75,7 @@ func (m *Mux) Close() error {
 	if w != nil {
 		w.fail(ErrClosed)
 	}
+	m.closeLane(ErrClosed)
 	m.wg.Wait()
 	return nil
 }

@@ -87,6 +87,9 @@ func (w *wire) submit(f *flight) (<-chan struct{}, error) {
 		w.busySince = time.Now()
 	}
 	f.wire, f.first, f.used, f.size = w, w.seq, true, size
+	if f.closes {
+		f.on.Store(w)
+	}
 	w.seq += uint64(n)
 	w.inFlight += n
 	w.inBytes += size
@@ -231,19 +234,20 @@ func (w *wire) collect(f *flight, b []byte) *flight {
 	if r.scanner.state == inBody {
 		coming = r.scanner.left
 	}
+	if f.unread != nil {
+		have = f.unread.Add(int64(len(b)))
+	}
 	if have+coming > limit {
 		rest := w.m.newFlight()
 		rest.cmds = append(rest.cmds, f.cmds...)
 		rest.component, rest.wire, rest.first, rest.next, rest.size = f.component, w, f.first, f.next, f.size
 		rest.state.Store(left)
 		r.flights[r.head] = rest
-		if !f.end(&ReplyTooLargeError{limit}) {
-			w.m.recycle(f)
-		}
+		w.over(f, &ReplyTooLargeError{limit})
 		return rest
 	}
-	if coming > 0 && have+coming > int64(cap(f.reply)) {
-		f.reply = slices.Grow(f.reply, int(have+coming)-len(f.reply))
+	if coming > 0 {
+		f.reply = slices.Grow(f.reply, len(b)+int(coming))
 	}
 	f.reply = append(f.reply, b...)
 	return f
@@ -271,7 +275,12 @@ func (w *wire) replied(f *flight, now time.Time) {
 	r.endedSize += f.size
 	r.flights[r.head] = nil
 	r.head++
-	if !f.end(nil) {
+	w.over(f, nil)
+}
+
+// over ends a flight, and takes it back if nobody waits for it.
+func (w *wire) over(f *flight, err error) {
+	if !f.end(err) && !f.closes {
 		w.m.recycle(f)
 	}
 }
@@ -359,9 +368,7 @@ func (w *wire) endAll() {
 		if f.first >= counted {
 			why = unsent
 		}
-		if !f.end(why) {
-			w.m.recycle(f)
-		}
+		w.over(f, why)
 	}
 	if unanswered > 0 {
 		w.m.opts.Received(0, unanswered)

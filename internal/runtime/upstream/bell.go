@@ -1,0 +1,503 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+)
+
+// bellBuffer is how many messages a Subscription may be behind before it is dropped.
+const bellBuffer = 1024
+
+// bellMaxBackoff bounds the random pause before the bell connects again.
+const bellMaxBackoff = time.Second
+
+var (
+	// ErrSlowSubscriber ends a Subscription whose reader is too many messages behind.
+	ErrSlowSubscriber = errors.New("the subscriber does not read its messages fast enough and was dropped")
+
+	// ErrBellClosed ends every Subscription when the Upstream is closed.
+	ErrBellClosed = errors.New("the bell is closed")
+)
+
+// A Message is what was published on a channel.
+type Message struct {
+	Pattern string // the pattern by which it came; empty for a channel subscribed by name
+	Channel string
+	Payload []byte
+}
+
+// A Bell carries every subscription of a process. Over TCP that is one connection, made by the first
+// subscription and closed after the last; over REST one stream for each channel or pattern that
+// somebody follows. It reconnects by itself after a random pause and sends no PING: the system's
+// keep-alive finds out that the other side is gone. It is safe for concurrent use.
+type Bell struct {
+	up     *Upstream
+	ctx    context.Context // ends with the Bell
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	feed   feed
+	change sync.Mutex // one change of what is subscribed at a time
+
+	mu     sync.Mutex // guards the rest
+	topics map[topic]*following
+	closed bool
+}
+
+// A topic is a channel or a pattern.
+type topic struct {
+	name    string
+	pattern bool
+}
+
+// following is a topic and who follows it.
+type following struct {
+	subs  map[*Subscription]struct{}
+	ready chan struct{} // closed when the server has confirmed
+	err   error         // why it could not; set before ready is closed
+	lost  bool          // between the loss of the connection and the next confirmation
+}
+
+// A feed subscribes at the server. Calls do not overlap.
+type feed interface {
+	add(ctx context.Context, ts []topic) error // confirmations follow by Bell.confirmed
+	remove(ts []topic)
+	close()
+}
+
+// Bell is where to subscribe.
+func (u *Upstream) Bell() *Bell { return u.bell }
+
+func (u *Upstream) newBell() *Bell {
+	b := &Bell{up: u, topics: map[topic]*following{}}
+	b.ctx, b.cancel = context.WithCancel(context.Background())
+	if u.rest != nil {
+		b.feed = &streamFeed{bell: b, open: map[topic]*stream{}}
+	} else {
+		b.feed = &pubSubFeed{bell: b}
+	}
+	return b
+}
+
+// A Subscription is one subscriber of some channels or patterns.
+type Subscription struct {
+	bell   *Bell
+	topics []topic
+	c      chan Message
+	gaps   chan struct{}
+	err    error // guarded by bell.mu
+	ended  bool  // guarded by bell.mu
+}
+
+// C are the messages. It is closed when the Subscription ends; Err then says why.
+func (s *Subscription) C() <-chan Message { return s.c }
+
+// Gaps says that messages may have been missed, because the connection was made anew: read again what
+// is followed. Several gaps that nobody has taken yet are told as one.
+func (s *Subscription) Gaps() <-chan struct{} { return s.gaps }
+
+// Err is why the Subscription ended: ErrSlowSubscriber, ErrBellClosed, or nil after Close.
+func (s *Subscription) Err() error {
+	s.bell.mu.Lock()
+	defer s.bell.mu.Unlock()
+	return s.err
+}
+
+// Close ends the Subscription. It may be called more than once.
+func (s *Subscription) Close() error {
+	s.bell.drop(s, nil)
+	s.bell.sweep()
+	return nil
+}
+
+// Subscribe follows channels by name, and returns when the server has confirmed all of them: what is
+// published from then on is delivered. It costs one SUBSCRIBE for each channel that nobody follows
+// yet, an UNSUBSCRIBE when the last one stops, and a connection when it is the first.
+func (b *Bell) Subscribe(ctx context.Context, channels ...string) (*Subscription, error) {
+	return b.follow(ctx, channels, false)
+}
+
+// PSubscribe is Subscribe for all channels that match patterns.
+func (b *Bell) PSubscribe(ctx context.Context, patterns ...string) (*Subscription, error) {
+	return b.follow(ctx, patterns, true)
+}
+
+func (b *Bell) follow(ctx context.Context, names []string, pattern bool) (*Subscription, error) {
+	if len(names) == 0 {
+		return nil, errors.New("nothing to subscribe to")
+	}
+	s := &Subscription{bell: b, c: make(chan Message, bellBuffer), gaps: make(chan struct{}, 1)}
+	var fresh []topic
+	var wait []*following
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return nil, ErrBellClosed
+	}
+	for _, name := range names {
+		t := topic{name, pattern}
+		f := b.topics[t]
+		if f == nil {
+			f = &following{subs: map[*Subscription]struct{}{}, ready: make(chan struct{})}
+			b.topics[t] = f
+			fresh = append(fresh, t)
+		}
+		if _, twice := f.subs[s]; twice {
+			continue
+		}
+		f.subs[s] = struct{}{}
+		s.topics = append(s.topics, t)
+		wait = append(wait, f)
+	}
+	if len(fresh) > 0 {
+		b.wg.Go(func() { b.add(fresh) })
+	}
+	b.mu.Unlock()
+	for _, f := range wait {
+		if err := b.await(ctx, f); err != nil {
+			_ = s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+func (b *Bell) await(ctx context.Context, f *following) error {
+	select {
+	case <-f.ready:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.ctx.Done():
+		return ErrBellClosed
+	}
+}
+
+// add subscribes to topics that nobody followed before.
+func (b *Bell) add(ts []topic) {
+	b.change.Lock()
+	defer b.change.Unlock()
+	ctx, cancel := context.WithTimeout(b.ctx, b.up.opts.DialTimeout)
+	defer cancel()
+	b.mu.Lock()
+	ts = slices.DeleteFunc(ts, func(t topic) bool { return b.topics[t] == nil }) // given up meanwhile
+	b.mu.Unlock()
+	if len(ts) == 0 {
+		return
+	}
+	err := b.feed.add(ctx, ts)
+	if err == nil {
+		return
+	}
+	err = fmt.Errorf("subscribe: %w", err)
+	b.mu.Lock()
+	for _, t := range ts {
+		if f := b.topics[t]; f != nil {
+			f.fail(err)
+			delete(b.topics, t)
+		}
+	}
+	b.mu.Unlock()
+	b.feed.remove(ts)
+}
+
+// fail tells those who wait that it did not work.
+func (f *following) fail(err error) {
+	select {
+	case <-f.ready:
+	default:
+		f.err = err
+		close(f.ready)
+	}
+}
+
+// confirmed notes that the server has confirmed t. After a loss it tells the followers of the gap.
+func (b *Bell) confirmed(t topic) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f := b.topics[t]
+	if f == nil {
+		return
+	}
+	select {
+	case <-f.ready:
+	default:
+		close(f.ready)
+	}
+	if f.lost {
+		f.lost = false
+		for s := range f.subs {
+			s.gap()
+		}
+	}
+}
+
+// refused notes that the server does not want to subscribe to what it has not confirmed yet.
+func (b *Bell) refused(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.topics {
+		f.fail(err)
+	}
+}
+
+// lost notes that the connection of all topics, or of one, is gone.
+func (b *Bell) lost(ts ...topic) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(ts) == 0 {
+		for _, f := range b.topics {
+			f.lost = true
+		}
+	}
+	for _, t := range ts {
+		if f := b.topics[t]; f != nil {
+			f.lost = true
+		}
+	}
+}
+
+func (s *Subscription) gap() {
+	select {
+	case s.gaps <- struct{}{}:
+	default:
+	}
+}
+
+// deliver hands a message to its followers; who does not keep up is dropped.
+func (b *Bell) deliver(t topic, m Message) {
+	slow := false
+	b.mu.Lock()
+	if f := b.topics[t]; f != nil {
+		for s := range f.subs {
+			select {
+			case s.c <- m:
+			default:
+				slow = true
+				b.dropLocked(s, ErrSlowSubscriber)
+			}
+		}
+	}
+	b.mu.Unlock()
+	if slow {
+		b.wg.Go(b.sweep)
+	}
+}
+
+func (b *Bell) drop(s *Subscription, why error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dropLocked(s, why)
+}
+
+func (b *Bell) dropLocked(s *Subscription, why error) {
+	if s.ended {
+		return
+	}
+	s.ended, s.err = true, why
+	close(s.c)
+	for _, t := range s.topics {
+		if f := b.topics[t]; f != nil {
+			delete(f.subs, s)
+		}
+	}
+}
+
+// sweep unsubscribes from what nobody follows any more.
+func (b *Bell) sweep() {
+	b.change.Lock()
+	defer b.change.Unlock()
+	var idle []topic
+	b.mu.Lock()
+	for t, f := range b.topics {
+		if len(f.subs) == 0 {
+			idle = append(idle, t)
+			delete(b.topics, t)
+			f.fail(ErrBellClosed)
+		}
+	}
+	empty := len(b.topics) == 0
+	b.mu.Unlock()
+	if len(idle) == 0 {
+		return
+	}
+	if empty {
+		b.feed.close()
+		return
+	}
+	b.feed.remove(idle)
+}
+
+// Close ends every Subscription and the connection. Nothing is left when it returns.
+func (b *Bell) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	for _, f := range b.topics {
+		for s := range f.subs {
+			b.dropLocked(s, ErrBellClosed)
+		}
+	}
+	b.mu.Unlock()
+	b.cancel()
+	b.sweep()
+	b.change.Lock()
+	b.feed.close()
+	b.change.Unlock()
+	b.wg.Wait()
+	return nil
+}
+
+// pause waits before the attempt after try failures in a row; false when the Bell is closed.
+func (b *Bell) pause(try int) bool {
+	bound := min(bellMaxBackoff, backoffBase<<min(try, 16))
+	timer := time.NewTimer(bound/2 + rand.N(bound/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-b.ctx.Done():
+		return false
+	}
+}
+
+// A pubSubFeed is the one connection over TCP.
+type pubSubFeed struct {
+	bell   *Bell
+	client redis.UniversalClient // never sends a command, so it has no connection of its own
+	pubsub *redis.PubSub
+	done   chan struct{} // closed when its reader has ended
+}
+
+func (p *pubSubFeed) add(ctx context.Context, ts []topic) error {
+	if p.pubsub == nil {
+		if p.client == nil {
+			p.client = p.bell.up.newBellClient()
+		}
+		p.pubsub = p.client.Subscribe(p.bell.ctx)
+		p.done = make(chan struct{})
+		if err := p.subscribe(ctx, ts); err != nil {
+			close(p.done)
+			p.close()
+			return err
+		}
+		go p.bell.listen(p.pubsub, p.done)
+		return nil
+	}
+	// When it cannot be sent the connection is gone, and the reader subscribes to everything anew.
+	_ = p.subscribe(ctx, ts)
+	return nil
+}
+
+func (p *pubSubFeed) subscribe(ctx context.Context, ts []topic) error {
+	channels, patterns := split(ts)
+	if len(channels) > 0 {
+		if err := p.pubsub.Subscribe(ctx, channels...); err != nil {
+			return err
+		}
+	}
+	if len(patterns) > 0 {
+		return p.pubsub.PSubscribe(ctx, patterns...)
+	}
+	return nil
+}
+
+func split(ts []topic) (channels, patterns []string) {
+	for _, t := range ts {
+		if t.pattern {
+			patterns = append(patterns, t.name)
+		} else {
+			channels = append(channels, t.name)
+		}
+	}
+	return channels, patterns
+}
+
+func (p *pubSubFeed) remove(ts []topic) {
+	if p.pubsub == nil {
+		return
+	}
+	channels, patterns := split(ts)
+	ctx, cancel := context.WithTimeout(p.bell.ctx, p.bell.up.opts.Timeout)
+	defer cancel()
+	// What cannot be sent has no need to be: the connection is gone.
+	if len(channels) > 0 {
+		_ = p.pubsub.Unsubscribe(ctx, channels...)
+	}
+	if len(patterns) > 0 {
+		_ = p.pubsub.PUnsubscribe(ctx, patterns...)
+	}
+}
+
+func (p *pubSubFeed) close() {
+	if p.pubsub != nil {
+		_ = p.pubsub.Close()
+		<-p.done
+		p.pubsub = nil
+	}
+	if p.client != nil {
+		_ = p.client.Close()
+		p.client = nil
+	}
+}
+
+// listen reads one connection after another until ps is closed.
+func (b *Bell) listen(ps *redis.PubSub, done chan struct{}) {
+	defer close(done)
+	for failed := 0; ; {
+		m, err := ps.Receive(b.ctx)
+		switch m := m.(type) {
+		case *redis.Subscription:
+			failed = 0
+			if m.Kind == "subscribe" || m.Kind == "psubscribe" {
+				b.confirmed(topic{m.Channel, m.Kind == "psubscribe"})
+			}
+		case *redis.Message:
+			failed = 0
+			t := topic{m.Channel, false}
+			if m.Pattern != "" {
+				t = topic{m.Pattern, true}
+			}
+			b.deliver(t, Message{Pattern: m.Pattern, Channel: m.Channel, Payload: []byte(m.Payload)})
+		}
+		if err == nil {
+			continue
+		}
+		if errors.Is(err, redis.ErrClosed) || b.ctx.Err() != nil {
+			return
+		}
+		if server, ok := errors.AsType[redis.Error](err); ok {
+			b.refused(server)
+			continue
+		}
+		b.lost()
+		if !b.pause(failed) {
+			return
+		}
+		failed++
+	}
+}
+
+// newBellClient makes a client for subscriptions only, which dials for itself.
+func (u *Upstream) newBellClient() redis.UniversalClient {
+	c := u.newClient(u.dial, false)
+	if single, ok := c.(*redis.Client); ok {
+		single.Options().Network = networkPrefix + string(u.opts.Component)
+	}
+	return c
+}
+
+// componentOfNetwork is whose subscription a client dials, from the name of the network.
+func componentOfNetwork(network string) (meter.Component, bool) {
+	if len(network) <= len(networkPrefix) || network[:len(networkPrefix)] != networkPrefix {
+		return "", false
+	}
+	return meter.Component(network[len(networkPrefix):]), true
+}
