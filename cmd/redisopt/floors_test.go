@@ -72,7 +72,12 @@ func floors() []floor {
 		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter", "internal/runtime/upstream/mux"}, "a way to carry commands, which knows their table and nothing of who uses it"},
-		{"internal/runtime/upstream", []string{"internal/runtime/meter"}, "the only way to a Redis, below everything that needs one"},
+		{"internal/runtime/upstream/mux", []string{"internal/runtime/meter"}, "a shared connection counts what it carries, and knows nothing of who dialed it"},
+		{
+			"internal/runtime/upstream",
+			[]string{"internal/runtime/meter", "internal/runtime/upstream/mux", "internal/runtime/upstream/rest"},
+			"the only way to a Redis, below everything that needs one",
+		},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
 		{"internal/runtime/meter", nil, "counting is below everything that is counted"},
