@@ -29,11 +29,11 @@ func (x *exchange) answer(ctx context.Context) {
 	case isWord(first, pathMulti) && len(rest) == 0:
 		x.transaction(ctx)
 	case isWord(first, pathSubscribe):
-		x.subscribe(rest, false)
+		x.subscribe(ctx, rest, false)
 	case isWord(first, pathPSubscribe):
-		x.subscribe(rest, true)
+		x.subscribe(ctx, rest, true)
 	case isWord(first, pathMonitor) && len(rest) == 0:
-		x.monitor()
+		x.monitor(ctx)
 	default:
 		x.pathCommand(ctx)
 	}

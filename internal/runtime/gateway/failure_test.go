@@ -176,16 +176,22 @@ func TestSizes(t *testing.T) {
 	}
 	play(t, gateway.Options{MaxRequestBytes: 4000, MaxReplyBytes: 4000, MaxBodyBytes: 100_000, MaxPipeline: 3}, []step{
 		{name: "below the limit", path: "/set/k", body: long, want: `{"result":"OK"}`},
-		{name: "arguments above it", path: "/", body: `["MSET","k","` + long + `","l","` + long + `"]`, status: 413,
-			want: `{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: 6006 bytes"}`},
-		{name: "in a pipeline", path: "/pipeline", body: `[["SET","k","v"],["MSET","k","` + long + `","l","` + long + `"]]`, status: 413,
-			want: `{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: 6006 bytes"}`},
+		{
+			name: "arguments above it", path: "/", body: `["MSET","k","` + long + `","l","` + long + `"]`, status: 413,
+			want: `{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: 6006 bytes"}`,
+		},
+		{
+			name: "in a pipeline", path: "/pipeline", body: `[["SET","k","v"],["MSET","k","` + long + `","l","` + long + `"]]`, status: 413,
+			want: `{"error":"ERR max request size exceeded. Limit: 4000 bytes, Actual: 6006 bytes"}`,
+		},
 		{name: "nothing of it ran", path: "/strlen/k", want: `{"result":3000}`},
 		{name: "a reply above it", path: "/mget/k/k", status: 400, want: reply(6022)},
 		{name: "is one item of a pipeline", path: "/pipeline", body: `[["MGET","k","k"],["STRLEN","k"]]`, want: "[" + reply(6022) + `,{"result":3000}]`},
 		{name: "and of a transaction", path: "/multi-exec", body: `[["MGET","k","k"],["STRLEN","k"]]`, want: "[" + reply(6022) + `,{"result":3000}]`},
-		{name: "and in resp2", path: "/pipeline", body: `[["MGET","k","k"],["STRLEN","k"]]`, headers: []string{"Upstash-Response-Format: resp2"},
-			want: "*2\r\n-ERR max request size exceeded. Limit: 4000 bytes, Actual: 6022 bytes\r\n:3000\r\n"},
+		{
+			name: "and in resp2", path: "/pipeline", body: `[["MGET","k","k"],["STRLEN","k"]]`, headers: []string{"Upstash-Response-Format: resp2"},
+			want: "*2\r\n-ERR max request size exceeded. Limit: 4000 bytes, Actual: 6022 bytes\r\n:3000\r\n",
+		},
 		{name: "three commands", path: "/pipeline", body: `[["PING"],["PING"],["PING"]]`, want: `[{"result":"PONG"},{"result":"PONG"},{"result":"PONG"}]`},
 		{name: "four are too many", path: "/pipeline", body: `[["PING"],["PING"],["PING"],["PING"]]`, status: 413, want: `{"error":"ERR max pipeline size exceeded. Limit: 3 commands"}`},
 		{name: "in a transaction as well", path: "/multi-exec", body: `[["PING"],["PING"],["PING"],["PING"]]`, status: 413, want: `{"error":"ERR max pipeline size exceeded. Limit: 3 commands"}`},

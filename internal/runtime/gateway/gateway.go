@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 )
 
@@ -22,16 +23,18 @@ const SyncHeader = "Upstash-Sync-Token"
 // A Gateway answers the Upstash REST protocol. It is safe for concurrent use and holds no connection of
 // its own.
 type Gateway struct {
-	opts      Options
-	mux       *mux.Mux
-	callers   atomic.Pointer[callers]
-	scripts   scripts
-	withType  atomic.Int32 // how SCAN … WITHTYPE is done: see scan.go
-	exchanges sync.Pool    // of *exchange
-	counts    counts
-	instance  []byte
-	idPrefix  string
-	ids       atomic.Uint64
+	opts       Options
+	mux        *mux.Mux
+	bell       *upstream.Bell
+	callers    atomic.Pointer[callers]
+	scripts    scripts
+	withType   atomic.Int32 // how SCAN … WITHTYPE is done: see scan.go
+	monitoring atomic.Bool  // whether somebody has /monitor
+	exchanges  sync.Pool    // of *exchange
+	counts     counts
+	instance   []byte
+	idPrefix   string
+	ids        atomic.Uint64
 }
 
 // New returns a Gateway. It connects to nothing: an unreachable Redis shows as errors of requests. All
@@ -44,7 +47,7 @@ func New(opts Options) (*Gateway, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g := &Gateway{opts: opts, mux: opts.Mux, instance: []byte(opts.InstanceID), idPrefix: rand.Text()[:8] + "-"}
+	g := &Gateway{opts: opts, mux: opts.Mux, bell: opts.Bell, instance: []byte(opts.InstanceID), idPrefix: rand.Text()[:8] + "-"}
 	g.callers.Store(newCallers(opts.Tokens, opts.Allow, opts.Open))
 	return g, nil
 }

@@ -65,12 +65,18 @@ func TestForms(t *testing.T) {
 		{name: "numbers, booleans and null are their text", path: "/", body: `["RPUSH","l",1.50,-2e3,true,false,null]`, want: `{"result":5}`},
 		{name: "and stay so", path: "/", body: `["LRANGE","l",0,-1]`, want: `{"result":["1.50","-2e3","true","false","null"]}`},
 		{name: "escapes", path: "/", body: `["ECHO","\u00e9\ud83d\ude00\ud83d\n\/\\\""]`, want: "{\"result\":\"é😀\uFFFD\\n/\\\\\\\"\"}"},
-		{name: "a pipeline", path: "/pipeline", body: `[["SET","p","1"],["LPUSH","p","x"],["INCR","p"],["GET","none"]]`,
-			want: `[{"result":"OK"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},{"result":2},{"result":null}]`},
-		{name: "a transaction", path: "/multi-exec", body: `[["SET","t","1"],["LPUSH","t","x"],["INCR","t"],["MGET","t","none"]]`,
-			want: `[{"result":"OK"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},{"result":2},{"result":["2",null]}]`},
-		{name: "an aborted transaction is one error", path: "/multi-exec", body: `[["SET","t","9"],["GET"]]`, status: 400,
-			want: `{"error":"ERR wrong number of arguments for 'get' command"}`},
+		{
+			name: "a pipeline", path: "/pipeline", body: `[["SET","p","1"],["LPUSH","p","x"],["INCR","p"],["GET","none"]]`,
+			want: `[{"result":"OK"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},{"result":2},{"result":null}]`,
+		},
+		{
+			name: "a transaction", path: "/multi-exec", body: `[["SET","t","1"],["LPUSH","t","x"],["INCR","t"],["MGET","t","none"]]`,
+			want: `[{"result":"OK"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},{"result":2},{"result":["2",null]}]`,
+		},
+		{
+			name: "an aborted transaction is one error", path: "/multi-exec", body: `[["SET","t","9"],["GET"]]`, status: 400,
+			want: `{"error":"ERR wrong number of arguments for 'get' command"}`,
+		},
 		{name: "and changes nothing", path: "/get/t", want: `{"result":"2"}`},
 		{name: "nested replies", path: "/", body: `["EVAL","return {1,{2,'x',{false}},redis.status_reply('FINE'),'OK'}",0]`, want: `{"result":[1,[2,"x",[null]],"FINE","OK"]}`},
 	})

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 )
 
@@ -27,6 +28,9 @@ const (
 type Options struct {
 	// Mux carries the commands.
 	Mux *mux.Mux
+
+	// Bell carries the subscriptions. Without one /subscribe and /psubscribe are refused.
+	Bell *upstream.Bell
 
 	// Tokens are who may ask.
 	Tokens []Token

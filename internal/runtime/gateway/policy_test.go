@@ -55,8 +55,10 @@ func TestPolicy(t *testing.T) {
 	add("one that could not", unavailable("?"), "/no%20pe", "/"+strings.Repeat("x", 100), "/%0d%0a")
 	steps = append(steps,
 		step{name: "an SDK says who it is", path: "/", body: `["CLIENT","SETINFO","LIB-NAME","redis-js"]`, want: `{"result":"OK"}`},
-		step{name: "a refusal in a pipeline is one item", path: "/pipeline", body: `[["SET","k","1"],["FLUSHALL"],["GET","k"]]`,
-			want: `[{"result":"OK"},` + unavailable("FLUSHALL") + `,{"result":"1"}]`},
+		step{
+			name: "a refusal in a pipeline is one item", path: "/pipeline", body: `[["SET","k","1"],["FLUSHALL"],["GET","k"]]`,
+			want: `[{"result":"OK"},` + unavailable("FLUSHALL") + `,{"result":"1"}]`,
+		},
 		step{name: "and discards a transaction", path: "/multi-exec", body: `[["SET","k","2"],["BLPOP","l","1"]]`, status: 400, want: notREST("BLPOP")},
 		step{name: "which did nothing", path: "/get/k", want: `{"result":"1"}`},
 		step{name: "CLIENT SETINFO is fine in a transaction", path: "/multi-exec", body: `[["CLIENT","SETINFO","LIB-VER","1"],["GET","k"]]`, want: `[{"result":"OK"},{"result":"1"}]`},
@@ -103,8 +105,10 @@ func TestReadOnlyToken(t *testing.T) {
 	}
 	steps = append(steps,
 		step{name: "but read", path: "/get/k", headers: reader, want: `{"result":"v"}`},
-		step{name: "cheaply", path: "/pipeline", body: `[["MGET","k","k"],["TTL","k"],["DEL","k"],["PING"]]`, headers: reader,
-			want: `[{"result":["v","v"]},{"result":-1},` + noPermission("del") + `,{"result":"PONG"}]`},
+		step{
+			name: "cheaply", path: "/pipeline", body: `[["MGET","k","k"],["TTL","k"],["DEL","k"],["PING"]]`, headers: reader,
+			want: `[{"result":["v","v"]},{"result":-1},` + noPermission("del") + `,{"result":"PONG"}]`,
+		},
 		step{name: "blocking is nobody's", path: "/blpop/a/1", headers: reader, status: 400, want: notREST("BLPOP")},
 		step{name: "monitor shows everything", path: "/monitor", headers: reader, status: 400, want: noPermission("monitor")},
 	)
