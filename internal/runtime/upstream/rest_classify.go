@@ -6,6 +6,12 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
 
+// restUnsent is whether err is a failure of the REST transport after which provably no command ran.
+func restUnsent(err error) bool {
+	e, ok := errors.AsType[*rest.Error](err)
+	return ok && e.Unsent
+}
+
 // restClass is what a failure of the REST transport means; false when err is none.
 func restClass(err error) (Class, bool) {
 	e, ok := errors.AsType[*rest.Error](err)

@@ -17,7 +17,7 @@ const (
 	DefaultMaxConnections  = 64
 	DefaultMaxReplyBytes   = 64 << 20
 	DefaultMaxRequestBytes = 8 << 20
-	DefaultMaxBatch        = 20_000
+	DefaultMaxBatch        = 1000
 	DefaultMaxAttempts     = 3
 	DefaultRetryShare      = 0.1
 	DefaultBreakAfter      = 5
@@ -59,7 +59,7 @@ type Options struct {
 
 	// MaxBatch is the most commands in one request, and MaxRequestBytes about the most bytes: a longer
 	// pipeline becomes several requests, one after the other. A transaction is never divided. Default
-	// 20,000 commands and 8 MiB.
+	// 1,000 commands, as the provider's own clients have it, and 8 MiB.
 	MaxBatch        int
 	MaxRequestBytes int64
 

@@ -279,13 +279,8 @@ func (st *stream) follow(ctx context.Context) {
 			if !pause(ctx, rand.N(min(streamMax, streamBackoff<<min(failures, 16)))) {
 				return
 			}
-			err := st.open(ctx, ctx)
-			if e, ok := errors.AsType[*Error](err); ok && !e.lasting() || ctx.Err() != nil {
+			if st.open(ctx, ctx) != nil {
 				continue
-			}
-			if err != nil {
-				st.s.end(err)
-				return
 			}
 			opened = true
 		}
@@ -294,16 +289,6 @@ func (st *stream) follow(ctx context.Context) {
 		default:
 		}
 	}
-}
-
-// lasting is whether waiting does not help.
-func (e *Error) lasting() bool {
-	switch e.Kind {
-	case NotREST, NoAuth, Forbidden, Refused:
-		return true
-	case Unreached, TimedOut, Lost, TooLarge, TooMany, NotReady, NoBackend, Broken, Canceled:
-	}
-	return false
 }
 
 // read hands on messages until the stream breaks.
