@@ -78,6 +78,13 @@ func floors() []floor {
 			[]string{"internal/runtime/meter", "internal/runtime/upstream/mux", "internal/runtime/upstream/rest"},
 			"the only way to a Redis, below everything that needs one",
 		},
+		{"internal/runtime/limit/window", nil, "deciding is arithmetic, the same for the engine, a simulation and a look from outside"},
+		{"internal/runtime/limit/lease", nil, "what is held is arithmetic over times that it is given"},
+		{
+			"internal/runtime/limit",
+			[]string{"internal/runtime/limit/window", "internal/runtime/limit/lease"},
+			"it is given a client and counts for itself, whatever is behind it",
+		},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
 		{"internal/runtime/meter", nil, "counting is below everything that is counted"},

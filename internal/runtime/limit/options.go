@@ -26,6 +26,10 @@ type Options struct {
 	// Nil: every rule is decided by its OnError, as if Redis never answered.
 	Client redis.UniversalClient
 
+	// Cluster says that Client talks to a Redis Cluster, where one script call can be about one slot only.
+	// A *redis.ClusterClient is recognised without it.
+	Cluster bool
+
 	// InScript is told of the commands that a script ran on the server, by the command that started it
 	// ("evalsha" or "eval"). It is exact, because the script itself counts. Nil: nobody is told.
 	InScript func(command string, n int64)
@@ -91,6 +95,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBatch == 0 {
 		o.MaxBatch = DefaultMaxBatch
+	}
+	if _, ok := o.Client.(*redis.ClusterClient); ok {
+		o.Cluster = true
 	}
 	if o.InScript == nil {
 		o.InScript = func(string, int64) {}

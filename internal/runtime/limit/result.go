@@ -96,6 +96,7 @@ var (
 	ErrNoIdentity  = errors.New("nothing is known of who asks")
 	ErrBadCost     = errors.New("cost is negative")
 	ErrTooMany     = errors.New("too many requests in one call")
+	ErrSlots       = errors.New("on a Cluster all requests of one CheckAll must be about one subject")
 )
 
 // Strictest is the result that leaves a caller the least: a denied one before an allowed one, of denied

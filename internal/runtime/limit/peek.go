@@ -1,0 +1,104 @@
+package limit
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/limit/window"
+)
+
+// Peek is the Result that a Check would give, as Redis counts, without consuming anything. It only reads:
+// 2 commands, TIME and GET, and 1 more for a former limiter's set. Unlike Check it reports when Redis does
+// not answer.
+func (l *Limiter) Peek(ctx context.Context, req Request) (Result, error) {
+	it, err := l.prepare(req)
+	if err != nil {
+		return Result{}, err
+	}
+	if l.opts.Client == nil {
+		return Result{}, errNoClient
+	}
+	now, text, others, commands, err := l.look(ctx, &it)
+	if err != nil {
+		return Result{}, fmt.Errorf("peek at %s: %w", it.key, err)
+	}
+	p := it.plan.policy
+	l.clock.learn(now, l.clock.now())
+	d := p.Peek(window.Decode(p, text), now, it.cost, others)
+	r := Result{
+		Rule: it.rule.Name, Tier: req.Tier, Subject: it.subject, Reason: ReasonChecked,
+		Allowed: d.Granted > 0 || it.soft(), OverLimit: d.Granted == 0, Warning: d.Granted == 0 && it.rule.Mode == Warn,
+		Limit: p.Capacity(), Used: d.Used - d.Granted, Period: p.Span(now),
+		ResetAfter: micros(d.Reset), ResetAt: time.UnixMicro(now + d.Reset).UTC(), RetryAfter: micros(d.Retry), Commands: commands,
+	}
+	if r.Used == 0 && d.Granted > 0 && p.Algorithm != window.Fixed && p.Algorithm != window.Calendar {
+		r.ResetAfter, r.ResetAt = 0, time.UnixMicro(now).UTC() // nothing counts yet
+	}
+	if it.cost > r.Limit {
+		r.Reason, r.RetryAfter = ReasonTooLarge, 0
+	}
+	r.Remaining = max(0, r.Limit-r.Used)
+	r.NearLimit = float64(r.Used) >= it.rule.NearRatio*float64(r.Limit)
+	return r, nil
+}
+
+// look reads the server's time, the state of the item and how many the former limiter counts.
+func (l *Limiter) look(ctx context.Context, it *item) (now int64, text string, others, commands int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, max(l.opts.Deadline, time.Second))
+	defer cancel()
+	pipe := l.opts.Client.Pipeline()
+	clock := pipe.Time(ctx)
+	var state *redis.StringCmd
+	commands = 1
+	if !it.rule.LegacyShare {
+		state = pipe.Get(ctx, it.key)
+		commands++
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	at, err := clock.Result()
+	if err != nil {
+		return 0, "", 0, commands, err
+	}
+	now = at.UnixMicro()
+	if state != nil {
+		if text, err = state.Result(); err != nil && err != redis.Nil { //nolint:errorlint // go-redis returns it as it is
+			return 0, "", 0, commands, err
+		}
+	}
+	if it.former != "" {
+		from := "(" + strconv.FormatInt((now-it.rule.Period.Microseconds())/1000, 10)
+		commands++
+		if others, err = l.opts.Client.ZCount(ctx, it.former, from, "+inf").Result(); err != nil {
+			return 0, "", 0, commands, err
+		}
+	}
+	return now, text, others, commands, nil
+}
+
+// Reset forgets what a request's subject has used: 1 command, UNLINK. Other replicas may go on denying
+// from memory until the time they were told, and may spend what they took in advance. A former limiter's
+// set is removed only where it is shared.
+func (l *Limiter) Reset(ctx context.Context, req Request) error {
+	it, err := l.prepare(req)
+	if err != nil {
+		return err
+	}
+	if l.opts.Client == nil {
+		return errNoClient
+	}
+	l.locals.drop(it.key)
+	if err := l.opts.Client.Unlink(ctx, it.key).Err(); err != nil {
+		return fmt.Errorf("reset %s: %w", it.key, err)
+	}
+	return nil
+}
+
+// Key is the Redis key in which a request is counted, and the former limiter's key if its rule has one.
+func (l *Limiter) Key(req Request) (key, former string, err error) {
+	it, err := l.prepare(req)
+	return it.key, it.former, err
+}

@@ -1,0 +1,139 @@
+package limit
+
+import (
+	"context"
+	"crypto/sha1" //nolint:gosec // Redis names scripts by SHA-1
+	_ "embed"     // the script is compiled in
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/limit/window"
+)
+
+// checkScript is what Redis runs for a check.
+//
+//go:embed check.lua
+var checkScript string
+
+// scriptName is the name that Redis gives to checkScript.
+var scriptName = sync.OnceValue(func() string {
+	sum := sha1.Sum([]byte(checkScript)) //nolint:gosec // as above
+	return hex.EncodeToString(sum[:])
+})
+
+// wordsPerLimit and numbersPerLimit are how the script takes and answers one limit.
+const (
+	wordsPerLimit   = 12
+	numbersPerLimit = 7
+)
+
+// An ask is one limit of a script call.
+type ask struct {
+	plan   *plan
+	key    string
+	former string // key of the former limiter's set, or none
+	soft   bool   // its denial does not keep others from passing
+	window.Ask
+}
+
+// answer is what the script said about one limit.
+type answer struct {
+	window.Decision
+	outside bool // the server's time is outside the calendar edges that were sent
+}
+
+// reply is what a script call gave.
+type reply struct {
+	answers  []answer
+	now      int64 // the server's time in microseconds
+	commands int64 // billed, the script itself included
+}
+
+// call runs the script once for asks, which are in one slot. The edges of calendar periods are taken
+// around now, in microseconds.
+func (l *Limiter) call(ctx context.Context, asks []ask, all bool, now int64) (reply, error) {
+	keys := make([]string, len(asks), 2*len(asks))
+	mode := "each"
+	if all {
+		mode = "all"
+	}
+	args := make([]any, 3, 3+wordsPerLimit*len(asks))
+	args[0], args[1], args[2] = mode, strconv.Itoa(len(asks)), l.unique()
+	for i, a := range asks {
+		keys[i] = a.key
+		former := 0
+		if a.former != "" && a.plan.letter != "Z" {
+			keys = append(keys, a.former)
+			former = len(keys)
+		}
+		args = append(args, a.words(former, now)...)
+	}
+	cmd, name, failed := l.evaluate(ctx, keys, args)
+	numbers, err := cmd.Int64Slice()
+	if err != nil {
+		return reply{commands: failed + 1}, err
+	}
+	if len(numbers) != 2+numbersPerLimit*len(asks) {
+		return reply{commands: failed + 1}, fmt.Errorf("the script answered %d numbers, want %d", len(numbers), 2+numbersPerLimit*len(asks))
+	}
+	l.opts.InScript(name, numbers[0])
+	r := reply{now: numbers[1], commands: failed + 1 + numbers[0], answers: make([]answer, len(asks))}
+	for i := range r.answers {
+		n := numbers[2+numbersPerLimit*i:]
+		r.answers[i] = answer{
+			Decision: window.Decision{
+				Granted: max(0, n[0]), Used: n[1], Reset: n[2], Retry: n[3], RetryWant: n[4], Stamp: n[5], Hold: n[6],
+			},
+			outside: n[0] < 0,
+		}
+	}
+	return r, nil
+}
+
+// evaluate runs the script by its name, and by its text when the server does not know it. It returns
+// which command gave the reply and how many failed before.
+func (l *Limiter) evaluate(ctx context.Context, keys []string, args []any) (cmd *redis.Cmd, name string, failed int64) {
+	cmd = l.opts.Client.EvalSha(ctx, scriptName(), keys, args...)
+	if err := cmd.Err(); err == nil || !isNoScript(err) {
+		return cmd, "evalsha", 0
+	}
+	return l.opts.Client.Eval(ctx, checkScript, keys, args...), "eval", 1
+}
+
+func isNoScript(err error) bool {
+	var e redis.Error
+	return errors.As(err, &e) && strings.HasPrefix(e.Error(), "NOSCRIPT")
+}
+
+// words is one limit as the script takes it.
+func (a ask) words(former int, now int64) []any {
+	p := a.plan.policy
+	width := p.Width().Microseconds()
+	if p.Algorithm == TokenBucket {
+		width = p.Limit
+	}
+	edges, soft := "-", "0"
+	if p.Algorithm == Calendar {
+		e := p.Edges(now)
+		edges = fmt.Sprintf("%d,%d,%d,%d", e[0], e[1], e[2], e[3])
+	}
+	if a.soft {
+		soft = "1"
+	}
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	return []any{
+		a.plan.letter, n(p.Capacity()), n(max(1, p.Period.Microseconds())), n(width), n(a.Min), n(a.Want), n(a.Hold),
+		n(a.Give), n(a.Stamp), n(int64(former)), edges, soft,
+	}
+}
+
+// unique names one call, for members of a shared set.
+func (l *Limiter) unique() string {
+	return l.nonce + strconv.FormatInt(l.serial.Add(1), 36)
+}
