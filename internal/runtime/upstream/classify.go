@@ -69,6 +69,9 @@ func Detail(err error) *Error {
 
 // classifyTransport is for errors that did not come from the server as a reply.
 func classifyTransport(err error) Class {
+	if c, ok := muxClass(err); ok {
+		return c
+	}
 	if c, ok := restClass(err); ok {
 		return c
 	}

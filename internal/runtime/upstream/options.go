@@ -48,6 +48,10 @@ type Options struct {
 	// modules. Ordinary ones always may.
 	Allow []string
 
+	// Lazy makes Open connect to nothing and send nothing, so that it succeeds while the Redis is down:
+	// the first command connects. Default false.
+	Lazy bool
+
 	// Username and Password, when not empty, replace those of the URL. With an ACL user both are
 	// needed; Password alone is for the default user.
 	Username string

@@ -384,9 +384,9 @@ func (w *wire) checkStall() {
 		since = last
 	}
 	if busy && time.Since(since) > w.m.opts.Timeout {
-		w.fail(errStalled)
+		w.fail(ErrStalled)
 	}
 }
 
-// errStalled ends a connection on which nothing comes any more.
-var errStalled = errors.New("the server has not answered for too long")
+// ErrStalled ends a connection on which commands wait and nothing came for Options.Timeout.
+var ErrStalled = errors.New("the server has not answered for too long")
