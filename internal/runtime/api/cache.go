@@ -84,15 +84,16 @@ type cacheGetInput struct {
 }
 
 type cacheGetOutput struct {
-	ContentType string `header:"Content-Type"`
-	ETag        string `header:"ETag" doc:"Changes with the value"`
-	Age         string `header:"Age" doc:"Whole seconds since the value was written"`
-	Answer      string `header:"Redisopt-Cache" enum:"hit,stale" doc:"hit or stale; negative and miss come with 404"`
-	Source      string `header:"Redisopt-Cache-Source" doc:"memory or upstream"`
-	TTL         string `header:"Redisopt-Cache-Ttl" doc:"Seconds for which the value is fresh; absent without an end"`
-	Token       string `header:"Redisopt-Cache-Token" doc:"For a write that must not overtake a delete; see PUT"`
-	Degraded    string `header:"Redisopt-Cache-Degraded" doc:"The class of the upstream's failure, when it did not answer"`
-	Body        []byte
+	ContentType  string `header:"Content-Type"`
+	CacheControl string `header:"Cache-Control" hidden:"true"`
+	ETag         string `header:"ETag" doc:"Changes with the value"`
+	Age          string `header:"Age" doc:"Whole seconds since the value was written"`
+	Answer       string `header:"Redisopt-Cache" enum:"hit,stale" doc:"hit or stale; negative and miss come with 404"`
+	Source       string `header:"Redisopt-Cache-Source" doc:"memory or upstream"`
+	TTL          string `header:"Redisopt-Cache-Ttl" doc:"Seconds for which the value is fresh; absent without an end"`
+	Token        string `header:"Redisopt-Cache-Token" doc:"For a write that must not overtake a delete; see PUT"`
+	Degraded     string `header:"Redisopt-Cache-Degraded" doc:"The class of the upstream's failure, when it did not answer"`
+	Body         []byte
 }
 
 type cachePutInput struct {
@@ -157,14 +158,14 @@ func (a *API) cacheGet(ctx context.Context, in *cacheGetInput) (*cacheGetOutput,
 		return nil, missing(r, status)
 	}
 	out := &cacheGetOutput{
-		ContentType: mediaTypeOf(r.Codec), ETag: etag(r.Value), Age: wholeSeconds(r.Age), Answer: string(status), Source: string(r.Source),
+		ContentType: mediaTypeOf(r.Codec), CacheControl: revalidate, ETag: etag(r.Value), Age: wholeSeconds(r.Age), Answer: string(status), Source: string(r.Source),
 		Token: r.Token, Degraded: degradedBy(r), Body: r.Value,
 	}
 	if !r.NoExpiry {
 		out.TTL = wholeSeconds(r.TTL)
 	}
 	if matches(in.IfNoneMatch, out.ETag) {
-		return nil, notModified(http.Header{"Etag": {out.ETag}, cacheHeader: {out.Answer}, "Age": {out.Age}})
+		return nil, notModified(http.Header{"Etag": {out.ETag}, "Cache-Control": {revalidate}, cacheHeader: {out.Answer}, "Age": {out.Age}})
 	}
 	return out, nil
 }
@@ -214,16 +215,39 @@ func (a *API) cachePut(ctx context.Context, in *cachePutInput) (*writeOutput, er
 	if a.opts.Cache == nil {
 		return nil, notEnabled("the cache")
 	}
+	for name, n := range map[string]float64{"query.ttl_seconds": in.TTLSeconds, "query.stale_for_seconds": in.StaleForSeconds} {
+		if math.IsNaN(n) {
+			return nil, invalid(name, "not a number")
+		}
+	}
 	info := infoOf(ctx)
 	o := cache.SetOptions{
 		TTL: seconds(in.TTLSeconds), StaleFor: seconds(in.StaleForSeconds), Class: in.Class, Tags: in.Tags, Token: in.Token,
 		NoExpiry: in.NoExpiry, Negative: in.Negative, Announce: in.Announce,
 	}
-	r, err := a.opts.Cache.Set(ctx, in.Key, info.body, o)
+	o.Codec = cache.Raw
+	if info.isJSON {
+		o.Codec = cache.JSON
+	}
+	if in.Negative {
+		o.Codec = ""
+	}
+	r, err := a.set(ctx, cache.Item{Key: in.Key, Value: info.body, Options: o})
 	if err != nil {
 		return nil, cacheProblem(err, "path.key")
 	}
 	return &writeOutput{written(in.Key, r)}, nil
+}
+
+// set keeps the value as what the request says it is, JSON or bytes. A namespace whose keys are shared
+// with other programs has a form of its own, and then that is the one.
+func (a *API) set(ctx context.Context, item cache.Item) (cache.SetResult, error) {
+	r, err := a.opts.Cache.Set(ctx, item.Key, item.Value, item.Options)
+	if errors.Is(err, cache.ErrValue) && item.Options.Codec != "" {
+		item.Options.Codec = ""
+		return a.opts.Cache.Set(ctx, item.Key, item.Value, item.Options)
+	}
+	return r, err
 }
 
 func written(key string, r cache.SetResult) WriteResult {

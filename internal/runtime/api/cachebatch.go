@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -127,8 +128,8 @@ func (a *API) cacheGetMany(ctx context.Context, in *batchGetInput) (*batchGetOut
 		return nil, cacheProblem(err, "body.keys")
 	}
 	out := &batchGetOutput{}
-	for _, key := range in.Body.Keys {
-		r := results[key]
+	for i, key := range in.Body.Keys {
+		r := results[i]
 		e := CacheEntry{Key: key, Status: statusOf(r), Codec: string(r.Codec), Source: string(r.Source), Degraded: degradedBy(r), Token: r.Token}
 		e.Value, e.ValueBase64 = rawOrText(r)
 		e.AgeSeconds, e.TTLSeconds = r.Age.Seconds(), r.TTL.Seconds()
@@ -150,6 +151,17 @@ func (a *API) cacheSetMany(ctx context.Context, in *batchSetInput) (*batchSetOut
 		items = append(items, item)
 	}
 	results, err := a.opts.Cache.SetMany(ctx, items)
+	if errors.Is(err, cache.ErrValue) { // one of them is in a namespace with a form of its own
+		results, err = results[:0], nil
+		for _, item := range items {
+			r, e := a.set(ctx, item)
+			if e != nil {
+				err = e
+				break
+			}
+			results = append(results, r)
+		}
+	}
 	if err != nil {
 		return nil, cacheProblem(err, "body.entries")
 	}
@@ -176,10 +188,10 @@ func (e CacheWrite) item(i int) (cache.Item, error) {
 		NoExpiry: e.NoExpiry, Negative: e.Negative, Announce: e.Announce,
 	}}
 	if e.Value != nil {
-		item.Value = e.Value
+		item.Value, item.Options.Codec = e.Value, cache.JSON
 	}
 	if e.ValueBase64 != nil {
-		item.Value = *e.ValueBase64
+		item.Value, item.Options.Codec = *e.ValueBase64, cache.Raw
 	}
 	return item, nil
 }

@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// revalidate lets a client keep an answer and ask whether it still holds; nobody between may keep it.
+const revalidate = "private, no-cache"
+
 // etag is a strong entity tag of content.
 func etag(content []byte) string {
 	sum := sha256.Sum256(content)

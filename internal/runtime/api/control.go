@@ -42,8 +42,9 @@ type controlInput struct {
 }
 
 type controlOutput struct {
-	ETag string `header:"ETag"`
-	Body ControlState
+	CacheControl string `header:"Cache-Control" hidden:"true"`
+	ETag         string `header:"ETag"`
+	Body         ControlState
 }
 
 type overrideInput struct {
@@ -70,7 +71,7 @@ func (a *API) controlRoutes(h huma.API) {
 func (a *API) controlState() *controlOutput {
 	s := a.opts.Control.State()
 	d := s.Document
-	out := &controlOutput{Body: ControlState{
+	out := &controlOutput{CacheControl: revalidate, Body: ControlState{
 		Epoch: d.Epoch, Ramps: orEmptyMap(d.Ramps), Paused: orEmpty(d.Paused), Kill: orEmpty(d.Kill),
 		By: d.By, Reason: d.Reason, Updated: d.Updated.UTC(), Source: string(s.Source),
 	}}
@@ -92,7 +93,7 @@ func (a *API) controlGet(_ context.Context, in *controlInput) (*controlOutput, e
 	}
 	out := a.controlState()
 	if matches(in.IfNoneMatch, out.ETag) {
-		return nil, notModified(http.Header{"Etag": {out.ETag}})
+		return nil, notModified(http.Header{"Etag": {out.ETag}, "Cache-Control": {revalidate}})
 	}
 	return out, nil
 }

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -100,15 +99,51 @@ func (a *API) finishDocument(doc *huma.OpenAPI) error {
 	maps.DeleteFunc(schemas.Map(), func(name string, _ *huma.Schema) bool {
 		return slices.Contains([]string{"ErrorModel", "ErrorDetail"}, name)
 	})
+	openAnswers(doc)
 	text, err := json.Marshal(doc)
 	if err != nil {
 		return fmt.Errorf("openapi document: %w", err)
 	}
-	var indented bytes.Buffer
-	if err := json.Indent(&indented, text, "", "  "); err != nil {
-		return fmt.Errorf("openapi document: %w", err)
-	}
-	indented.WriteByte('\n')
-	a.document = indented.Bytes()
+	a.document = append(text, '\n')
 	return nil
+}
+
+// openAnswers lets every schema that is only used in answers have further fields: later versions add
+// some. What a request may have stays closed.
+func openAnswers(doc *huma.OpenAPI) {
+	closed := map[string]bool{}
+	for _, item := range doc.Paths {
+		for _, op := range []*huma.Operation{item.Get, item.Put, item.Post, item.Delete} {
+			if op == nil || op.RequestBody == nil {
+				continue
+			}
+			for _, media := range op.RequestBody.Content {
+				closeOver(doc.Components.Schemas, media.Schema, closed)
+			}
+		}
+	}
+	for name, schema := range doc.Components.Schemas.Map() {
+		if schema.AdditionalProperties == false && !closed[name] {
+			schema.AdditionalProperties = nil
+		}
+	}
+}
+
+// closeOver collects the names of all schemas that schema refers to.
+func closeOver(all huma.Registry, schema *huma.Schema, into map[string]bool) {
+	if schema == nil {
+		return
+	}
+	if schema.Ref != "" {
+		name := path.Base(schema.Ref)
+		if into[name] {
+			return
+		}
+		into[name] = true
+		schema = all.SchemaFromRef(schema.Ref)
+	}
+	for _, p := range schema.Properties {
+		closeOver(all, p, into)
+	}
+	closeOver(all, schema.Items, into)
 }

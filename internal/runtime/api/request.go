@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -56,6 +57,10 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 		}
 		info.caller = c
 	}
+	if refused := a.switchedOff(ctx.Operation().Tags); refused != nil {
+		refused.write(w, r)
+		return
+	}
 	kind, _ := meta[bodyKind].(string)
 	if kind == "" {
 		if r.ContentLength != 0 {
@@ -73,28 +78,43 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 		return
 	}
 	defer a.bodies.Release(held)
-	body, refused := a.readBody(w, r, kind)
+	body, isJSON, refused := a.readBody(w, r, kind)
 	if refused != nil {
 		refused.write(w, r)
 		return
 	}
-	info.body = body
+	info.body, info.isJSON = body, isJSON
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	next(ctx)
 }
 
+// switchedOff is why an operation is not done: a kill switch of its feature, which is its first tag, is
+// thrown.
+func (a *API) switchedOff(tags []string) *problemError {
+	if a.opts.Control == nil || len(tags) == 0 || tags[0] == "control" || tags[0] == "health" {
+		return nil
+	}
+	d := a.opts.Control.Current()
+	if !d.Killed(tags[0]) {
+		return nil
+	}
+	return newProblem(http.StatusServiceUnavailable, "switched_off", "Switched off",
+		"the kill switch "+tags[0]+" is thrown: "+clean(d.Reason), "go on without it, as while the server is away; GET /v1/control says who threw it").
+		with("Retry-After", "60")
+}
+
 // readBody reads the whole body within its bounds of size and time, and checks that it is what its
 // content type says.
-func (a *API) readBody(w http.ResponseWriter, r *http.Request, kind string) ([]byte, *problemError) {
-	isJSON, refused := contentType(r, kind)
+func (a *API) readBody(w http.ResponseWriter, r *http.Request, kind string) (body []byte, isJSON bool, refused *problemError) {
+	isJSON, refused = contentType(r, kind)
 	if refused != nil {
-		return nil, refused.with("Connection", "close")
+		return nil, false, refused.with("Connection", "close")
 	}
 	tooLarge := newProblem(http.StatusRequestEntityTooLarge, "body_too_large", "Body too large",
 		fmt.Sprintf("the body has more than %d bytes", a.opts.MaxBodyBytes),
 		"send less at once, or raise the server's limit on bodies").with("Connection", "close")
 	if r.ContentLength > a.opts.MaxBodyBytes {
-		return nil, tooLarge
+		return nil, false, tooLarge
 	}
 	// A server without deadlines, in tests, has no slow clients either.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(a.opts.BodyTimeout))
@@ -106,17 +126,17 @@ func (a *API) readBody(w http.ResponseWriter, r *http.Request, kind string) ([]b
 	)
 	switch {
 	case errors.As(err, &large):
-		return nil, tooLarge
+		return nil, false, tooLarge
 	case errors.As(err, &slow) && slow.Timeout():
-		return nil, newProblem(http.StatusRequestTimeout, "body_timeout", "Body too slow",
+		return nil, false, newProblem(http.StatusRequestTimeout, "body_timeout", "Body too slow",
 			fmt.Sprintf("the body was not complete after %s", a.opts.BodyTimeout), "send it at once").with("Connection", "close")
 	case err != nil:
-		return nil, newProblem(http.StatusBadRequest, "malformed_body", "Malformed body", "the body ended before it was complete",
+		return nil, false, newProblem(http.StatusBadRequest, "malformed_body", "Malformed body", "the body ended before it was complete",
 			"send as many bytes as Content-Length says, or the last chunk").with("Connection", "close")
 	case isJSON:
-		return body, checkJSON(body)
+		refused = checkJSON(body)
 	}
-	return body, nil
+	return body, isJSON, refused
 }
 
 // contentType is whether the body is JSON, or why it cannot be taken. A body without a content type is
@@ -184,8 +204,46 @@ func checkJSON(body []byte) *problemError {
 	return malformed("not JSON", "send one JSON document")
 }
 
-// jsonFormat writes without a change to < > &, and reads what readBody has checked already.
-func jsonFormat() huma.Format { return huma.DefaultJSONFormat }
+// jsonFormat writes without a change to < > &. It reads what readBody has checked already, and refuses
+// field names that differ from ours in case: encoding/json would take them, past the checks of the field.
+func jsonFormat() huma.Format {
+	format := huma.DefaultJSONFormat
+	format.Unmarshal = func(data []byte, v any) error {
+		if err := json.Unmarshal(data, v); err != nil {
+			return err
+		}
+		if generic, ok := v.(*any); ok {
+			return lowerCase(*generic)
+		}
+		return nil
+	}
+	return format
+}
+
+// lowerCase walks through a document as far as its field names are ours.
+func lowerCase(v any) error {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			if err := lowerCase(e); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, field := range v {
+			if strings.ToLower(name) != name {
+				return fmt.Errorf("unexpected field %q: field names are lower case", clip(name))
+			}
+			if name == "value" || name == "ramps" {
+				continue // what is in them is the caller's own
+			}
+			if err := lowerCase(field); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // A recorder remembers how a request was answered. Writing to a client that is gone is no error: there
 // is nobody left to tell.

@@ -197,6 +197,7 @@ type requestInfo struct {
 	route  string // the pattern that matched; "" before and when none did
 	caller *caller
 	body   []byte // read and checked before the operation runs
+	isJSON bool   // what its content type says of the body
 	start  time.Time
 }
 
