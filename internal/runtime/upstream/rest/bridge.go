@@ -50,15 +50,6 @@ func appendResults(dst, body []byte, n int, encoded bool) ([]byte, error) {
 	return dst, nil
 }
 
-// appendOne appends the answer in body, one item, as a reply in RESP.
-func appendOne(dst, body []byte, encoded bool) ([]byte, error) {
-	var it item
-	if err := json.Unmarshal(body, &it); err != nil {
-		return dst, fmt.Errorf("the reply is not a result: %w", err)
-	}
-	return appendResult(dst, it, encoded)
-}
-
 func appendResult(dst []byte, it item, encoded bool) ([]byte, error) {
 	switch {
 	case it.Error != nil:

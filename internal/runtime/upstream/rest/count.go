@@ -64,12 +64,10 @@ func (a attempt) ran(r *request) bool {
 	switch {
 	case a.answer.status == http.StatusOK:
 		return true
-	case a.answer.status != http.StatusBadRequest:
-		return false
-	case r.tx:
-		return bytes.HasPrefix(a.reply, []byte("-EXECABORT")) && !strings.Contains(string(a.answer.body), "is not allowed")
+	case r.tx && a.answer.status == http.StatusBadRequest: // the Redis discarded it, rather than the endpoint
+		return bytes.HasPrefix(a.reply, []byte("-EXECABORT")) && bytes.Contains(a.answer.body, []byte("EXECABORT"))
 	}
-	return len(r.cmds) == 1
+	return false
 }
 
 // count tells the observer what an attempt cost.

@@ -2,12 +2,8 @@ package rest
 
 const hexDigits = "0123456789abcdef"
 
-// appendBody appends the commands of r as JSON: one array for a single command, and an array of arrays
-// for several and for a transaction.
-func appendBody(dst []byte, r *request, single bool) []byte {
-	if single {
-		return appendCommand(dst, r, r.cmds[0])
-	}
+// appendBody appends the commands of r as JSON, an array of arrays of strings.
+func appendBody(dst []byte, r *request) []byte {
 	dst = append(dst, '[')
 	for i, cmd := range r.body() {
 		if i > 0 {

@@ -78,14 +78,7 @@ func (f *fakeEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var cmds [][]string
-	if r.URL.Path == "/" {
-		var one []string
-		err = json.Unmarshal(body, &one)
-		cmds = [][]string{one}
-	} else {
-		err = json.Unmarshal(body, &cmds)
-	}
-	if err != nil {
+	if err := json.Unmarshal(body, &cmds); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"error":"ERR failed to parse"}`)
 		return
@@ -101,13 +94,7 @@ func (f *fakeEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
-	out := f.run(cmds)
-	if r.URL.Path == "/pipeline" {
-		out = fmt.Sprintf("*%d\r\n", len(cmds)) + out
-	} else if strings.HasPrefix(out, "-") {
-		w.WriteHeader(http.StatusBadRequest)
-	}
-	_, _ = io.WriteString(w, out)
+	_, _ = fmt.Fprintf(w, "*%d\r\n%s", len(cmds), f.run(cmds))
 }
 
 // run executes cmds on one connection and returns the raw replies.

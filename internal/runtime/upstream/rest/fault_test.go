@@ -58,15 +58,15 @@ func TestEndpointsThatAnswerSomethingElse(t *testing.T) {
 		{"a plain text that begins like a reply", one, answer{200, "text/plain", "+OK\r\n"}, rest.NotREST, "", nil},
 		{"a redirect is not followed", one, answer{302, html, ""}, rest.NotREST, "", []string{"302", "an empty answer"}},
 		{"a method that is not allowed", one, answer{405, js, `{"error":"ERR method not allowed"}`}, rest.NotREST, "", []string{"405", "method not allowed"}},
-		{"half a bulk string", one, answer{200, octets, "$10\r\nabc"}, rest.Lost, "", []string{"not whole"}},
+		{"half a bulk string", one, answer{200, octets, "*1\r\n$10\r\nabc"}, rest.Lost, "", []string{"not whole"}},
 		{"half a pipeline", two, answer{200, octets, "*2\r\n+OK\r\n"}, rest.Lost, "", []string{"not whole"}},
 		{"half of a JSON answer", two, answer{200, js, `[{"result":"T0s="},{"res`}, rest.Lost, "", []string{"not whole"}},
 		{"nothing at all", one, answer{200, octets, ""}, rest.Lost, "", []string{"not whole"}},
 		{"too few replies", two, answer{200, octets, "*1\r\n+OK\r\n"}, rest.NotREST, "", []string{"number of replies"}},
 		{"too many replies", two, answer{200, js, `[{"result":1},{"result":1},{"result":1}]`}, rest.NotREST, "", []string{"3 results, want 2"}},
-		{"more after the reply", one, answer{200, octets, "+OK\r\n+OK\r\n"}, rest.NotREST, "", []string{"after its end"}},
-		{"a reply of a later protocol", one, answer{200, octets, "%1\r\n+a\r\n+b\r\n"}, rest.NotREST, "", nil},
-		{"a number that is none", one, answer{200, octets, ":1x\r\n"}, rest.NotREST, "", nil},
+		{"more after the reply", one, answer{200, octets, "*1\r\n+OK\r\n+OK\r\n"}, rest.NotREST, "", []string{"after its end"}},
+		{"a reply of a later protocol", one, answer{200, octets, "*1\r\n%1\r\n+a\r\n+b\r\n"}, rest.NotREST, "", nil},
+		{"a number that is none", one, answer{200, octets, "*1\r\n:1x\r\n"}, rest.NotREST, "", nil},
 		{"an object as a result", tx, answer{200, js, `[{"result":{"a":1}}]`}, rest.NotREST, "", []string{"object"}},
 		{"neither result nor error", tx, answer{200, js, `[{}]`}, rest.NotREST, "", []string{"neither a result nor an error"}},
 		{"a string that is not base64", tx, answer{200, js, `[{"result":"?"}]`}, rest.NotREST, "", []string{"base64"}},
@@ -79,9 +79,9 @@ func TestEndpointsThatAnswerSomethingElse(t *testing.T) {
 		{"a broken endpoint", words("SET", "a", "b"), answer{500, html, "<html>"}, rest.Broken, "", []string{"500"}},
 		{"an endpoint that is not ready", words("SET", "a", "b"), answer{503, js, `{"error":"ERR upstream is down"}`}, rest.NotReady, "", []string{"upstream is down"}},
 		{"a proxy without a backend", words("SET", "a", "b"), answer{502, html, "<html>"}, rest.NoBackend, "", []string{"502"}},
-		{"a reply larger than allowed", one, answer{200, octets, "$5000\r\n" + strings.Repeat("x", 5000) + "\r\n"}, rest.TooLarge, "", []string{"more than 4096 bytes"}},
-		{"a command that failed", one, answer{400, js, `{"error":"WRONGTYPE wrong"}`}, "", "-WRONGTYPE wrong\r\n", nil},
-		{"a command that failed, in RESP", one, answer{400, octets, "-WRONGTYPE wrong\r\n"}, "", "-WRONGTYPE wrong\r\n", nil},
+		{"a reply larger than allowed", one, answer{200, octets, "*1\r\n$5000\r\n" + strings.Repeat("x", 5000) + "\r\n"}, rest.TooLarge, "", []string{"more than 4096 bytes"}},
+		{"a command that failed, in JSON", one, answer{200, js, `[{"error":"WRONGTYPE wrong"}]`}, "", "-WRONGTYPE wrong\r\n", nil},
+		{"a request refused in RESP", two, answer{400, octets, "-ERR no\r\n"}, "", "-ERR no\r\n-ERR no\r\n", nil},
 		{"a quota that is used up", two, answer{400, js, `{"error":"ERR max requests limit exceeded. Limit: 1, Usage: 2"}`}, "", "-ERR max requests limit exceeded. Limit: 1, Usage: 2\r\n-ERR max requests", nil},
 		{"an error over two lines is one", one, answer{400, js, `{"error":"bad\r\nthing"}`}, "", "-ERR bad  thing\r\n", nil},
 		{"JSON although RESP was asked for", two, answer{200, js, `[{"result":"x"},{"error":"ERR no"}]`}, "", "$1\r\nx\r\n-ERR no\r\n", nil},
@@ -136,7 +136,7 @@ func TestAConnectionThatEnds(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n.Add(1)
 		w.Header().Set("Content-Length", "100")
-		_, _ = io.WriteString(w, "$90\r\nabc")
+		_, _ = io.WriteString(w, "*1\r\n$90\r\nabc")
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err == nil {
 			_ = conn.Close()

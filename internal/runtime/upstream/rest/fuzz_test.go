@@ -57,10 +57,11 @@ func FuzzRequests(f *testing.F) {
 			if !text {
 				continue
 			}
-			var back []string
-			if err := json.Unmarshal(appendBody(nil, r, true), &back); err != nil || len(back) != len(cmd) {
-				t.Fatalf("%q became %q: %v", cmd, appendBody(nil, r, true), err)
+			var all [][]string
+			if err := json.Unmarshal(appendBody(nil, r), &all); err != nil || len(all) != 1 || len(all[0]) != len(cmd) {
+				t.Fatalf("%q became %q: %v", cmd, appendBody(nil, r), err)
 			}
+			back := all[0]
 			for i := range back {
 				if back[i] != cmd[i] {
 					t.Fatalf("%q came back as %q", cmd, back)
@@ -104,11 +105,11 @@ func FuzzStrings(f *testing.F) {
 	f.Add([]byte("OK"))
 	f.Add([]byte("a\r\n\x00\xff"))
 	f.Fuzz(func(t *testing.T, s []byte) {
-		body, err := json.Marshal(map[string]any{"result": []any{base64.StdEncoding.EncodeToString(s)}})
+		body, err := json.Marshal([]any{map[string]any{"result": []any{base64.StdEncoding.EncodeToString(s)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := appendOne(nil, body, true)
+		got, err := appendResults(nil, body, 1, true)
 		want := append(append([]byte("*1\r\n"), appendBulk(nil, s)...), []byte(nil)...)
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("%q became %q, %v", s, got, err)

@@ -33,7 +33,7 @@ func (t *Transport) do(ctx context.Context, r *request, deadline time.Time, buf 
 		return buf[:0], refusal
 	}
 	t.budget.earn()
-	body := appendBody(nil, r, len(r.cmds) == 1)
+	body := appendBody(nil, r)
 	for try := 1; ; try++ {
 		reply, err := t.try(ctx, r, body, buf[:0])
 		if err == nil {
@@ -114,12 +114,11 @@ func (t *Transport) try(ctx context.Context, r *request, body, buf []byte) ([]by
 	return a.reply, a.err
 }
 
+// path is where r goes. A single command goes to the pipeline too: its error comes with status 200
+// there, which nothing on the way takes for a failure of HTTP.
 func (r *request) path() string {
-	switch {
-	case r.tx:
+	if r.tx {
 		return "/multi-exec"
-	case len(r.cmds) == 1:
-		return "/"
 	}
 	return "/pipeline"
 }

@@ -227,15 +227,16 @@ func (st *stream) refused(res *http.Response, kind string) *Error {
 	if err != nil {
 		body = nil
 	}
-	r := &request{cmds: make([]command, 1)}
-	reply, e := t.understand(r, answer{status: res.StatusCode, kind: kind, body: body, retry: res.Header.Get("Retry-After")}, nil)
-	switch {
-	case e != nil:
-		return e
-	case len(reply) > 0 && reply[0] == '-':
-		return &Error{Kind: Refused, Status: res.StatusCode, Err: errors.New(strings.TrimSpace(string(reply[1:]))), Unsent: true}
+	a := answer{status: res.StatusCode, kind: kind, body: body, retry: res.Header.Get("Retry-After")}
+	if a.status == http.StatusOK {
+		return &Error{Kind: NotREST, Status: a.status, Err: fmt.Errorf("no stream of events: %w", t.described(a, nil))}
 	}
-	return &Error{Kind: NotREST, Status: res.StatusCode, Err: errors.New("the endpoint answered a subscription, and not with a stream"), Unsent: true}
+	reply, e := t.understand(&request{cmds: make([]command, 1)}, a, nil)
+	if e == nil {
+		text := strings.TrimSpace(strings.TrimPrefix(string(reply), "-"))
+		e = &Error{Kind: Refused, Status: a.status, Err: errors.New(text), Unsent: true}
+	}
+	return e
 }
 
 // count charges the opening of the stream.

@@ -177,7 +177,7 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		{"a wrong token", 401, "application/json", `{"error":"WRONGPASS no"}`, rest.Refused, "WRONGPASS no"},
 		{"a web page", 200, "text/html", "<html>", rest.NotREST, "<html>"},
 		{"a path that is not known", 404, "text/plain", "not found", rest.NotREST, "404"},
-		{"no stream", 200, "application/json", `{"result":"OK"}`, rest.NotREST, "not with a stream"},
+		{"no stream", 200, "application/json", `{"result":"OK"}`, rest.NotREST, "no stream of events"},
 		{"not ready", 503, "text/html", "", rest.NotReady, "503"},
 		{"a stream that ends before it is confirmed", 200, "text/event-stream", "data: subsc", rest.Lost, ""},
 	} {

@@ -125,9 +125,6 @@ func (r *request) replies(dst []byte, a answer) ([]byte, error) {
 		}
 		dst = append(strconv.AppendInt(append(dst, '*'), int64(len(r.body())), 10), "\r\n"...)
 		return append(dst, inner...), nil
-	case isJSON && len(r.cmds) == 1:
-		dst, err := appendOne(dst, body, a.encoded)
-		return dst, jsonError(body, err)
 	case isJSON:
 		dst, err := appendResults(dst, body, len(r.cmds), a.encoded)
 		return dst, jsonError(body, err)
@@ -142,10 +139,9 @@ func (r *request) replies(dst []byte, a answer) ([]byte, error) {
 		return dst, errForm
 	case end < len(a.body):
 		return dst, errMoreText
-	case r.tx || len(r.cmds) == 1:
+	case r.tx:
 		return append(dst, a.body...), nil
-	}
-	if a.body[0] == '-' { // one error for the whole request
+	case a.body[0] == '-': // one error for the whole request
 		for range r.cmds {
 			dst = append(dst, a.body...)
 		}
