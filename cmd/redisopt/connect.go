@@ -9,10 +9,12 @@ import (
 
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
-// redisUse says what a command wants of a Redis. The zero value reads, over TCP.
+// redisUse says what a command wants of a Redis. The zero value reads, over TCP. One that needs only an
+// upstream gets the one over REST where that is configured.
 type redisUse struct {
 	// component is who spends. Default meter.Control.
 	component meter.Component
@@ -83,46 +85,29 @@ func (a *app) configFlags() map[string]string {
 	}
 	a.cmd.Flags().Visit(func(f *pflag.Flag) {
 		switch f.Name {
-		case "redis-url", "timeout", stateDirFlag:
+		case "redis-url", "timeout", stateDirFlag, listenFlag, gatewayListenFlag:
 			given[f.Name] = f.Value.String()
 		}
 	})
 	return given
 }
 
-// upstreamOptions turns configuration and flags into the options of a connection.
+// upstreamOptions turns configuration and flags into the options of a connection. What needs no TCP
+// goes over REST where that is configured.
 func (a *app) upstreamOptions(conf *config.Config, use redisUse) (upstream.Options, error) {
-	tcp, ok := conf.TCP()
+	opts, ok := sidecar.TCPOptions(conf)
+	if !use.need.Connections && !use.need.Queues {
+		if rest, configured := sidecar.RESTOptions(conf); configured {
+			opts, ok = rest, true
+		}
+	}
 	if !ok {
 		return upstream.Options{}, usagef("no Redis over TCP is configured")
 	}
-	u := conf.Upstream
-	opts := upstream.Options{
-		URL:     tcp.URL.Reveal(),
-		Cluster: tcp.Cluster,
-		Sentinel: upstream.Sentinel{
-			Addrs:    tcp.SentinelAddrs,
-			Master:   tcp.SentinelMaster,
-			Username: tcp.SentinelUsername,
-			Password: tcp.SentinelPassword.Reveal(),
-		},
-		Username: tcp.Username,
-		Password: tcp.Password.Reveal(),
-		TLS: upstream.TLS{
-			Enabled:    tcp.TLS,
-			CAFile:     tcp.TLSFiles.CA,
-			CertFile:   tcp.TLSFiles.Cert,
-			KeyFile:    tcp.TLSFiles.Key,
-			ServerName: tcp.TLSFiles.ServerName,
-		},
-		MaxConnections: u.MaxConnections,
-		Timeout:        u.Timeout,
-		DialTimeout:    u.DialTimeout,
-		Component:      use.component,
-		Meter:          meter.New(),
-		MaxCommands:    a.flags.maxCommands,
-		ReadOnly:       !use.writes || a.flags.dryRun,
-	}
+	opts.Component = use.component
+	opts.Meter = meter.New()
+	opts.MaxCommands = a.flags.maxCommands
+	opts.ReadOnly = !use.writes || a.flags.dryRun
 	if a.configFlags()["timeout"] != "" {
 		opts.DialTimeout = min(opts.DialTimeout, opts.Timeout) // --timeout says how long to wait, for a connection too
 	}

@@ -16,8 +16,10 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/history"
+	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -111,7 +113,7 @@ func walk(err error, visit func(error)) {
 // causeOf returns the exit code of one error value, without looking at what it wraps.
 func causeOf(err error) (code int, known bool) {
 	switch e := err.(type) { //nolint:errorlint // walk unwraps
-	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError:
+	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError, *sidecar.LoopError:
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
@@ -121,7 +123,8 @@ func causeOf(err error) (code int, known bool) {
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,
-		*history.SchemaError, *history.DamagedError:
+		*history.SchemaError, *history.DamagedError,
+		*control.SchemaError, *control.DamagedError, *sidecar.ListenError:
 		return exitBlocked, true
 	case *mover.DeniedError:
 		return exitDenied, true

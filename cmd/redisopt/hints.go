@@ -41,6 +41,9 @@ func hintFor(err error, code int) string {
 	if len(config.Problems(err)) > 0 {
 		return "redisopt config check reads the configuration without connecting, redisopt config show says where each value came from"
 	}
+	if hint := serveHint(err); hint != "" {
+		return hint
+	}
 	if code == exitUsage {
 		return "redisopt help lists the commands, redisopt COMMAND --help shows examples"
 	}

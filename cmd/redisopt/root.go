@@ -23,6 +23,7 @@ func (a *app) commands() []*cobra.Command {
 		a.migrateCommand(),
 		a.rollbackCommand(),
 		a.queueCommand(),
+		a.serveCommand(),
 		a.versionCommand(),
 	}
 }
