@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"strconv"
@@ -169,16 +170,15 @@ func (br bridge) str(dst, s []byte) []byte {
 	return append(dst, '"')
 }
 
+// isInteger is whether b is an integer that JSON takes as well.
 func isInteger(b []byte) bool {
-	if len(b) > 0 && (b[0] == '-' || b[0] == '+') {
-		b = b[1:]
-	}
+	b = bytes.TrimPrefix(b, []byte{'-'})
 	for _, c := range b {
 		if c < '0' || c > '9' {
 			return false
 		}
 	}
-	return len(b) > 0
+	return len(b) == 1 || len(b) > 1 && b[0] != '0'
 }
 
 // appendErrorItem appends {"error":"text"}. The text of an error is never encoded.

@@ -88,7 +88,7 @@ func FuzzPath(f *testing.F) {
 func FuzzBridge(f *testing.F) {
 	for _, s := range []string{
 		"+OK\r\n", "-ERR x\r\n", ":12\r\n", "$-1\r\n", "*-1\r\n", "$3\r\na\"\xff\r\n", "*2\r\n$1\r\na\r\n*1\r\n:-3\r\n", "*3\r\n+OK\r\n-no\r\n$0\r\n\r\n",
-		"$100\r\nabc\r\n", "*1000000000\r\n", "$2147483648\r\n", ":1x\r\n", "*1\r\n", "", "\r\n", "+a\rb\r\n", strings.Repeat("*1\r\n", 200) + ":1\r\n", "HTTP/1.1 200 OK\r\n",
+		"$100\r\nabc\r\n", "*1000000000\r\n", "$2147483648\r\n", ":1x\r\n", ":000\r\n", ":-0\r\n", ":+1\r\n", ":\r\n", "*1\r\n", "", "\r\n", "+a\rb\r\n", strings.Repeat("*1\r\n", 200) + ":1\r\n", "HTTP/1.1 200 OK\r\n",
 	} {
 		f.Add([]byte(s), true)
 		f.Add([]byte(s), false)
