@@ -25,6 +25,9 @@ func tortured() bool { return os.Getenv("TORTURE") == "1" }
 // argsVariable holds the arguments of a child, separated by line feeds.
 const argsVariable = "REDISOPT_TEST_ARGS"
 
+// hurried keeps a program that is watched by the race detector from sleeping a second before it exits.
+const hurried = "GORACE=atexit_sleep_ms=10"
+
 // TestRunAsTheProgram is not a test but the child: in a process that runChild started it is the whole
 // program, main and all, and never returns.
 func TestRunAsTheProgram(*testing.T) {
@@ -57,7 +60,7 @@ func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...
 	}
 	cmd := exec.CommandContext(ctx, self, "-test.run=^TestRunAsTheProgram$")
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(e string) bool { return strings.HasPrefix(e, "REDIS") }),
-		"REDIS_URL="+url, argsVariable+"="+strings.Join(append(args, "--state-dir", dir), "\n"))
+		"REDIS_URL="+url, hurried, argsVariable+"="+strings.Join(append(args, "--state-dir", dir), "\n"))
 	cmd.Dir = dir
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -235,6 +238,9 @@ func points(calls int) []int {
 		}
 		return out
 	}
+	if raceEnabled {
+		return []int{calls / 2} // dozens of runs of the program, each several times as long
+	}
 	const few = 3
 	var out []int
 	for i := range few {
@@ -244,8 +250,10 @@ func points(calls int) []int {
 }
 
 func TestKilledAtAnyWriteOfTheWayThereItEndsAsIfUninterrupted(t *testing.T) {
+	t.Parallel()
 	for _, j := range queues() {
 		t.Run(j.queue, func(t *testing.T) {
+			t.Parallel()
 			j.command = j.there()
 			j.torture(t)
 		})
@@ -253,8 +261,10 @@ func TestKilledAtAnyWriteOfTheWayThereItEndsAsIfUninterrupted(t *testing.T) {
 }
 
 func TestKilledAtAnyWriteOfTheWayBackItEndsAsIfUninterrupted(t *testing.T) {
+	t.Parallel()
 	for _, j := range queues() {
 		t.Run(j.queue, func(t *testing.T) {
+			t.Parallel()
 			j.prepare, j.command = [][]string{j.there()}, j.back()
 			j.torture(t)
 		})
@@ -262,6 +272,7 @@ func TestKilledAtAnyWriteOfTheWayBackItEndsAsIfUninterrupted(t *testing.T) {
 }
 
 func TestKilledOnTheWayThereItCanGoBack(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	client := server.Client(t)
 	dir := t.TempDir()

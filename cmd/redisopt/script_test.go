@@ -34,6 +34,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[scriptTest{}] = env.T()
+			name, value, _ := strings.Cut(hurried, "=")
+			env.Setenv(name, value)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){

@@ -154,8 +154,8 @@ func TestResumeAfterACrashAtAnyScriptEndsLikeAnUninterruptedRun(t *testing.T) {
 				t.Fatalf("the journey made %d script calls, which proves little", calls)
 			}
 			step := 1
-			if testing.Short() {
-				step = 7
+			if RaceEnabled {
+				step = 5
 			}
 			for at := 0; at < calls; at += step {
 				for _, after := range []bool{false, true} {

@@ -172,7 +172,7 @@ func (p *peer) starts() []int {
 // real workers run on both sides.
 func TestLiveMoveLosesAndDoublesNothing(t *testing.T) {
 	preload := 10_000
-	if raceEnabled {
+	if mover.RaceEnabled {
 		preload = 2_000 // the interleavings are the same, and there are as many of them a second
 	}
 	for _, major := range []int{5, 6} {

@@ -1,7 +1,7 @@
 //go:build !race
 
-package mover_test
+package mover
 
-// raceEnabled says that the race detector watches: everything takes several times as long, so tests
+// RaceEnabled says that the race detector watches: everything takes several times as long, so tests
 // of real libraries and crashes take a thinner sample.
-const raceEnabled = false
+const RaceEnabled = false
