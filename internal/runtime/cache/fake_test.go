@@ -40,7 +40,7 @@ var errDown = errors.New("connection refused")
 func newFake(t *testing.T) (*fakeRedis, redis.UniversalClient) {
 	f := &fakeRedis{data: map[string]fakeValue{}, calls: map[string]int{}, conns: map[net.Conn]bool{}}
 	client := redis.NewClient(&redis.Options{
-		Addr: "fake:6379", Protocol: 2, PoolSize: 64, PipelinePoolSize: -1, MaxRetries: -1, DialerRetries: 1,
+		Addr: "127.0.0.1:1", Protocol: 2, PoolSize: 64, PipelinePoolSize: -1, MaxRetries: -1, DialerRetries: 1,
 		DisableIdentity: true, ContextTimeoutEnabled: true, ConnMaxIdleTime: -1,
 		Dialer: func(context.Context, string, string) (net.Conn, error) { return f.dial() },
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"github.com/redisopt/redisopt/internal/runtime/cache"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
@@ -148,4 +149,9 @@ func eventually(t *testing.T, what string, is func() bool) {
 
 func value(v string) cache.Loader {
 	return func(context.Context) ([]byte, error) { return []byte(v), nil }
+}
+
+func TestMain(m *testing.M) {
+	logging.Disable() // the library prints failed dials, which tests here cause on purpose
+	m.Run()
 }

@@ -215,9 +215,15 @@ func (c *Cache) load(ctx context.Context, a address, o SetOptions, t token, load
 		return r, r.absence()
 	}
 	r.TTL, r.NoExpiry = w.fresh, w.forever
-	f.publish(r, r.absence())
 	w.token = t.parsed()
-	c.run(ctx, []*write{w})
+	if c.begin(w); !w.finished {
+		w.written = time.Now()
+		c.keep(w) // before anybody has it, so that nobody misses it afterwards
+	}
+	f.publish(r, r.absence())
+	if !w.finished {
+		c.run(ctx, []*write{w})
+	}
 	return r, r.absence()
 }
 

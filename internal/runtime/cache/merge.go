@@ -161,8 +161,9 @@ func (m *merger) fly(b *batch) {
 	}
 	m.flying++
 	ok := m.spawn(func() {
-		// The batch serves many callers; none of them may end it.
-		ctx, cancel := context.WithTimeout(context.Background(), m.deadline)
+		// The batch serves many callers; none of them may end it. It ends a little before they stop
+		// waiting, so that they learn why.
+		ctx, cancel := context.WithTimeout(context.Background(), m.deadline-m.deadline/20)
 		defer cancel()
 		found, err := m.read(ctx, b.keys)
 		m.mu.Lock()

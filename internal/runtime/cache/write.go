@@ -462,6 +462,7 @@ func (c *Cache) finish(w *write, stored bool) {
 	if !stored {
 		n.superseded.Add(1)
 		w.result.Cause = ErrSuperseded
+		c.memory.drop(w.store)
 		return
 	}
 	w.result.Stored = true
