@@ -81,6 +81,11 @@ func floors() []floor {
 		{"internal/runtime/limit/window", nil, "deciding is arithmetic, the same for the engine, a simulation and a look from outside"},
 		{"internal/runtime/limit/lease", nil, "what is held is arithmetic over times that it is given"},
 		{
+			"internal/runtime/limit/simulate",
+			[]string{"internal/runtime/limit", "internal/runtime/limit/window", "internal/runtime/limit/lease"},
+			"a simulation decides by the engine's own arithmetic and needs no Redis",
+		},
+		{
 			"internal/runtime/limit",
 			[]string{"internal/runtime/limit/window", "internal/runtime/limit/lease"},
 			"it is given a client and counts for itself, whatever is behind it",

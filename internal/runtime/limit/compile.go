@@ -186,3 +186,14 @@ func (c *compiled) bound(p *plan, instances int) window.Bound {
 		Units: p.bounds.Units, Replicas: instances, Hold: time.Duration(p.bounds.Hold) * time.Microsecond,
 	})
 }
+
+// Resolve is what a rule decides by and may hold in advance, for whoever decides without a Limiter. It
+// reports all problems of the rule.
+func Resolve(r Rule, instances int) (window.Policy, lease.Bounds, error) {
+	r = r.withDefaults()
+	if err := r.validate(); err != nil {
+		return window.Policy{}, lease.Bounds{}, fmt.Errorf("rule %s: %w", r.Name, err)
+	}
+	p := newCompiled(r, max(1, instances)).base
+	return p.policy, p.bounds, nil
+}

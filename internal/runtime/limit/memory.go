@@ -122,8 +122,7 @@ func (it *item) land(err error) {
 // learn keeps what the server said about the item: at sent we asked, at now the answer was here. It
 // returns for how long a denied request is denied.
 func (l *Limiter) learn(it *item, a answer, sent, now int64) (retry int64) {
-	granted := a.Granted >= max(1, it.cost)
-	if it.local == nil && granted {
+	if a.Granted >= max(1, it.cost) && it.local == nil {
 		return 0 // nothing to remember of a rule without leases
 	}
 	if it.local == nil {
@@ -133,21 +132,12 @@ func (l *Limiter) learn(it *item, a answer, sent, now int64) (retry int64) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.last, e.lastAt = a, now
-	if granted {
-		surplus := a.Granted - it.cost
-		e.ledger.Add(sent, surplus, a.Stamp, a.Hold)
-		s.leaseTaken.Add(surplus)
-		if a.Granted < it.want.Want {
-			// All there was is taken. The next call is worth its price when a lease is there again.
-			e.ledger.Deny(sent+min(a.RetryWant, it.want.Hold), 1)
-		}
+	if e.ledger.Settle(sent, it.cost, it.want, lease.Answer{
+		Granted: a.Granted, Retry: a.Retry, RetryWant: a.RetryWant, Stamp: a.Stamp, Hold: a.Hold,
+	}) {
+		s.leaseTaken.Add(a.Granted - it.cost)
 	} else {
-		cost := max(1, it.cost)
-		retry = a.Retry
-		if it.want.Hold > 0 && a.RetryWant > a.Retry {
-			retry, cost = min(a.RetryWant, a.Retry+it.want.Hold), 1
-		}
-		e.ledger.Deny(sent+retry, cost)
+		retry = max(a.Retry, e.ledger.Denied(sent, max(1, it.cost)))
 	}
 	s.leaseReturned.Add(it.want.Give.Units)
 	s.leaseExpired.Add(e.ledger.Lost())

@@ -15,14 +15,15 @@ type Bounds struct {
 }
 
 const (
-	// Aim is how many units a lease has when the demand allows: with 4 commands each, 0.0625 a unit.
-	Aim = 64
+	// Aim is how many units a lease has when the demand allows: with 4 commands each, 0.071 a unit.
+	Aim = 56
 
 	// memory is over how many microseconds the demand is averaged.
 	memory = 10e6
 
 	minHold = 100_000   // shorter than this a lease would end on its way
 	minAge  = 1_000_000 // before a second has passed the demand is judged as if it had
+	slack   = 1.25      // a lease may last so much longer than its units should
 	busy    = 500_000   // at high demand a lease lasts half a second
 )
 
@@ -144,7 +145,7 @@ func (l *Ledger) Plan(now, cost int64, b Bounds) Plan {
 		return plan
 	}
 	plan.Want = cost + room
-	plan.Hold = min(b.Hold, max(minHold, int64(1.5*float64(room)/rate)))
+	plan.Hold = min(b.Hold, max(minHold, int64(slack*float64(room)/rate)))
 	return plan
 }
 
@@ -188,6 +189,32 @@ func (l *Ledger) Reserve(now, cost int64) (Reservation, bool) {
 
 // Cancel puts back what Reserve took.
 func (l *Ledger) Cancel(r Reservation) { l.parcels = append(append([]parcel{}, r...), l.parcels...) }
+
+// An Answer is what the server said to a Plan.
+type Answer struct {
+	Granted          int64 // units; the request's own cost is part of them
+	Retry, RetryWant int64 // until the cost, and until what was wanted, is free
+	Stamp, Hold      int64
+}
+
+// Settle notes the answer to a plan for a request of cost that was asked at the time sent, and says whether
+// the request goes on.
+func (l *Ledger) Settle(sent, cost int64, plan Plan, a Answer) bool {
+	if a.Granted >= max(1, cost) {
+		l.Add(sent, a.Granted-cost, a.Stamp, a.Hold)
+		if a.Granted < plan.Want {
+			// All there was is taken. The next call is worth its price when there is something to hold again.
+			l.Deny(sent+min(a.RetryWant, plan.Hold), 1)
+		}
+		return true
+	}
+	if plan.Hold > 0 && a.RetryWant > a.Retry {
+		l.Deny(sent+min(a.RetryWant, a.Retry+plan.Hold), 1)
+	} else {
+		l.Deny(sent+a.Retry, max(1, cost))
+	}
+	return false
+}
 
 // Deny notes that requests of cost or more are denied until then.
 func (l *Ledger) Deny(until, cost int64) { l.denied, l.deniedCost = until, cost }
