@@ -3,7 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"strconv"
+	"fmt"
 )
 
 // The first segments of a path that are not commands.
@@ -149,7 +149,7 @@ func (x *exchange) commands(what string) bool {
 		case !more:
 			return true
 		case len(x.args) == 0:
-			x.unparsed(what, errEmptyAt(len(x.slots)+1))
+			x.unparsed(what, fmt.Errorf("command %d is empty", len(x.slots)+1))
 			return false
 		case len(x.slots) == x.g.opts.MaxPipeline:
 			x.fail(413, textPipelineSize(x.g.opts.MaxPipeline))
@@ -160,10 +160,6 @@ func (x *exchange) commands(what string) bool {
 		}
 	}
 }
-
-type errEmptyAt int
-
-func (e errEmptyAt) Error() string { return "command " + strconv.Itoa(int(e)) + " is empty" }
 
 // items makes the answer the array of all replies.
 func (x *exchange) items(replies []byte) {

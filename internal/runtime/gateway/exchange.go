@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"time"
 	"unicode/utf8"
 
@@ -88,6 +89,19 @@ func (x *exchange) enter() *caller {
 	}
 	who.done()
 	return nil
+}
+
+// serve answers somebody who was admitted, and gives the admission back, even after a defect.
+func (x *exchange) serve(ctx context.Context) {
+	defer func() {
+		if x.rep.Stream == nil {
+			x.who.done()
+		}
+	}()
+	x.answer(ctx)
+	if stream := x.rep.Stream; stream != nil {
+		x.rep.Stream = x.g.countedStream(x.who, stream)
+	}
 }
 
 func (x *exchange) checkHeaders() bool {

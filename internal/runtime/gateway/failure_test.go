@@ -3,15 +3,21 @@ package gateway_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/gateway"
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -337,6 +343,96 @@ func TestOptions(t *testing.T) {
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("New = %v\nwant also %q", err, want)
+		}
+	}
+}
+
+// TestWhatTheMuxSays covers what the shared connection refuses by itself.
+func TestWhatTheMuxSays(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	c := srv.Client(t)
+	c.Set(t.Context(), "big", strings.Repeat("x", 5000), 0)
+	dial := func(ctx context.Context) (net.Conn, error) { return new(net.Dialer).DialContext(ctx, "tcp", srv.Addr) }
+	var spent atomic.Bool
+	m, err := mux.New(mux.Options{Dial: dial, MaxReplyBytes: 4000, Admit: func(_ meter.Component, _ string) error {
+		if spent.Load() {
+			return errors.New("the budget of 100 commands is spent")
+		}
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = m.Close() })
+	g, err := gateway.New(gateway.Options{Mux: m, Open: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const large = `{"error":"ERR max request size exceeded. Limit: 4000 bytes for all replies of a request"}`
+	const budget = `{"error":"ERR the budget of 100 commands is spent"}`
+	for _, s := range []struct {
+		name, path, body string
+		spent            bool
+		status           int
+		want             string
+	}{
+		{"one reply that nobody keeps", "/get/big", "", false, 400, large},
+		{"a pipeline of them", "/pipeline", `[["PING"],["GET","big"],["BLPOP","x",1]]`, false, 200, "[" + large + "," + large + "," + notREST("BLPOP") + "]"},
+		{"a transaction, which has run", "/multi-exec", `[["SET","ran","1"],["GET","big"]]`, false, 200, "[" + large + "," + large + "]"},
+		{"a budget that is spent", "/get/x", "", true, 400, budget},
+		{"for a pipeline", "/pipeline", `[["PING"]]`, true, 400, budget},
+		{"a command too few arguments name", "/object", "", false, 400, unavailable("OBJECT")},
+		{"no lane for MONITOR", "/monitor", "", false, 400, `{"error":"ERR there is no connection for WATCH and MONITOR here"}`},
+		{"no bell", "/subscribe/x", "", false, 400, `{"error":"ERR subscriptions are not available through this gateway"}`},
+	} {
+		spent.Store(s.spent)
+		var rep gateway.Reply
+		g.Handle(t.Context(), &gateway.Request{Method: "POST", Path: []byte(s.path), Body: []byte(s.body)}, &rep)
+		if rep.Status != s.status || string(rep.Body) != s.want {
+			t.Errorf("%s: %d %s, want %d %s", s.name, rep.Status, rep.Body, s.status, s.want)
+		}
+	}
+	if n := c.Exists(t.Context(), "ran").Val(); n != 1 {
+		t.Errorf("the transaction ran %d times, want once", n)
+	}
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	g := newGateway(t, srv.Addr, gateway.Options{MaxRequestBytes: 1000, MaxBodyBytes: 1000})
+	pki := httptest.NewTLSServer(nil) // for its certificate and the client that trusts it
+	t.Cleanup(pki.Close)
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "https://" + ln.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		done <- g.Serve(ctx, tls.NewListener(ln, &tls.Config{Certificates: pki.TLS.Certificates, MinVersion: tls.VersionTLS12}))
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	for body, want := range map[string]int{`["PING"]`: 200, strings.Repeat(" ", 1<<20): 413} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+secret)
+		res, err := pki.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != want {
+			t.Errorf("a body of %d bytes = %d, want %d", len(body), res.StatusCode, want)
 		}
 	}
 }

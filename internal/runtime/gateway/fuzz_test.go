@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
 	"testing"
@@ -33,7 +34,7 @@ func FuzzBody(f *testing.F) {
 		if err == nil && !valid {
 			t.Fatalf("%q is taken as %q", body, args)
 		}
-		if err == errObject || err == errNested {
+		if errors.Is(err, errObject) || errors.Is(err, errNested) {
 			return
 		}
 		if err != nil {

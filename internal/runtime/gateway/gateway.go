@@ -76,14 +76,8 @@ func (g *Gateway) Handle(ctx context.Context, req *Request, rep *Reply) {
 	rep.RequestID = g.appendRequestID(rep.RequestID, req.RequestID)
 	x := g.exchange()
 	x.req, x.rep = req, rep
-	if who := x.enter(); who != nil {
-		x.who = who
-		x.answer(ctx)
-		if stream := rep.Stream; stream != nil {
-			rep.Stream = g.countedStream(who, stream)
-		} else {
-			who.done()
-		}
+	if x.who = x.enter(); x.who != nil {
+		x.serve(ctx)
 	}
 	g.counts.answered(rep.Status)
 	g.release(x)

@@ -43,17 +43,20 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 		DisablePreParseMultipartForm: true,
 	}
 	tracked := &listener{Listener: ln, conns: make(map[*conn]struct{})}
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(tracked) }()
+	var failure error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		failure = srv.Serve(tracked)
+	}()
 
 	var err error
 	select {
-	case err = <-failed:
-		failed <- nil
-		if err == nil {
-			err = errors.New("the listener was closed")
+	case <-ended:
+		if failure == nil {
+			failure = net.ErrClosed
 		}
-		err = fmt.Errorf("gateway: %w", err)
+		err = fmt.Errorf("gateway: %w", failure)
 	case <-ctx.Done():
 	}
 	stop()
@@ -62,7 +65,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	_ = srv.ShutdownWithContext(waiting) // what it could not end is closed below
 	_ = ln.Close()
 	tracked.closeAll()
-	<-failed
+	<-ended
 	s.streams.Wait()
 	return err
 }
@@ -185,7 +188,7 @@ const (
 func (c *conn) Close() error {
 	if c.linger.Swap(false) {
 		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			_ = c.Conn.SetReadDeadline(time.Now().Add(lingerTime))
+			_ = c.SetReadDeadline(time.Now().Add(lingerTime))
 			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
 		}
 	}
