@@ -17,9 +17,6 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
-// maxBatch bounds the keys of one request.
-const maxBatch = 1000
-
 // The headers that say how a read was answered.
 const (
 	cacheHeader    = "Redisopt-Cache"          // hit, stale, negative or miss
@@ -130,7 +127,7 @@ func (a *API) cacheRoutes(h huma.API) {
 		http.StatusUnprocessableEntity), a.cachePut)
 
 	del := a.operation("cache-delete", http.MethodDelete, "/v1/cache/keys/{key}", "cache", "Delete one value", ScopeCacheWrite, "Costs 1 command.")
-	huma.Register(h, withErrors(del, http.StatusServiceUnavailable), a.cacheDelete)
+	huma.Register(h, orLater(h, del), a.cacheDelete)
 
 	a.cacheBatchRoutes(h)
 }
@@ -175,12 +172,12 @@ func missing(r cache.Result, status CacheStatus) *problemError {
 	p := newProblem(http.StatusNotFound, "cache_miss", "Not in the cache", "there is no value under this key", "load it, and PUT it with the token of this answer")
 	if status == StatusNegative {
 		p = newProblem(http.StatusNotFound, "cache_negative", "Known not to exist", "it is remembered that there is no such thing", "do not load it")
-		p.with("Age", wholeSeconds(r.Age))
+		p = p.with("Age", wholeSeconds(r.Age))
 	}
-	p.with(cacheHeader, string(status))
+	p = p.with(cacheHeader, string(status))
 	for name, value := range map[string]string{tokenHeader: r.Token, sourceHeader: string(r.Source), degradedHeader: degradedBy(r)} {
 		if value != "" {
-			p.with(name, value)
+			p = p.with(name, value)
 		}
 	}
 	return p

@@ -78,11 +78,16 @@ type invalidateInput struct {
 
 // A Deletion says what became of a delete.
 type Deletion struct {
-	Deleted  int64 `json:"deleted" doc:"Keys that were there; invalidated tags for an invalidation"`
-	Commands int64 `json:"commands" doc:"Billed commands it cost"`
+	Done     bool   `json:"done" doc:"The upstream did it; if not, this replica has forgotten the entries and tells the upstream when it is back, and others may still have them"`
+	Reason   string `json:"reason,omitempty" doc:"Why it is not done: the class of the upstream's failure"`
+	Deleted  int64  `json:"deleted" doc:"Entries that were there, as far as the upstream says; 0 for an invalidation"`
+	Commands int64  `json:"commands" doc:"Billed commands it cost"`
 }
 
-type deleteOutput struct{ Body Deletion }
+type deleteOutput struct {
+	Status int
+	Body   Deletion
+}
 
 type patternInput struct {
 	Body struct {
@@ -110,13 +115,21 @@ func (a *API) cacheBatchRoutes(h huma.API) {
 	huma.Register(h, post("cache-get-many", "get", "Many values", ScopeCacheRead,
 		"One MGET for all keys that are not in memory: 1 command however many they are. Misses are no error."), a.cacheGetMany)
 	huma.Register(h, post("cache-set-many", "set", "Set many values", ScopeCacheWrite, "Costs 1 command for each value, in one round trip."), a.cacheSetMany)
-	huma.Register(h, post("cache-delete-many", "delete", "Delete many values", ScopeCacheWrite, "Costs 1 command however many they are."), a.cacheDeleteMany)
-	huma.Register(h, post("cache-invalidate", "invalidate", "Invalidate by tags", ScopeCacheWrite,
-		"Ends every entry that carries one of the tags, however many there are, without finding them: 1 command for each tag."), a.cacheInvalidate)
+	huma.Register(h, orLater(h, post("cache-delete-many", "delete", "Delete many values", ScopeCacheWrite,
+		"Costs 1 command however many they are.")), a.cacheDeleteMany)
+	huma.Register(h, orLater(h, post("cache-invalidate", "invalidate", "Invalidate by tags", ScopeCacheWrite,
+		"Ends every entry that carries one of the tags, however many there are, without finding them: 1 command for each tag.")), a.cacheInvalidate)
 	huma.Register(h, post("cache-delete-pattern", "delete-pattern", "Delete by pattern", ScopeCacheWrite,
 		"Reads through the whole database, so tags are cheaper. Without max_commands it only says what it would cost."), a.cacheDeletePattern)
 	huma.Register(h, a.operation("cache-stats", http.MethodGet, "/v1/cache/stats", "cache", "What the cache did since it was started", ScopeCacheRead,
 		"Costs no command."), a.cacheStats)
+}
+
+// orLater says that a delete may be done later.
+func orLater(h huma.API, op huma.Operation) huma.Operation {
+	op.Responses["202"] = jsonResponse("Not done yet because the upstream did not answer", schemaOf[Deletion](h))
+	op.Description += " 202 while the upstream does not answer: it is told later."
+	return op
 }
 
 func (a *API) cacheGetMany(ctx context.Context, in *batchGetInput) (*batchGetOutput, error) {
@@ -216,16 +229,17 @@ func (a *API) cacheInvalidate(ctx context.Context, in *invalidateInput) (*delete
 	return deleted(r, err, "body.tags")
 }
 
-// deleted is an error where the upstream did not do it: other replicas would go on serving what the
-// caller believes is gone.
+// deleted is 202 where the upstream did not do it: it will be told, but until then other replicas may serve
+// what the caller believes is gone.
 func deleted(r cache.DeleteResult, err error, location string) (*deleteOutput, error) {
 	if err != nil {
 		return nil, cacheProblem(err, location)
 	}
+	out := &deleteOutput{http.StatusOK, Deletion{Done: r.Done, Deleted: r.Deleted, Commands: r.Commands}}
 	if !r.Done {
-		return nil, upstreamProblem(r.Cause)
+		out.Status, out.Body.Reason = http.StatusAccepted, failureClass(r.Cause)
 	}
-	return &deleteOutput{Deletion{Deleted: r.Deleted, Commands: r.Commands}}, nil
+	return out, nil
 }
 
 func (a *API) cacheDeletePattern(ctx context.Context, in *patternInput) (*patternOutput, error) {
@@ -246,12 +260,10 @@ func (a *API) cacheDeletePattern(ctx context.Context, in *patternInput) (*patter
 			"the pattern is estimated to cost "+itoa(plan.EstimatedCommands)+" commands and max_commands is "+itoa(in.Body.MaxCommands)+"; nothing was deleted",
 			"raise max_commands, or use tags")
 	}
+	plan.MaxCommands = in.Body.MaxCommands
 	r, err := a.opts.Cache.DeletePattern(ctx, plan)
 	if err != nil {
 		return nil, cacheProblem(err, "body.pattern")
-	}
-	if !r.Done {
-		return nil, upstreamProblem(r.Cause)
 	}
 	out.Body.Done, out.Body.Deleted, out.Body.Spent = true, r.Deleted, plan.PlanCommands+r.Commands
 	return out, nil

@@ -120,7 +120,7 @@ func (a *API) controlOverride(ctx context.Context, in *overrideInput) (*controlO
 	if err := d.Validate(); err != nil {
 		refused := newProblem(http.StatusUnprocessableEntity, "invalid_request", "Invalid request", "the override cannot be in force", "compare with /openapi.json")
 		for problem := range strings.Lines(err.Error()) {
-			refused.at("body", strings.TrimSuffix(problem, "\n"))
+			refused = refused.at("body", strings.TrimSuffix(problem, "\n"))
 		}
 		return nil, refused
 	}

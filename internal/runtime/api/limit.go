@@ -4,10 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"net/netip"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,22 +76,24 @@ type limitManyInput struct {
 
 type subjectInput struct{ Body LimitRequest }
 
-// limitHeaders are on every answer about a quota, of several the strictest.
-type limitHeaders struct {
-	Limit      string `header:"RateLimit-Limit" doc:"The quota"`
+// LimitHeaders are on every answer about a quota: all of them in RateLimit-Policy and RateLimit, the
+// strictest in the others, which older clients know. Rules that only watch are in none of them.
+type LimitHeaders struct {
+	Policy     string `header:"RateLimit-Policy" doc:"The quotas: q the quota, w its window in seconds"`
+	State      string `header:"RateLimit" doc:"Where they stand: r what remains, t the seconds until there is more"`
+	Limit      string `header:"RateLimit-Limit" doc:"The strictest quota"`
 	Remaining  string `header:"RateLimit-Remaining" doc:"What is left of it"`
-	Reset      string `header:"RateLimit-Reset" doc:"Seconds until it is whole again, or more of it is"`
-	Policy     string `header:"RateLimit-Policy" doc:"The quota and its period in seconds"`
+	Reset      string `header:"RateLimit-Reset" doc:"Seconds until there is more of it"`
 	RetryAfter string `header:"Retry-After" doc:"Seconds; only with a denial that time ends"`
 }
 
 type limitOutput struct {
-	limitHeaders
+	LimitHeaders
 	Body LimitResult
 }
 
 type limitManyOutput struct {
-	limitHeaders
+	LimitHeaders
 	Body LimitResults
 }
 
@@ -180,9 +181,9 @@ func (a *API) limitCheck(ctx context.Context, in *limitInput) (*limitOutput, err
 		return nil, a.limitProblem(err, "body")
 	}
 	if !r.Allowed && in.Denied == "429" {
-		return nil, denial(r)
+		return nil, denial(r, a.headersOf(r))
 	}
-	return &limitOutput{headersOf(r), resultOf(r)}, nil
+	return &limitOutput{a.headersOf(r), resultOf(r)}, nil
 }
 
 func (a *API) limitCheckMany(ctx context.Context, in *limitManyInput) (*limitManyOutput, error) {
@@ -205,14 +206,13 @@ func (a *API) limitCheckMany(ctx context.Context, in *limitManyInput) (*limitMan
 	if err != nil {
 		return nil, a.limitProblem(err, "body.requests")
 	}
-	strictest := limit.Strictest(results)
-	out := &limitManyOutput{limitHeaders: headersOf(strictest), Body: LimitResults{Allowed: true, Results: []LimitResult{}}}
+	out := &limitManyOutput{LimitHeaders: a.headersOf(results...), Body: LimitResults{Allowed: true, Results: []LimitResult{}}}
 	for _, r := range results {
 		out.Body.Allowed = out.Body.Allowed && r.Allowed
 		out.Body.Results = append(out.Body.Results, resultOf(r))
 	}
 	if !out.Body.Allowed && in.Denied == "429" {
-		return nil, denial(strictest)
+		return nil, denial(limit.Strictest(results), out.LimitHeaders)
 	}
 	return out, nil
 }
@@ -229,7 +229,7 @@ func (a *API) limitPeek(ctx context.Context, in *subjectInput) (*limitOutput, er
 	if err != nil {
 		return nil, a.limitProblem(err, "body")
 	}
-	return &limitOutput{headersOf(r), resultOf(r)}, nil
+	return &limitOutput{a.headersOf(r), resultOf(r)}, nil
 }
 
 func (a *API) limitReset(ctx context.Context, in *subjectInput) (*resetOutput, error) {
@@ -278,24 +278,29 @@ func resultOf(r limit.Result) LimitResult {
 	}
 }
 
-// roundUp is d in whole seconds, rounded up, so that who waits that long has waited long enough.
-func roundUp(d time.Duration) string {
-	return strconv.FormatInt(int64(math.Ceil(d.Seconds())), 10)
-}
-
-func headersOf(r limit.Result) limitHeaders {
-	h := limitHeaders{
-		Limit: itoa(r.Limit), Remaining: itoa(r.Remaining), Reset: roundUp(r.ResetAfter),
-		Policy: fmt.Sprintf("%d;w=%s", r.Limit, roundUp(r.Period)),
+func (a *API) headersOf(results ...limit.Result) LimitHeaders {
+	var out LimitHeaders
+	for _, h := range limit.Headers(a.opts.Limit.Shadowed, results...) {
+		switch h.Name {
+		case "RateLimit-Policy":
+			out.Policy = h.Value
+		case "RateLimit":
+			out.State = h.Value
+		case "Retry-After":
+			out.RetryAfter = h.Value
+		}
 	}
-	if !r.Allowed && r.RetryAfter > 0 {
-		h.RetryAfter = roundUp(r.RetryAfter)
+	shown := slices.DeleteFunc(slices.Clone(results), func(r limit.Result) bool { return a.opts.Limit.Shadowed(r.Rule) })
+	if len(shown) > 0 {
+		r := limit.Strictest(shown)
+		out.Limit, out.Remaining = itoa(r.Limit), itoa(r.Remaining)
+		out.Reset = itoa(max(r.ResetAfterSeconds(), r.RetryAfterSeconds()))
 	}
-	return h
+	return out
 }
 
 // denial is a denied request as an HTTP error: 429, or 503 where the rule refuses because nobody counts.
-func denial(r limit.Result) error {
+func denial(r limit.Result, h LimitHeaders) error {
 	result := resultOf(r)
 	p := newProblem(http.StatusTooManyRequests, "rate_limited", "Too many requests",
 		fmt.Sprintf("rule %s allows %d in %s and %d are used", r.Rule, r.Limit, r.Period, r.Used), "wait as long as Retry-After says")
@@ -303,18 +308,18 @@ func denial(r limit.Result) error {
 	case limit.ReasonClosed:
 		p = newProblem(http.StatusServiceUnavailable, "limiter_unavailable", "Limiter not available",
 			"the upstream does not answer and rule "+r.Rule+" refuses then", "try again; GET /readyz says why")
-		p.with("Retry-After", "1")
+		p = p.with("Retry-After", "1")
 	case limit.ReasonTooLarge:
 		p.problem.Detail, p.problem.Hint = fmt.Sprintf("the cost is above the limit of rule %s, which is %d", r.Rule, r.Limit), "waiting does not help; ask for less"
 	case limit.ReasonChecked, limit.ReasonLeased, limit.ReasonBlocked, limit.ReasonOther, limit.ReasonLocal, limit.ReasonOpen:
 	}
 	p.problem.Limit = &result
-	h := headersOf(r)
 	for name, value := range map[string]string{
-		"RateLimit-Limit": h.Limit, "RateLimit-Remaining": h.Remaining, "RateLimit-Reset": h.Reset, "RateLimit-Policy": h.Policy, "Retry-After": h.RetryAfter,
+		"Ratelimit-Policy": h.Policy, "Ratelimit": h.State, "Ratelimit-Limit": h.Limit, "Ratelimit-Remaining": h.Remaining,
+		"Ratelimit-Reset": h.Reset, "Retry-After": h.RetryAfter,
 	} {
 		if value != "" {
-			p.with(name, value)
+			p = p.with(name, value)
 		}
 	}
 	return p

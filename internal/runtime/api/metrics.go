@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/redisopt/redisopt/internal/runtime/cache"
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 )
@@ -110,9 +112,45 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 
 // engines are the counts of cache and limiter.
 func (s *state) engines(e emitter) {
+	if c := s.api.opts.Cache; c != nil {
+		e.cache(c.Stats())
+	}
 	if l := s.api.opts.Limit; l != nil {
 		e.limits(l.Stats())
 	}
+}
+
+func (e emitter) cache(s cache.Stats) {
+	for name, n := range s.Namespaces {
+		in := label{"namespace", name}
+		for result, count := range map[string]int64{"memory_hit": n.MemoryHits, "upstream_hit": n.UpstreamHits, "stale_hit": n.StaleHits, "miss": n.Misses} {
+			e.counter("redisopt_cache_reads_total", "Reads, by their result.", float64(count), in, label{"result", result})
+		}
+		e.counter("redisopt_cache_degraded_reads_total", "Reads that the upstream did not answer.", float64(n.Degraded), in)
+		e.counter("redisopt_cache_writes_total", "Values written.", float64(n.Writes), in)
+		e.counter("redisopt_cache_deletes_total", "Keys deleted.", float64(n.Deletes), in)
+		for reason, count := range map[string]int64{"upstream": n.WriteErrors, "superseded": n.Superseded, "refused": n.Refused} {
+			e.counter("redisopt_cache_failed_writes_total", "Values that were not stored, by reason.", float64(count), in, label{"reason", reason})
+		}
+		for result, count := range map[string]int64{"loaded": n.Loads, "failed": n.LoadErrors, "absent": n.Absences, "shared": n.Shared, "early": n.EarlyLoads} {
+			e.counter("redisopt_cache_loads_total", "Loads, by their result.", float64(count), in, label{"result", result})
+		}
+		for what, count := range map[string]int64{"foreign": n.Foreign, "newer": n.Newer, "damaged": n.Damaged, "unknown_key": n.UnknownKey} {
+			e.counter("redisopt_cache_unreadable_entries_total", "What was under a key and was no entry.", float64(count), in, label{"kind", what})
+		}
+		e.counter("redisopt_cache_clamped_ttl_total", "Times to live shortened to the maximum.", float64(n.Clamped), in)
+		e.counter("redisopt_cache_value_bytes_total", "Bytes of values written.", float64(n.ValueBytes), in)
+		e.counter("redisopt_cache_stored_bytes_total", "Bytes sent for them: after compression and encryption, with the envelope.", float64(n.StoredBytes), in)
+		e.counter("redisopt_cache_read_bytes_total", "Bytes that the upstream sent.", float64(n.BytesRead), in)
+	}
+	e.gauge("redisopt_cache_memory_entries", "Entries in memory.", float64(s.MemoryEntries))
+	e.gauge("redisopt_cache_memory_bytes", "Bytes in memory.", float64(s.MemoryBytes))
+	e.gauge("redisopt_cache_memory_limit_bytes", "The most bytes there may be in memory.", float64(s.MemoryLimitBytes))
+	e.counter("redisopt_cache_saved_commands_total", "Commands saved by merging reads.", float64(s.CommandsSaved))
+	e.counter("redisopt_cache_invalidations_total", "Tags invalidated here.", float64(s.Invalidations))
+	e.counter("redisopt_cache_delete_errors_total", "Deletes that the upstream did not take.", float64(s.DeleteErrors))
+	e.gauge("redisopt_cache_pending_deletes", "Keys of which the upstream is still to be told.", float64(s.PendingDeletes))
+	e.gauge("redisopt_cache_breaker_open", "1 while the upstream is left alone.", boolean(s.Broken))
 }
 
 func (e emitter) limits(s limit.Stats) {
@@ -174,7 +212,7 @@ func (e emitter) commands(s meter.Snapshot) {
 		e.counter("redisopt_meter_received_bytes_total", "Bytes of replies.", float64(row.BytesIn), who...)
 		for outcome, n := range row.Outcomes {
 			e.counter("redisopt_meter_outcomes_total", "Commands that ended, by outcome: ok, timeout, lost, or a class of errors.", float64(n),
-				append(who[:len(who):len(who)], label{"outcome", string(outcome)})...)
+				append(slices.Clip(who), label{"outcome", string(outcome)})...)
 		}
 		if row.Latency != nil {
 			e.histogram("redisopt_meter_latency_seconds", "Time from the last byte sent to the last byte of the reply.", row.Latency, who...)

@@ -104,7 +104,7 @@ func (a *API) finishDocument(doc *huma.OpenAPI) error {
 	if err != nil {
 		return fmt.Errorf("openapi document: %w", err)
 	}
-	a.document = append(text, '\n')
+	a.document = text
 	return nil
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 
@@ -64,9 +65,7 @@ const problemType = "application/problem+json"
 
 // write answers a request that no operation of huma got to see.
 func (p *problemError) write(w http.ResponseWriter, r *http.Request) {
-	for name, values := range p.headers {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), p.headers)
 	w.Header().Set("Content-Type", problemType)
 	w.WriteHeader(p.problem.Status)
 	if r.Method == http.MethodHead {
@@ -81,7 +80,7 @@ func (p *problemError) write(w http.ResponseWriter, r *http.Request) {
 
 // asProblem turns the errors of huma into ours and adds the request id: what is written is always a
 // Problem.
-func asProblem(ctx huma.Context, status string, v any) (any, error) {
+func asProblem(ctx huma.Context, _ string, v any) (any, error) {
 	var p Problem
 	switch e := v.(type) {
 	case *problemError:

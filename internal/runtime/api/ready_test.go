@@ -94,7 +94,7 @@ func TestProbesCostABoundedNumberOfCommands(t *testing.T) {
 					p.Failures = func() int64 { return up.failures.Add(1) }
 				}
 				ready := newReadiness([]Probe{p}, time.Second)
-				const part = 10 // a tenth of a month, for the time it takes
+				const part = 60 // a sixtieth of a month, for the time it takes
 				for begun := time.Now(); time.Since(begun) < month/part; time.Sleep(5 * time.Second) {
 					ready.check(t.Context())
 				}

@@ -103,6 +103,8 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 		err = fmt.Errorf("api: requests were still under way after %s and were cut off", a.opts.ShutdownTimeout)
 		_ = server.Close() // the listener is closed already
 	}
-	<-ended
+	if closed := <-ended; !errors.Is(closed, http.ErrServerClosed) {
+		err = errors.Join(err, closed)
+	}
 	return err
 }
