@@ -65,7 +65,7 @@ func (b *books) sample(ctx context.Context) error {
 			}
 			last = b.append(ctx, last)
 		case <-ctx.Done():
-			b.append(ctx, last)
+			b.append(context.WithoutCancel(ctx), last) // bounded by infoTimeout
 			return nil
 		}
 	}

@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"crypto/rand"
+	"net/netip"
 
 	"github.com/redisopt/redisopt/internal/runtime/api"
 	"github.com/redisopt/redisopt/internal/runtime/config"
@@ -68,7 +69,14 @@ func unguarded(s config.Serve) bool {
 // in metrics, and the instance id.
 func APIOptions(conf *config.Config) api.Options {
 	s := conf.Serve
+	var proxies []netip.Prefix
+	for _, text := range conf.Limits.TrustedProxies {
+		if network, err := config.ParseNetwork(text); err == nil { // Load has reported any other
+			proxies = append(proxies, network)
+		}
+	}
 	return api.Options{
+		TrustedProxies:  proxies,
 		Budgets:         conf.Budgets,
 		Tokens:          apiTokens(conf),
 		OpenMetrics:     s.OpenMetrics,

@@ -53,7 +53,6 @@ const (
 	eventStarted         = "started"
 	eventStopping        = "stopping"
 	eventStopped         = "stopped"
-	eventDegraded        = "cache_unavailable"
 	eventReloaded        = "config_reloaded"
 	eventUnchanged       = "config_unchanged"
 	eventInvalid         = "config_invalid"
@@ -71,10 +70,10 @@ const (
 
 // upstreamEvent is the event for an upstream that fails with err.
 func upstreamEvent(err error) string {
-	switch upstream.Classify(err) {
-	case upstream.Refused, upstream.Unreachable, upstream.DNS:
+	switch class := upstream.Classify(err); {
+	case class == upstream.Refused, class == upstream.Unreachable, class == upstream.DNS:
 		return eventUpstreamRefused
-	case upstream.Timedout:
+	case class == upstream.Timedout:
 		return eventUpstreamTimeout
 	default:
 		return eventUpstreamDown

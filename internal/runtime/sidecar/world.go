@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -121,7 +121,7 @@ func (w *world) openBooks(context.Context) error {
 	w.books = &books{
 		up: w.main, ring: w.ring, spend: spend, every: w.conf.Serve.SampleEvery, meter: w.meter,
 		embedded: w.sidecar.opts.Embedded, log: w.sidecar.log,
-		looped: func() error { return w.upstreams.looped(w.sidecar.instance) },
+		looped: func() error { return w.looped(w.sidecar.instance) },
 	}
 	return nil
 }
@@ -152,10 +152,13 @@ func (w *world) openEngines(context.Context) (err error) {
 
 // openGateway makes the gateway, except on a Cluster, which has no connection that can be shared.
 func (w *world) openGateway(context.Context) error {
+	if w.main.cluster {
+		w.sidecar.log.Warn(eventWarning, "cause", "the gateway is off: a cluster has no connection that could be shared")
+		return nil
+	}
 	shared, err := w.main.Mux()
 	if err != nil {
-		w.sidecar.log.Warn(eventWarning, "cause", "the gateway is off: "+err.Error())
-		return nil
+		return err
 	}
 	o := GatewayOptions(w.conf)
 	o.Mux, o.Bell, o.InstanceID = shared, w.main.Bell(), w.sidecar.instance
@@ -169,7 +172,9 @@ func (w *world) openAPI(context.Context) (err error) {
 	o.Cache, o.Limit, o.Control, o.Meter = w.cache, w.limit, w.control, w.meter
 	o.Month = w.books.monthSoFar
 	o.Connections = w.connections
-	o.Collectors = []prometheus.Collector{&collector{world: w}}
+	if w.gateway != nil {
+		o.Collectors = []prometheus.Collector{&collector{w.gateway}}
+	}
 	o.Probes = w.probes()
 	o.Embedded, o.Version, o.InstanceID, o.Log = s.opts.Embedded, s.opts.Version, s.instance, s.log
 	w.api, err = api.New(o)
@@ -326,41 +331,30 @@ func (w *world) close() error {
 	return errors.Join(errs...)
 }
 
-// A collector shows the gateway and the control document in /metrics. It sends nothing.
-type collector struct{ world *world }
+// A collector shows the gateway in /metrics. It sends nothing.
+type collector struct{ gateway *gateway.Gateway }
 
-func (c *collector) descriptions() (requests, streams, panics, epoch, confirmed *prometheus.Desc) {
+func (c *collector) descriptions() (requests, streams, panics *prometheus.Desc) {
 	return prometheus.NewDesc("redisopt_gateway_requests_total", "Requests answered by the gateway, by HTTP status.", []string{"status"}, nil),
 		prometheus.NewDesc("redisopt_gateway_streams", "Streams open at the gateway now.", nil, nil),
-		prometheus.NewDesc("redisopt_gateway_panics_total", "Requests that met a defect of the gateway.", nil, nil),
-		prometheus.NewDesc("redisopt_control_epoch", "Epoch of the control document in force, by where it came from.", []string{"source"}, nil),
-		prometheus.NewDesc("redisopt_control_confirmed_timestamp_seconds", "When the control document was last read from the upstream; 0 when it never was.", nil, nil)
+		prometheus.NewDesc("redisopt_gateway_panics_total", "Requests that met a defect of the gateway.", nil, nil)
 }
 
 // Describe says which metrics there are.
 func (c *collector) Describe(out chan<- *prometheus.Desc) {
-	requests, streams, panics, epoch, confirmed := c.descriptions()
-	for _, d := range []*prometheus.Desc{requests, streams, panics, epoch, confirmed} {
-		out <- d
-	}
+	requests, streams, panics := c.descriptions()
+	out <- requests
+	out <- streams
+	out <- panics
 }
 
 // Collect says what they are now.
 func (c *collector) Collect(out chan<- prometheus.Metric) {
-	requests, streams, panics, epoch, confirmed := c.descriptions()
-	if g := c.world.gateway; g != nil {
-		stats := g.Stats()
-		for status, n := range stats.Requests {
-			out <- prometheus.MustNewConstMetric(requests, prometheus.CounterValue, float64(n), fmt.Sprint(status))
-		}
-		out <- prometheus.MustNewConstMetric(streams, prometheus.GaugeValue, float64(stats.Streams))
-		out <- prometheus.MustNewConstMetric(panics, prometheus.CounterValue, float64(stats.Panics))
+	requests, streams, panics := c.descriptions()
+	stats := c.gateway.Stats()
+	for status, n := range stats.Requests {
+		out <- prometheus.MustNewConstMetric(requests, prometheus.CounterValue, float64(n), strconv.Itoa(status))
 	}
-	state := c.world.control.State()
-	out <- prometheus.MustNewConstMetric(epoch, prometheus.GaugeValue, float64(state.Document.Epoch), string(state.Source))
-	seconds := 0.0
-	if !state.Confirmed.IsZero() {
-		seconds = float64(state.Confirmed.UnixMilli()) / float64(time.Second/time.Millisecond)
-	}
-	out <- prometheus.MustNewConstMetric(confirmed, prometheus.GaugeValue, seconds)
+	out <- prometheus.MustNewConstMetric(streams, prometheus.GaugeValue, float64(stats.Streams))
+	out <- prometheus.MustNewConstMetric(panics, prometheus.CounterValue, float64(stats.Panics))
 }

@@ -1,0 +1,116 @@
+package sidecar
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// TestAnOutage takes the Redis away and brings it back. REDISOPT_OUTAGE=5m makes it last longer.
+func TestAnOutage(t *testing.T) {
+	server := redistest.Start(t)
+	long := time.Second
+	if text := os.Getenv("REDISOPT_OUTAGE"); text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		long = d
+	}
+	r := run(t, configured(t, map[string]string{"REDIS_URL": server.URL()}, ""), Options{})
+	// One connection each, so that only the sidecar's own goroutines can grow.
+	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
+	defer client.CloseIdleConnections()
+	timed := func(method, path, body string) (int, time.Duration) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, "http://"+r.API+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		begin := time.Now()
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(begin)
+		_ = resp.Body.Close()
+		return resp.StatusCode, took
+	}
+	read := func() (int, time.Duration) { return timed(http.MethodGet, "/v1/cache/keys/user:1", "") }
+	write := func() (int, time.Duration) { return timed(http.MethodPut, "/v1/cache/keys/user:1", `"v"`) }
+	check := func() (int, time.Duration) {
+		return timed(http.MethodPost, "/v1/limit/check", `{"rule":"api","subject":{"user":"u"}}`)
+	}
+	for range 3 {
+		if code, _ := write(); code >= 300 {
+			t.Fatalf("before the outage: %d", code)
+		}
+		if code, _ := check(); code != 200 {
+			t.Fatalf("before the outage: %d", code)
+		}
+	}
+
+	server.Kill(t)
+	var reads, checks []time.Duration
+	goroutines, heap := 0, uint64(0)
+	end := time.Now().Add(long)
+	for i := 0; time.Now().Before(end); i++ {
+		code, took := read()
+		reads = append(reads, took)
+		if code >= 500 {
+			t.Errorf("cache read: %d", code)
+		}
+		// Each caller by another name, so that no memory of the limiter answers.
+		_, took = timed(http.MethodPost, "/v1/limit/check", `{"rule":"api","subject":{"user":"u`+strings.Repeat("x", i%50)+`"}}`)
+		checks = append(checks, took)
+		if i == 20 {
+			goroutines, heap = runtime.NumGoroutine(), heapInUse()
+		}
+	}
+	if len(reads) <= 20 {
+		t.Fatalf("only %d rounds in %s", len(reads), long)
+	}
+	slices.Sort(reads)
+	slices.Sort(checks)
+	at := func(all []time.Duration) time.Duration { return all[len(all)*95/100] }
+	if got := at(reads); got >= 150*time.Millisecond {
+		t.Errorf("p95 of cache reads = %s, want below 150ms", got)
+	}
+	if got := at(checks); got >= 50*time.Millisecond {
+		t.Errorf("p95 of checks = %s, want below 50ms", got)
+	}
+	if now := runtime.NumGoroutine(); now > goroutines+20 {
+		t.Errorf("%d goroutines, %d at the beginning of the outage", now, goroutines)
+	}
+	if now := heapInUse(); now > heap+32<<20 {
+		t.Errorf("%d MiB of heap, %d MiB at the beginning of the outage", now>>20, heap>>20)
+	}
+
+	server.Restart(t)
+	back := time.Now()
+	eventually(t, 5*time.Second, "a write succeeds again", func() bool {
+		code, _ := write()
+		return code < 300 && server.Client(t).Exists(t.Context(), "cache:user:1").Val() == 1
+	})
+	took := time.Since(back)
+	if took > 2*time.Second {
+		t.Errorf("recovered after %s, want within 2s", took)
+	}
+	t.Logf("%d rounds in %s: cache reads p95 %s, worst %s; checks p95 %s, worst %s; recovered after %s",
+		len(reads), long, at(reads), reads[len(reads)-1], at(checks), checks[len(checks)-1], took)
+}
+
+func heapInUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse
+}
