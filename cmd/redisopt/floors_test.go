@@ -70,6 +70,11 @@ func floors() []floor {
 			},
 			"it puts the engines on HTTP, and names the classes of their errors",
 		},
+		{
+			"internal/runtime/upstream/transporttest",
+			[]string{"internal/runtime/upstream", "internal/runtime/meter"},
+			"one suite for every way to a Redis knows ways, and nothing of what uses them",
+		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter", "internal/runtime/upstream/mux"}, "a way to carry commands, which knows their table and nothing of who uses it"},
 		{"internal/runtime/upstream/mux", []string{"internal/runtime/meter"}, "a shared connection counts what it carries, and knows nothing of who dialed it"},

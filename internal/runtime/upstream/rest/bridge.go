@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -109,8 +111,26 @@ func appendValue(dst []byte, v any, encoded bool, depth int) ([]byte, error) {
 			}
 		}
 		return dst, nil
+	case map[string]any:
+		return appendMap(dst, v, encoded, depth)
 	}
-	return dst, errors.New("an object is no reply of a Redis")
+	return dst, fmt.Errorf("a %T is no reply of a Redis", v)
+}
+
+// appendMap appends an object as the keys and values in turn, which is how protocol 2 has a map. Some
+// endpoints answer HGETALL so.
+func appendMap(dst []byte, m map[string]any, encoded bool, depth int) ([]byte, error) {
+	dst = append(strconv.AppendInt(append(dst, '*'), int64(2*len(m)), 10), "\r\n"...)
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		var err error
+		if dst, err = appendValue(dst, k, encoded, depth+1); err != nil {
+			return dst, err
+		}
+		if dst, err = appendValue(dst, m[k], encoded, depth+1); err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
 }
 
 func appendBulk(dst, b []byte) []byte {
