@@ -53,7 +53,11 @@ func (a *app) serve(ctx context.Context, embedded bool) error {
 	need := config.Need{Serve: true, Upstream: !embedded, Limits: !embedded}
 	conf, err := config.Load(a.sources(need))
 	if err != nil {
-		return &usageError{err}
+		err = &usageError{err}
+		if !embedded && conf.Require(config.Need{Upstream: true}) != nil {
+			return withHint(err, "name the Redis in the environment, or try it out without one: redisopt serve --embedded")
+		}
+		return err
 	}
 	level := &slog.LevelVar{}
 	level.Set(sidecar.LevelOf(conf.Serve.LogLevel))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/config"
@@ -70,14 +71,14 @@ const (
 
 // upstreamEvent is the event for an upstream that fails with err.
 func upstreamEvent(err error) string {
-	switch class := upstream.Classify(err); {
-	case class == upstream.Refused, class == upstream.Unreachable, class == upstream.DNS:
-		return eventUpstreamRefused
-	case class == upstream.Timedout:
+	class := upstream.Classify(err)
+	if class == upstream.Timedout {
 		return eventUpstreamTimeout
-	default:
-		return eventUpstreamDown
 	}
+	if slices.Contains([]upstream.Class{upstream.Refused, upstream.Unreachable, upstream.DNS}, class) {
+		return eventUpstreamRefused
+	}
+	return eventUpstreamDown
 }
 
 // limitEvents logs what the limiters tell, at most one line a second for each rule and kind; the
