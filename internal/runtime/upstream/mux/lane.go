@@ -30,6 +30,7 @@ type lease struct {
 	m     *Mux
 	wire  *wire
 	limit *time.Timer
+	once  sync.Once // the lane is given back once
 	multi bool
 }
 
@@ -86,7 +87,17 @@ func (m *Mux) lease(ctx context.Context) (*lease, error) {
 			w.fail(ErrClosed)
 		}
 	}
-	return &lease{m: m, wire: w, limit: time.AfterFunc(m.opts.LaneHold, func() { w.fail(errLaneHeld) })}, nil
+	l := &lease{m: m, wire: w}
+	l.limit = time.AfterFunc(m.opts.LaneHold, func() { l.end(errLaneHeld) })
+	return l, nil
+}
+
+// end gives back a lane that nobody can use as it is.
+func (l *lease) end(err error) {
+	l.once.Do(func() {
+		l.wire.fail(err)
+		l.m.freeLane()
+	})
 }
 
 // dialLane makes the connection, and counts it among what Close waits for.
@@ -126,18 +137,21 @@ func (l *lease) send(f *flight) error {
 // giveBack is for a lane that is as clean as it was.
 func (l *lease) giveBack() {
 	l.limit.Stop()
-	la := &l.m.lane
-	la.mu.Lock()
-	la.idle = time.AfterFunc(l.m.opts.LaneIdle, l.m.closeIdleLane)
-	la.mu.Unlock()
-	l.m.freeLane()
+	l.once.Do(func() {
+		la := &l.m.lane
+		la.mu.Lock()
+		if la.wire != nil {
+			la.idle = time.AfterFunc(l.m.opts.LaneIdle, l.m.closeIdleLane)
+		}
+		la.mu.Unlock()
+		l.m.freeLane()
+	})
 }
 
 // drop is for a lane on which something is still watched or under way.
 func (l *lease) drop() {
 	l.limit.Stop()
-	l.wire.fail(ErrClosed)
-	l.m.freeLane()
+	l.end(ErrClosed)
 }
 
 func (m *Mux) closeIdleLane() {
@@ -221,6 +235,9 @@ func (m *Mux) Stream(ctx context.Context, component meter.Component, args ...[]b
 	m.lane.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
+	if m.ctx.Err() != nil { // Close has looked for streams already
+		return nil, errors.Join(ErrClosed, s.Close())
+	}
 	n, err := conn.Write(f.req)
 	if err != nil {
 		m.opts.Sent(0, 0, int64(n))
