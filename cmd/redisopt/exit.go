@@ -15,6 +15,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/cache"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
@@ -117,6 +118,10 @@ func causeOf(err error) (code int, known bool) {
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
+	case *cache.DeniedError:
+		return exitViolated, true
+	case *cache.SizeError:
+		return exitBlocked, true
 	case *step.MismatchError:
 		return exitMismatch, true
 	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError,
@@ -134,6 +139,10 @@ func causeOf(err error) (code int, known bool) {
 	switch err { //nolint:errorlint // walk unwraps
 	case context.DeadlineExceeded:
 		return exitUnreachable, true
+	case cache.ErrKey, cache.ErrValue, cache.ErrClass:
+		return exitUsage, true
+	case cache.ErrBudget:
+		return exitViolated, true
 	case migrate.ErrLeaseLost, migrate.ErrNothingToRollBack, journal.ErrFenced, mover.ErrFenced,
 		history.ErrLocked, embedded.ErrNoServer:
 		return exitBlocked, true

@@ -23,6 +23,8 @@ func (a *app) commands() []*cobra.Command {
 		a.migrateCommand(),
 		a.rollbackCommand(),
 		a.queueCommand(),
+		a.cacheCommand(),
+		a.limitCommand(),
 		a.serveCommand(),
 		a.versionCommand(),
 	}

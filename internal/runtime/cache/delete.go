@@ -123,3 +123,35 @@ func (c *Cache) deletedMark(store string) []byte {
 	b, _ := e.encode(store, nil, nil, c.ring, c.opts.BinarySafe) // nothing to encrypt, so nothing can fail
 	return b
 }
+
+// DeletePrice is what Delete and InvalidateTags cost for keys and tags, without announcements, or why
+// they would be refused. It sends nothing.
+func (c *Cache) DeletePrice(keys, tags []string) (int64, error) {
+	var d deletion
+	for _, key := range keys {
+		a, err := c.locate(key)
+		if err != nil {
+			return 0, err
+		}
+		d.add(a.store, a.space)
+	}
+	for _, tag := range tags {
+		if _, err := c.tagKey(tag); err != nil {
+			return 0, err
+		}
+	}
+	price := int64(len(d.guarded) + len(tags))
+	switch {
+	case c.opts.Cluster:
+		price += int64(len(d.keys))
+	case len(d.keys) > 0:
+		price++
+	}
+	return price, nil
+}
+
+// Sensitive is whether a key is of a class whose entries are encrypted.
+func (c *Cache) Sensitive(key string) bool {
+	a, err := c.locate(key)
+	return err == nil && a.space.sensitive
+}

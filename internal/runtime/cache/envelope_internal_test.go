@@ -63,7 +63,7 @@ func TestEnvelopeSaysWhatItHolds(t *testing.T) {
 		"an empty raw value":      func(e *envelope) { e.codec, e.value = Raw, []byte{} },
 		"bytes that are no text":  func(e *envelope) { e.codec, e.value = Raw, []byte{0, 255, 254, '\n'} },
 		"JSON null":               func(e *envelope) { e.codec, e.value = JSON, []byte("null") },
-		"a large value":           func(e *envelope) { e.codec, e.value = JSON, []byte(`"` + strings.Repeat("a", 9000) + `"`) },
+		"a large value":           func(e *envelope) { e.codec, e.value = JSON, []byte(`"`+strings.Repeat("a", 9000)+`"`) },
 		"MessagePack":             func(e *envelope) { e.codec, e.value = MsgPack, []byte{0x93, 1, 2, 3} },
 		"a negative entry":        func(e *envelope) { e.codec, e.value, e.flags = Raw, []byte{}, flagNegative },
 		"an encrypted value":      func(e *envelope) { e.codec, e.value, e.flags, e.keyID = Raw, []byte("secret"), flagSealed, "new" },

@@ -38,6 +38,23 @@ func (c *Cache) Set(ctx context.Context, key string, value []byte, o SetOptions)
 	return w.result, w.refused
 }
 
+// Preview says what Set would do with a value, or why it would refuse it, and sends nothing. Commands
+// are the most that it may cost.
+func (c *Cache) Preview(key string, value []byte, o SetOptions) (SetResult, error) {
+	w, err := c.prepare(key, value, o)
+	if err != nil {
+		return SetResult{}, err
+	}
+	for _, tag := range w.tags {
+		w.gens = append(w.gens, tagged{tag, 1})
+	}
+	if err := c.encode(w); err != nil {
+		return SetResult{}, err
+	}
+	w.result.Commands = 1 + len(w.tags) + boolInt(len(w.tags) > 0) + 2*boolInt(c.compares(w))
+	return w.result, nil
+}
+
 // SetMany keeps many values in as few round trips as fit Options.MaxRequestBytes. Entries with a time to
 // live cost 1 command each all the same, since Redis has no MSET that sets one; entries without expiry
 // leave as one MSET. For everything else see Set. The first value that is refused stops it before
