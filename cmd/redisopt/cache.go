@@ -33,8 +33,7 @@ func (a *app) withCache(ctx context.Context, writes bool, f func(c *cache.Cache)
 		o := cacheOptions(conf)
 		o.Client, o.BinarySafe = up.Client(), up.BinarySafe()
 		o.InScript = func(command string, n int64) { up.AddInScript(meter.Cache, command, n) }
-		_, sentinel := conf.TCP()
-		o.Cluster = sentinel && len(conf.Upstream.Cluster) > 0
+		o.Cluster = up.Transport() == "tcp" && len(conf.Upstream.Cluster) > 0
 		c, err := cache.New(o)
 		if err != nil {
 			return &usageError{err}
@@ -44,10 +43,11 @@ func (a *app) withCache(ctx context.Context, writes bool, f func(c *cache.Cache)
 	})
 }
 
-// cacheOptions are those of one command: without a tier in memory, and as patient as other commands.
+// cacheOptions are those of one command: without a tier in memory, with exact times to live, and as
+// patient as other commands.
 func cacheOptions(conf *config.Config) cache.Options {
 	o := sidecar.CacheOptions(conf)
-	o.L1Bytes, o.MergeWindow, o.Deadline = -1, -1, conf.Upstream.Timeout
+	o.L1Bytes, o.MergeWindow, o.Jitter, o.Deadline = -1, -1, -1, conf.Upstream.Timeout
 	return o
 }
 

@@ -143,9 +143,12 @@ func cacheDelDocument(d cacheDelData) report.Document {
 	if d.Deleted != 1 {
 		what = fmt.Sprintf("%d entries deleted", d.Deleted)
 	}
-	doc := report.Document{Kind: "cache.del/v1", Data: d, Sections: []report.Section{{Text: what}}}
+	doc := report.Document{Kind: "cache.del/v1", Data: d}
+	if len(d.Keys) > 0 || d.Pattern != "" {
+		doc.Sections = append(doc.Sections, report.Section{Text: what})
+	}
 	if len(d.Tags) > 0 {
-		doc.Notes = append(doc.Notes, "all entries with the "+listedAs("tag", d.Tags)+" have ended")
+		doc.Sections = append(doc.Sections, report.Section{Text: "all entries with the " + listedAs("tag", d.Tags) + " have ended"})
 	}
 	if !d.Done {
 		doc.Notes = append(doc.Notes, "not all of them: it stopped before its end")
