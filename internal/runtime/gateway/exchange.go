@@ -36,6 +36,7 @@ type slot struct {
 	local  string   // RESP that is answered here; empty: the next reply of the Redis
 	scan   [][]byte // a SCAN to whose keys types are to be added, without that option
 	native bool     // it was sent with the option
+	name   string   // of the script that was loaded, as the client knows it; empty when that is its name
 }
 
 func (g *Gateway) exchange() *exchange {
@@ -158,7 +159,7 @@ func (x *exchange) take(args [][]byte) bool {
 		}
 	case "script|load":
 		if len(args) > 2 {
-			args[2] = x.g.scripts.rewrite(args[2])
+			s.name = x.load(args)
 		}
 	case "evalsha", "evalsha_ro":
 		if len(args) > 1 {

@@ -20,7 +20,7 @@ func (x *exchange) run(ctx context.Context) bool {
 		return false
 	}
 	x.replies = x.call.Reply()
-	return x.addTypes(ctx)
+	return x.complete(ctx)
 }
 
 // failed answers for replies that did not come.

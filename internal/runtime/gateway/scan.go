@@ -3,6 +3,8 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/sha1" //nolint:gosec // the identity of a script in Redis is its SHA-1
+	"encoding/hex"
 	"slices"
 	"strconv"
 	"time"
@@ -41,8 +43,22 @@ func (x *exchange) scan(args [][]byte) (slot, [][]byte) {
 	return slot{scan: plain, native: true}, args
 }
 
-// addTypes completes the replies to SCAN … WITHTYPE. False: the answer is there.
-func (x *exchange) addTypes(ctx context.Context) bool {
+// load prepares a SCRIPT LOAD. The Redis answers with the name of what it was sent; name is what the client
+// expects instead, if that differs. In a transaction it gets the Redis's name, which works as well.
+func (x *exchange) load(args [][]byte) (name string) {
+	sent := args[2]
+	args[2] = x.g.scripts.rewrite(sent)
+	if x.multi || len(args[2]) == len(sent) && &args[2][0] == &sent[0] {
+		return ""
+	}
+	x.started = time.Now()
+	sum := sha1.Sum(sent)
+	return hex.EncodeToString(sum[:])
+}
+
+// complete replaces replies that are not yet what the client expects: to SCAN … WITHTYPE, and to SCRIPT
+// LOAD of a script that was rewritten. False: the answer is there.
+func (x *exchange) complete(ctx context.Context) bool {
 	if x.started.IsZero() {
 		return true
 	}
@@ -60,6 +76,10 @@ func (x *exchange) addTypes(ctx context.Context) bool {
 		}
 		reply := replies[:n]
 		replies = replies[n:]
+		if s.name != "" && reply[0] == '$' {
+			s.local = "$40\r\n" + s.name + "\r\n"
+			continue
+		}
 		if s.scan == nil {
 			others = append(others, reply...)
 			continue

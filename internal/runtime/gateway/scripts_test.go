@@ -39,8 +39,11 @@ func TestLockFlag(t *testing.T) {
 			{"an error names the line it is in", `["EVAL","#!lua flags=allow-key-locking\nreturn 1 +\n{}",0]`, ":3: attempt to perform arithmetic"},
 			{"other flags stay", `["EVAL","#!lua flags=no-writes,allow-key-locking\nreturn redis.call('INCR','n')",0]`, "Write commands are not allowed from read-only scripts"},
 			{"a flag nobody knows is the Redis's to refuse", `["EVAL","#!lua flags=make-coffee\nreturn 1",0]`, "Unexpected flag in script shebang: make-coffee"},
-			{"loading it", `["SCRIPT","LOAD","#!lua flags=allow-key-locking\nreturn 'loaded'"]`, `{"result":"` + shaOf("-- lua flags=allow-key-locking\nreturn 'loaded'") + `"}`},
-			{"under the name it was given or the one it has", `["EVALSHA","` + shaOf("#!lua flags=allow-key-locking\nreturn 'loaded'") + `",0]`, `{"result":"loaded"}`},
+			{"loading it answers with the name the client computes", `["SCRIPT","LOAD","#!lua flags=allow-key-locking\nreturn 'loaded'"]`, `{"result":"` + shaOf("#!lua flags=allow-key-locking\nreturn 'loaded'") + `"}`},
+			{"so does loading it again", `["SCRIPT","LOAD","#!lua flags=allow-key-locking\nreturn 'loaded'"]`, `{"result":"` + shaOf("#!lua flags=allow-key-locking\nreturn 'loaded'") + `"}`},
+			{"one that does not compile is an error", `["SCRIPT","LOAD","#!lua flags=allow-key-locking\nreturn return"]`, "Error compiling script"},
+			{"one without the flag has its own name", `["SCRIPT","LOAD","return 'plain'"]`, `{"result":"` + shaOf("return 'plain'") + `"}`},
+			{"and is found under it", `["EVALSHA","` + shaOf("#!lua flags=allow-key-locking\nreturn 'loaded'") + `",0]`, `{"result":"loaded"}`},
 		} {
 			if got := ask(t, "POST", url, s.body); !strings.Contains(got.body, s.want) {
 				t.Errorf("%s: %s = %s, want %s", s.name, s.body, got.body, s.want)

@@ -3,12 +3,9 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -122,78 +119,3 @@ func (s *fastServer) stream(ctx *fasthttp.RequestCtx, rep *Reply) {
 type silent struct{}
 
 func (silent) Printf(string, ...any) {}
-
-// A listener knows its open connections, and outlives a moment without file descriptors.
-type listener struct {
-	net.Listener
-	mu     sync.Mutex
-	conns  map[*conn]struct{}
-	closed bool
-}
-
-// Accept waits for the next connection. Only a closed listener is an error.
-func (l *listener) Accept() (net.Conn, error) {
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		nc, err := l.Listener.Accept()
-		if err == nil {
-			return l.track(nc), nil
-		}
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
-			return nil, io.EOF
-		}
-		time.Sleep(pause)
-	}
-}
-
-func (l *listener) track(nc net.Conn) net.Conn {
-	c := &conn{Conn: nc, of: l}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		_ = nc.Close()
-		return c
-	}
-	l.conns[c] = struct{}{}
-	return c
-}
-
-func (l *listener) closeAll() {
-	l.mu.Lock()
-	l.closed = true
-	left := make([]*conn, 0, len(l.conns))
-	for c := range l.conns {
-		left = append(left, c)
-	}
-	l.mu.Unlock()
-	for _, c := range left {
-		_ = c.Conn.Close()
-	}
-}
-
-// A conn is one connection of a client.
-type conn struct {
-	net.Conn
-	of     *listener
-	linger atomic.Bool // the client may still be sending what was refused
-}
-
-// How long and for how much a refused client is listened to, so that it reads the refusal before its
-// connection breaks.
-const (
-	lingerTime  = time.Second
-	lingerBytes = 64 << 20
-)
-
-// Close closes the connection.
-func (c *conn) Close() error {
-	if c.linger.Swap(false) {
-		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			_ = c.SetReadDeadline(time.Now().Add(lingerTime))
-			_, _ = io.CopyN(io.Discard, c.Conn, lingerBytes)
-		}
-	}
-	c.of.mu.Lock()
-	delete(c.of.conns, c)
-	c.of.mu.Unlock()
-	return c.Conn.Close()
-}
