@@ -1,62 +1,329 @@
 package upstream_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
-func TestShared(t *testing.T) {
-	s := redistest.Start(t)
-	u := open(t, upstream.Options{URL: s.URL(), Shared: true})
-	ctx := t.Context()
+// raw runs one command through the Mux of u and returns the reply.
+func raw(ctx context.Context, u *upstream.Upstream, args ...string) (string, error) {
+	m, err := u.Mux()
+	if err != nil {
+		return "", err
+	}
+	c := m.NewCall(meter.Gateway)
+	defer c.Release()
+	words := make([][]byte, len(args))
+	for i, a := range args {
+		words[i] = []byte(a)
+	}
+	if err := c.Append(words...); err != nil {
+		return "", err
+	}
+	if err := m.Do(ctx, c); err != nil {
+		return "", err
+	}
+	return string(c.Reply()), nil
+}
 
-	t.Run("clients work as over a pool", func(t *testing.T) {
-		c := u.As(meter.Cache)
-		if err := c.Set(ctx, "k", "v", 0).Err(); err != nil {
-			t.Fatal(err)
+func TestShared(t *testing.T) {
+	t.Run("500 goroutines with commands, pipelines, subscriptions, WATCH and MONITOR hold three connections", func(t *testing.T) {
+		s := redistest.Start(t)
+		u := open(t, upstream.Options{URL: s.URL(), Shared: true})
+		look, ctx := s.Client(t), t.Context()
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		var did [5]atomic.Int64
+		for i := range 500 {
+			wg.Go(func() {
+				c := u.As(meter.Components()[i%5])
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					kind, err := i%5, error(nil)
+					switch kind {
+					case 0:
+						err = c.Incr(ctx, "n").Err()
+					case 1:
+						_, err = c.Pipelined(ctx, func(p redis.Pipeliner) error {
+							p.Get(ctx, "n")
+							p.Set(ctx, fmt.Sprint("k", i), i, 0)
+							return nil
+						})
+					case 2:
+						_, err = raw(ctx, u, "GET", "n")
+					case 3:
+						sub := c.Subscribe(ctx, fmt.Sprint("channel", i%20))
+						_, err = sub.Receive(ctx)
+						_ = sub.Close()
+					case 4:
+						err = laneWork(ctx, u, c, i)
+					}
+					if err == nil || errors.Is(err, redis.TxFailedErr) {
+						did[kind].Add(1)
+					}
+				}
+			})
 		}
-		pipe := c.TxPipeline()
-		get := pipe.Get(ctx, "k")
-		incr := pipe.Incr(ctx, "n")
-		if _, err := pipe.Exec(ctx); err != nil || get.Val() != "v" || incr.Val() != 1 {
-			t.Errorf("transaction: %v, %q, %d", err, get.Val(), incr.Val())
+		most := 0
+		begin := time.Now()
+		for time.Since(begin) < 700*time.Millisecond || did[4].Load() < 3 {
+			most = max(most, connections(t, look))
+			if time.Since(begin) > 20*time.Second {
+				break
+			}
 		}
-		sub := c.Subscribe(ctx, "news")
-		defer func() { _ = sub.Close() }()
-		if _, err := sub.Receive(ctx); err != nil {
-			t.Fatal(err)
+		close(stop)
+		wg.Wait()
+		if most > 3 {
+			t.Errorf("CLIENT LIST showed up to %d connections, want at most 3", most)
 		}
-		if err := c.Publish(ctx, "news", "hello").Err(); err != nil {
-			t.Fatal(err)
-		}
-		m, err := sub.ReceiveMessage(ctx)
-		if err != nil || m.Payload != "hello" {
-			t.Errorf("message: %v, %v", m, err)
+		for i := range did {
+			if did[i].Load() == 0 {
+				t.Errorf("kind %d of work never succeeded", i)
+			}
 		}
 	})
 
-	t.Run("the bell", func(t *testing.T) {
-		sub, err := u.Bell().Subscribe(ctx, "a", "b")
+	t.Run("our counts equal INFO commandstats, over commands, transactions, WATCH, scripts and subscriptions", func(t *testing.T) {
+		s := redistest.Start(t)
+		look := s.Client(t)
+		if err := look.Ping(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		own := map[string]int64{"ping": 1, "hello": 1}
+		u := open(t, upstream.Options{URL: s.URL(), Shared: true, ClientName: "test", DB: 3})
+		ctx := t.Context()
+		sub, err := u.Bell().Subscribe(ctx, "news")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := u.Client().Publish(ctx, "b", "x").Err(); err != nil {
-			t.Fatal(err)
+		defer func() { _ = sub.Close() }()
+		var wg sync.WaitGroup
+		for i := range 20 {
+			wg.Go(func() {
+				c := u.As(meter.Cache)
+				for range 20 {
+					c.Set(ctx, "big", strings.Repeat("x", 20_000), 0)
+					c.Incr(ctx, "big")
+					c.Do(ctx, "get")
+					_, _ = c.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Incr(ctx, "n"); return nil })
+					c.Eval(ctx, "return 1", nil)
+					_, _ = raw(ctx, u, "GET", "n")
+				}
+				if i == 0 {
+					_ = c.Watch(ctx, func(tx *redis.Tx) error {
+						_, err := tx.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Incr(ctx, "n"); return nil })
+						return err
+					}, "n")
+				}
+				short, cancel := context.WithTimeout(ctx, time.Microsecond)
+				defer cancel()
+				c.Incr(short, "late")
+			})
 		}
-		select {
-		case m := <-sub.C():
-			if m.Channel != "b" || string(m.Payload) != "x" {
-				t.Errorf("got %+v", m)
-			}
-		case <-time.After(5 * time.Second):
-			t.Error("no message")
+		wg.Wait()
+		wantEqual(t, look, own, u.Meter())
+		total := int64(0)
+		for _, n := range ourCounts(u.Meter()) {
+			total += n
 		}
-		if err := sub.Close(); err != nil {
-			t.Fatal(err)
+		if got := u.Spent().Commands; got != total {
+			t.Errorf("Spent %d, meter %d", got, total)
 		}
 	})
+
+	t.Run("killed connections under load: what ran is within what we sent", func(t *testing.T) {
+		s := redistest.Start(t)
+		look := s.Client(t)
+		u := open(t, upstream.Options{URL: s.URL(), Shared: true})
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+						_ = u.As(meter.Cache).Incr(t.Context(), "n").Err()
+						_, _ = raw(t.Context(), u, "INCR", "n")
+					}
+				}
+			})
+		}
+		own := map[string]int64{"hello": 1}
+		for range 50 {
+			kill(t, look, own)
+		}
+		close(stop)
+		wg.Wait()
+		var ran, sent int64
+		for _, n := range serverCounts(t, look, own) {
+			ran += n
+		}
+		for _, n := range ourCounts(u.Meter()) {
+			sent += n
+		}
+		got := u.Spent()
+		if got.Commands != sent || ran > sent || ran < sent-got.Unanswered {
+			t.Errorf("server ran %d, we sent %d (spent %d) of which %d unanswered", ran, sent, got.Commands, got.Unanswered)
+		}
+	})
+
+	t.Run("limits hold: read-only, and the number of commands", func(t *testing.T) {
+		s := redistest.Start(t)
+		u := open(t, upstream.Options{URL: s.URL(), Shared: true, ReadOnly: true})
+		if _, err := raw(t.Context(), u, "SET", "k", "v"); upstream.Classify(err) != upstream.ReadOnly {
+			t.Errorf("SET: %v, want class %s", err, upstream.ReadOnly)
+		}
+		u = open(t, upstream.Options{URL: s.URL(), Shared: true, MaxCommands: 10})
+		for i := range 20 {
+			_, err := raw(t.Context(), u, "INCR", "n")
+			if want := map[bool]upstream.Class{true: upstream.None, false: upstream.Spend}[i < 8]; upstream.Classify(err) != want {
+				t.Errorf("command %d: %v, want class %q", i, err, want)
+			}
+		}
+		if got := u.Spent().Commands; got != 10 {
+			t.Errorf("Commands = %d, want 10", got)
+		}
+	})
+
+	t.Run("a wrong password and a server that is away are told apart", func(t *testing.T) {
+		s := redistest.Start(t, "--requirepass", "hush")
+		_ = failOpen(t, upstream.Options{URL: "redis://:wrong@" + s.Addr, Shared: true}, upstream.Auth)
+		_ = failOpen(t, upstream.Options{URL: "redis://" + s.Addr, Shared: true}, upstream.Auth)
+		_ = open(t, upstream.Options{URL: s.URL(), Shared: true, DB: 2})
+		_ = failOpen(t, upstream.Options{URL: "redis://" + closedPort(t), Shared: true}, upstream.Refused)
+		_ = failOpen(t, upstream.Options{Cluster: []string{s.Addr}, Shared: true}, upstream.BadOptions)
+		_ = failOpen(t, upstream.Options{URL: s.URL(), Protocol: 3, Shared: true}, upstream.BadOptions)
+	})
+
+	t.Run("with Sentinels the master is found", func(t *testing.T) {
+		master := redistest.Start(t)
+		sentinel := redistest.StartSentinel(t, master)
+		u := open(t, upstream.Options{Sentinel: upstream.Sentinel{Addrs: []string{sentinel.Addr}, Master: "mymaster"}, Shared: true})
+		if err := u.Client().Set(t.Context(), "k", "v", 0).Err(); err != nil {
+			t.Fatal(err)
+		}
+		sub, err := u.Bell().Subscribe(t.Context(), "news")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = sub.Close()
+	})
+
+	t.Run("an outage: errors at once, then it works again, and no goroutine is left", func(t *testing.T) {
+		s := redistest.Start(t)
+		before := runtime.NumGoroutine()
+		u, err := upstream.Open(t.Context(), upstream.Options{URL: s.URL(), Shared: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Kill(t)
+		begin := time.Now()
+		for range 200 {
+			if err := u.Client().Set(t.Context(), "k", "v", 0).Err(); err == nil {
+				t.Fatal("SET without a server succeeded")
+			}
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("200 commands without a server took %s", took)
+		}
+		s.Restart(t)
+		begin = time.Now()
+		eventually(t, "it works again", func() bool { return u.Client().Set(t.Context(), "k", "v", 0).Err() == nil })
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("it took %s to come back", took)
+		}
+		if err := u.Close(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
+	})
+
+	t.Run("lazily opened, it needs no server", func(t *testing.T) {
+		u := open(t, upstream.Options{URL: "redis://" + closedPort(t), Shared: true, Lazy: true})
+		if err := u.Client().Get(t.Context(), "k").Err(); upstream.Classify(err) != upstream.Refused {
+			t.Errorf("GET: %v, want class %s", err, upstream.Refused)
+		}
+	})
+
+	t.Run("what it is over TCP", func(t *testing.T) {
+		s := redistest.Start(t)
+		u := open(t, upstream.Options{URL: s.URL()})
+		if !u.BinarySafe() || u.Transport() != "tcp" {
+			t.Errorf("BinarySafe %t, Transport %s", u.BinarySafe(), u.Transport())
+		}
+		if got, err := raw(t.Context(), u, "PING"); err != nil || got != "+PONG\r\n" {
+			t.Errorf("PING beside a pool: %q, %v", got, err)
+		}
+	})
+}
+
+// laneWork uses what cannot share.
+func laneWork(ctx context.Context, u *upstream.Upstream, c redis.UniversalClient, i int) error {
+	if i%100 == 4 {
+		m, err := u.Mux()
+		if err != nil {
+			return err
+		}
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		defer cancel()
+		st, err := m.Stream(short, meter.Gateway, []byte("MONITOR"))
+		if err != nil {
+			return err
+		}
+		_, err = st.Read(make([]byte, 10))
+		return errors.Join(err, st.Close())
+	}
+	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	defer cancel()
+	return c.Watch(short, func(tx *redis.Tx) error {
+		_, err := tx.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Incr(ctx, "watched"); return nil })
+		return err
+	}, "watched")
+}
+
+func TestMuxOfACluster(t *testing.T) {
+	u := open(t, upstream.Options{Cluster: []string{closedPort(t)}, Lazy: true})
+	_, err := u.Mux()
+	wantText(t, err, "a cluster has no shared connection", "use a client")
+}
+
+func TestErrorsOfTheSharedConnection(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want upstream.Class
+	}{
+		{&mux.BusyError{What: "commands"}, upstream.Timedout},
+		{&mux.ReplyTooLargeError{}, upstream.RequestSize},
+		{&mux.PolicyError{Command: "monitor"}, upstream.Unavailable},
+		{&mux.OutcomeError{Err: &mux.ProtocolError{First: []byte("HTTP/1.1 400")}}, upstream.NotRedis},
+		{&mux.OutcomeError{Err: &mux.ProtocolError{First: []byte("+OK")}}, upstream.NotRedis},
+		{&mux.OutcomeError{Err: context.DeadlineExceeded}, upstream.Timedout},
+		{&mux.OutcomeError{Err: mux.ErrStalled}, upstream.Timedout},
+		{&mux.OutcomeError{Err: mux.ErrClosed}, upstream.Reset},
+	} {
+		if got := upstream.Classify(c.err); got != c.want {
+			t.Errorf("Classify(%v) = %s, want %s", c.err, got, c.want)
+		}
+	}
 }

@@ -85,8 +85,7 @@ func TestBounds(t *testing.T) {
 				_, err = io.CopyN(io.Discard, slow, 30<<20)
 			}
 		}
-		var large *mux.ReplyTooLargeError
-		if !errors.As(err, &large) {
+		if _, large := errors.AsType[*mux.ReplyTooLargeError](err); !large {
 			t.Errorf("got %v, want a *ReplyTooLargeError", err)
 		}
 	})

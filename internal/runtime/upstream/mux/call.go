@@ -204,8 +204,8 @@ func (f *flight) raw(cmd *command, encoded string) {
 
 // append encodes one command.
 func (f *flight) append(cmd *command, args [][]byte) error {
-	before := len(f.req)
-	b := append(f.req, '*')
+	before, b := len(f.req), f.req
+	b = append(b, '*')
 	b = strconv.AppendInt(b, int64(len(args)), 10)
 	b = append(b, '\r', '\n')
 	for _, a := range args {

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -67,9 +68,7 @@ func (n *names) add(name string) *command {
 		return known
 	}
 	fresh := make(map[string]*command, len(old)+1)
-	for k, v := range old {
-		fresh[k] = v
-	}
+	maps.Copy(fresh, old)
 	fresh[name] = c
 	n.known.Store(&fresh)
 	return c

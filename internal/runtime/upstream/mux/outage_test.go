@@ -100,20 +100,19 @@ func TestOutage(t *testing.T) {
 			c := m.NewCall(meter.Gateway)
 			_ = add(c, "SET", "k", "v")
 			err := m.Do(t.Context(), c)
-			var p *mux.ProtocolError
 			if strings.HasPrefix(answer, "+OK") {
 				if err != nil || string(c.Reply()) != "+OK\r\n" {
 					t.Errorf("%q: %v, %q", answer, err, c.Reply())
 				}
 				continue
 			}
-			if !errors.As(err, &p) {
+			if _, ok := errors.AsType[*mux.ProtocolError](err); !ok {
 				t.Errorf("%q: %v, want a *ProtocolError", answer, err)
 			}
 		}
 	})
 	t.Run("a server that hangs is given up, and callers are not held", func(t *testing.T) {
-		m := open(t, nil, mux.Options{Timeout: 50 * time.Millisecond, Dial: script(t, func(n int, c net.Conn) {
+		m := open(t, nil, mux.Options{Timeout: 50 * time.Millisecond, Dial: script(t, func(_ int, c net.Conn) {
 			hear(c, "never")
 		})})
 		c := m.NewCall(meter.Gateway)
