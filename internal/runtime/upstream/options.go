@@ -286,6 +286,9 @@ func (o Options) validate() []error {
 	}); i >= 0 {
 		bad("client name %q: only letters, digits and -_.: are allowed", o.ClientName)
 	}
+	if o.REST.URL != "" && o.DB != 0 {
+		bad("database: got %d, want 0, the only one over REST", o.DB)
+	}
 	if o.Shared && len(o.Cluster) > 0 {
 		bad("shared: a cluster has a connection for each node, which cannot be shared; leave it off")
 	}

@@ -2,9 +2,28 @@ package upstream
 
 import (
 	"errors"
+	"net/http"
+	"strings"
 
 	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
+
+// A restCause is a failure of the REST transport, as said by somebody who names the address already.
+type restCause struct {
+	err  error
+	text string
+}
+
+func (c *restCause) Error() string { return c.text }
+func (c *restCause) Unwrap() error { return c.err }
+
+// withoutAddr is err with the address left out of its text if it is a failure of the REST transport.
+func withoutAddr(err error) error {
+	if e, ok := errors.AsType[*rest.Error](err); ok {
+		return &restCause{err, strings.Replace(err.Error(), e.Addr+": ", "", 1)}
+	}
+	return err
+}
 
 // restUnsent is whether err is a failure of the REST transport after which provably no command ran.
 func restUnsent(err error) bool {
@@ -20,8 +39,8 @@ func restClass(err error) (Class, bool) {
 	}
 	switch e.Kind {
 	case rest.Unreached:
-		if e.Err == nil {
-			return Unreachable, true
+		if errors.Is(e.Err, http.ErrSchemeMismatch) {
+			return TLSMismatch, true
 		}
 		if c := classifyTransport(e.Err); c != Unknown {
 			return c, true
@@ -33,6 +52,8 @@ func restClass(err error) (Class, bool) {
 		return Reset, true
 	case rest.NotREST:
 		return NotRedis, true
+	case rest.NeedsTLS:
+		return TLSMismatch, true
 	case rest.NoAuth:
 		return Auth, true
 	case rest.Forbidden:

@@ -325,7 +325,7 @@ func (u *Upstream) explain(err error, begin time.Time, c meter.Component) error 
 	case errors.As(err, &ours):
 		return err
 	}
-	e := &Error{Class: classifyTransport(err), Addr: u.addr, After: time.Since(begin), Err: err, Unsent: unsent(err)}
+	e := &Error{Class: classifyTransport(err), Addr: u.addr, After: time.Since(begin), Err: withoutAddr(err), Unsent: unsent(err)}
 	if e.Class == Timedout {
 		// The caller gave up while a dial was failing in the background: that is the reason.
 		if last := u.lastDial.Load(); last != nil && last.at.After(begin) {

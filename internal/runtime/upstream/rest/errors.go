@@ -14,6 +14,7 @@ const (
 	TimedOut  Kind = "timed_out"  // no reply in time
 	Lost      Kind = "lost"       // the connection ended, or the reply is not whole
 	NotREST   Kind = "not_rest"   // something else answers there
+	NeedsTLS  Kind = "needs_tls"  // the endpoint wants https
 	NoAuth    Kind = "no_auth"    // the token is refused, without words that a Redis would use
 	Forbidden Kind = "forbidden"  // status 403
 	TooLarge  Kind = "too_large"  // the reply is longer than Options.MaxReplyBytes
@@ -73,6 +74,8 @@ func (e *Error) what() string {
 		return "connection to the REST endpoint lost"
 	case NotREST:
 		return "not a Redis REST endpoint"
+	case NeedsTLS:
+		return "the REST endpoint wants https instead of http"
 	case NoAuth:
 		return "the REST token is refused"
 	case Forbidden:

@@ -71,7 +71,7 @@ func (e *Error) passing() bool {
 	switch e.Kind {
 	case Unreached, Lost, NotReady, NoBackend:
 		return true
-	case TimedOut, NotREST, NoAuth, Forbidden, TooLarge, TooMany, Broken, Refused, Canceled:
+	case TimedOut, NotREST, NeedsTLS, NoAuth, Forbidden, TooLarge, TooMany, Broken, Refused, Canceled:
 	}
 	return false
 }
@@ -128,7 +128,7 @@ func (e *Error) isFailure() bool {
 	switch e.Kind {
 	case Unreached, TimedOut, Lost, NotReady, NoBackend, Broken:
 		return true
-	case NotREST, NoAuth, Forbidden, TooLarge, TooMany, Refused, Canceled:
+	case NotREST, NeedsTLS, NoAuth, Forbidden, TooLarge, TooMany, Refused, Canceled:
 	}
 	return false
 }
@@ -144,11 +144,7 @@ type answer struct {
 
 // post sends body to path. An Error without Addr and After says why there is no answer.
 func (t *Transport) post(ctx context.Context, path string, body []byte, resp bool) (answer, *Error) {
-	var gotConn, wroteBadly atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:      func(httptrace.GotConnInfo) { gotConn.Store(true) },
-		WroteRequest: func(i httptrace.WroteRequestInfo) { wroteBadly.Store(i.Err != nil) },
-	})
+	ctx, gotConn := traced(ctx)
 	req, err := t.newRequest(ctx, path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, &Error{Kind: Unreached, Err: err, Unsent: true}
@@ -160,12 +156,7 @@ func (t *Transport) post(ctx context.Context, path string, body []byte, resp boo
 	}
 	res, err := t.http.Load().Do(req)
 	if err != nil {
-		e := t.transportError(ctx, err)
-		e.Unsent = !gotConn.Load()
-		if e.Unsent && e.Kind == Lost {
-			e.Kind = Unreached
-		}
-		return answer{}, e
+		return answer{}, t.transportError(ctx, err, gotConn.Load())
 	}
 	defer func() { _ = res.Body.Close() }()
 	t.note(res.Header)
@@ -175,11 +166,19 @@ func (t *Transport) post(ctx context.Context, path string, body []byte, resp boo
 		if errors.Is(err, errTooLong) {
 			return a, &Error{Kind: TooLarge, Status: a.status, Err: fmt.Errorf("more than %d bytes; ask for less at once, or allow more", t.opts.MaxReplyBytes)}
 		}
-		e := t.transportError(ctx, err)
+		e := t.transportError(ctx, err, true)
 		e.Status = a.status
 		return a, e
 	}
 	return a, nil
+}
+
+// traced is ctx for a request that notes when it has a connection: before that nothing can have left.
+func traced(ctx context.Context) (context.Context, *atomic.Bool) {
+	var gotConn atomic.Bool
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { gotConn.Store(true) },
+	}), &gotConn
 }
 
 func (t *Transport) newRequest(ctx context.Context, path string, body io.Reader) (*http.Request, error) {
@@ -228,12 +227,15 @@ func readAll(res *http.Response, limit int64) ([]byte, error) {
 	return buf.Bytes(), err
 }
 
-// transportError says what an error of the HTTP client means.
-func (t *Transport) transportError(ctx context.Context, err error) *Error {
+// transportError says what an error of the HTTP client means. Without a connection nothing was sent.
+func (t *Transport) transportError(ctx context.Context, err error, connected bool) *Error {
 	if wrapped, ok := errors.AsType[*url.Error](err); ok { // its text has the URL
 		err = wrapped.Err
 	}
-	e := &Error{Kind: Lost, Err: err}
+	e := &Error{Kind: Lost, Err: err, Unsent: !connected}
+	if e.Unsent {
+		e.Kind = Unreached
+	}
 	var timeout interface{ Timeout() bool }
 	switch {
 	case t.ctx.Err() != nil, errors.Is(context.Cause(ctx), context.Canceled):

@@ -8,12 +8,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -189,20 +187,14 @@ func (st *stream) connect(ctx context.Context) *Error {
 	for _, n := range st.names {
 		path.WriteString("/" + url.PathEscape(n))
 	}
-	var gotConn atomic.Bool
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { gotConn.Store(true) }})
-	req, err := t.newStreamRequest(traced, path.String())
+	tracing, gotConn := traced(ctx)
+	req, err := t.newStreamRequest(tracing, path.String())
 	if err != nil {
 		return &Error{Kind: Unreached, Err: err, Unsent: true}
 	}
 	res, err := t.http.Load().Do(req) //nolint:bodyclose // the stream lives on; shut closes it
 	if err != nil {
-		e := t.transportError(ctx, err)
-		e.Unsent = !gotConn.Load()
-		if e.Unsent && e.Kind == Lost {
-			e.Kind = Unreached
-		}
-		return e
+		return t.transportError(ctx, err, gotConn.Load())
 	}
 	st.body = res.Body
 	t.note(res.Header)
@@ -214,7 +206,7 @@ func (st *stream) connect(ctx context.Context) *Error {
 	st.events = newEventReader(res.Body, int(min(t.opts.MaxReplyBytes, 1<<30)))
 	for range st.names {
 		if _, err := st.events.next(); err != nil {
-			return t.transportError(ctx, err)
+			return t.transportError(ctx, err, true)
 		}
 	}
 	return nil

@@ -23,8 +23,11 @@ func (t *Transport) understand(r *request, a answer, dst []byte) ([]byte, *Error
 		if err == nil {
 			return dst, nil
 		}
-		if errors.Is(err, errShort) {
+		switch {
+		case errors.Is(err, errShort):
 			return fail(Lost, err)
+		case a.wantsTLS():
+			return fail(NeedsTLS, nil)
 		}
 		return fail(NotREST, t.described(a, err))
 	case a.status == http.StatusBadRequest, a.status == http.StatusUnauthorized && worded, a.status == http.StatusForbidden && worded:
@@ -58,6 +61,11 @@ func (t *Transport) understand(r *request, a answer, dst []byte) ([]byte, *Error
 // nothingRan is whether the status says that no command was run.
 func (a answer) nothingRan() bool {
 	return a.status >= 300 && a.status < 500 && a.status != http.StatusBadRequest && a.status != http.StatusRequestTimeout
+}
+
+// wantsTLS is whether a is what servers say, in words of their own, to http where they speak https.
+func (a answer) wantsTLS() bool {
+	return a.status == http.StatusBadRequest && bytes.Contains(a.body, []byte("HTTP request")) && bytes.Contains(a.body, []byte("HTTPS"))
 }
 
 func words(text string) error {

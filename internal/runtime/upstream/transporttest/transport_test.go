@@ -56,7 +56,7 @@ func gatewayOver(t *testing.T, s *redistest.Server) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // it ends before the upstream closes
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	go func() { done <- g.Serve(ctx, ln) }()
 	t.Cleanup(func() {

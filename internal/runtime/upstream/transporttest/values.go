@@ -32,7 +32,7 @@ func testStrings(t *testing.T, w way) {
 	equal(t, "IncrBy over what a JSON number holds in other languages", n, err, -9007199254740994)
 	f, err := w.c.IncrByFloat(ctx, w.key("f"), 1.5).Result()
 	equal(t, "IncrByFloat", f, err, 1.5)
-	ok, err := w.c.SetNX(ctx, k, "x", 0).Result() //nolint:staticcheck // it is what many applications still send
+	ok, err := w.c.SetNX(ctx, k, "x", 0).Result()
 	equal(t, "SetNX of a key that exists", ok, err, false)
 	if _, err := w.c.Do(ctx, "set", k, "x", "nx").Result(); !errors.Is(err, redis.Nil) {
 		t.Errorf("SET NX of a key that exists = %v, want redis.Nil", err)
