@@ -183,8 +183,8 @@ func (l *Limiter) Bound(rule, tier string) (window.Bound, error) {
 	return c.bound(c.tier(tier), l.opts.Instances), nil
 }
 
-// Price is what a check of the named rule is billed when memory cannot answer it.
-func (l *Limiter) Price(rule string) (Price, error) {
+// Price is what a check of the named rule is billed, for a tier ("" for none), when memory cannot answer it.
+func (l *Limiter) Price(rule, tier string) (Price, error) {
 	c := l.rules.Load().byName[rule]
 	if c == nil {
 		return Price{}, fmt.Errorf("%q: %w", rule, ErrUnknownRule)
@@ -196,10 +196,9 @@ func (l *Limiter) Price(rule string) (Price, error) {
 	case c.Legacy != "":
 		p = Price{Admitted: 5, Denied: 5}
 	}
-	if c.base.bounds.Units >= 2 {
-		p.Leased = float64(p.Admitted) / float64(min(lease.Aim, c.base.bounds.Units))
-	} else {
-		p.Leased = float64(p.Admitted)
+	p.Leased = float64(p.Admitted)
+	if units := c.tier(tier).bounds.Units; units >= 2 {
+		p.Leased /= float64(min(lease.Aim, units))
 	}
 	return p, nil
 }
