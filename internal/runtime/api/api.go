@@ -25,8 +25,8 @@ import (
 // command until it is asked something.
 type API struct {
 	opts      Options
-	callers   []*caller
-	anonymous *caller // used when no tokens are configured
+	callers   atomic.Pointer[[]*caller] // by token; set anew as a whole
+	anonymous *caller                   // used when no tokens are configured
 	mux       *http.ServeMux
 	handler   http.Handler // what of a request is checked before it is routed
 	document  []byte       // the OpenAPI document
@@ -52,9 +52,7 @@ func New(o Options) (*API, error) {
 		slots:     make(chan struct{}, o.MaxInFlight),
 		bodies:    semaphore.NewWeighted(max(o.MaxBodyBytesInFlight, o.MaxBodyBytes)),
 	}
-	for _, t := range o.Tokens {
-		a.callers = append(a.callers, newCaller(t))
-	}
+	a.callers.Store(newCallers(o.Tokens, nil))
 	a.ready = newReadiness(o.Probes, o.ProbeTimeout)
 	if err := a.observe(); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -130,7 +128,7 @@ func overloaded(detail string) *problemError {
 // kept out: requests to a name that is not this machine's (DNS rebinding), and changes from another
 // origin.
 func (a *API) guard() http.Handler {
-	if len(a.callers) > 0 {
+	if a.guarded() {
 		return http.HandlerFunc(a.route)
 	}
 	origin := http.NewCrossOriginProtection()

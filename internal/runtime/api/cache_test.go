@@ -162,6 +162,19 @@ func TestManyKeysAreOneRequest(t *testing.T) {
 	}
 }
 
+func TestABatchThatIsTooLargeIsRefused(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, engines(t, open(t)))
+	big := `"` + strings.Repeat("x", 1<<19) + `"`
+	if r := ask(t, a, call{method: http.MethodPut, path: keyPath("k:1"), body: big}); r.StatusCode != 200 {
+		t.Fatalf("set = %d %s", r.StatusCode, r.body)
+	}
+	r := ask(t, a, call{method: http.MethodPost, path: "/v1/cache/get", body: `{"keys":[` + strings.Repeat(`"k:1",`, 70) + `"k:1"]}`})
+	if p := r.problem(t); r.StatusCode != 422 || p.Code != "reply_too_large" {
+		t.Errorf("35 MiB of values = %d, want them refused", r.StatusCode)
+	}
+}
+
 func TestATagEndsEveryEntryThatCarriesIt(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, engines(t, open(t)))

@@ -11,6 +11,9 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/cache"
 )
 
+// maxReplyBytes bounds the values of one batch, which are held in memory while they are written.
+const maxReplyBytes = 32 << 20
+
 // A CacheEntry is the answer to one key of a batch.
 type CacheEntry struct {
 	Key         string          `json:"key"`
@@ -139,6 +142,14 @@ func (a *API) cacheGetMany(ctx context.Context, in *batchGetInput) (*batchGetOut
 	results, err := a.opts.Cache.GetMany(ctx, in.Body.Keys)
 	if err != nil {
 		return nil, cacheProblem(err, "body.keys")
+	}
+	var size int
+	for _, r := range results {
+		size += len(r.Value)
+	}
+	if size > maxReplyBytes {
+		return nil, newProblem(http.StatusUnprocessableEntity, "reply_too_large", "Reply too large",
+			"the values have "+itoa(size)+" bytes together, and an answer has at most "+itoa(maxReplyBytes), "ask for fewer keys at once, or for one with GET")
 	}
 	out := &batchGetOutput{}
 	for i, key := range in.Body.Keys {

@@ -89,7 +89,7 @@ type readyInput struct {
 // readyz answers anybody, since what probes cannot send tokens, but shows errors, which name hosts, only
 // to those who may ask for something else too.
 func (a *API) readyz(ctx context.Context, in *readyInput) (*readyOutput, error) {
-	trusted := len(a.callers) == 0
+	trusted := !a.guarded()
 	if in.Authorization != "" {
 		c, _ := a.authenticate(&http.Request{Header: http.Header{"Authorization": {in.Authorization}}})
 		trusted = c != nil

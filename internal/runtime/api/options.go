@@ -153,18 +153,8 @@ func (o Options) validate() error {
 	if o.MaxInFlight < 1 {
 		bad("max in flight: got %d, want at least 1", o.MaxInFlight)
 	}
-	names, secrets := map[string]bool{}, map[string]bool{}
-	for _, t := range o.Tokens {
-		if err := t.validate(); err != nil {
-			errs = append(errs, err)
-		}
-		if names[t.Name] {
-			bad("token %q: there are two of this name", t.Name)
-		}
-		if secrets[t.Secret] {
-			bad("token %q: another token has the same secret", t.Name)
-		}
-		names[t.Name], secrets[t.Secret] = true, true
+	if err := validateTokens(o.Tokens); err != nil {
+		errs = append(errs, err)
 	}
 	probes := map[string]bool{}
 	for _, p := range o.Probes {

@@ -113,6 +113,60 @@ func (c *caller) may(s Scope) bool {
 	return c != nil && (slices.Contains(c.scopes, s) || slices.Contains(c.scopes, ScopeAdmin))
 }
 
+// guarded is whether a token is asked for. It never changes.
+func (a *API) guarded() bool { return len(a.opts.Tokens) > 0 }
+
+// SetTokens replaces the tokens: requests that begin from now on need one of the new ones. On an error,
+// which names all problems, the old ones stay. An API that was made with tokens cannot go on without any,
+// nor the other way round, because where it listens depends on that.
+func (a *API) SetTokens(tokens []Token) error {
+	switch {
+	case len(tokens) == 0 && a.guarded():
+		return errors.New("api: no tokens are left; an API that was guarded stays so until it is made anew")
+	case len(tokens) > 0 && !a.guarded():
+		return errors.New("api: an API without tokens gets none while it runs; make it anew")
+	}
+	if err := validateTokens(tokens); err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	a.callers.Store(newCallers(tokens, *a.callers.Load()))
+	return nil
+}
+
+// newCallers are those of tokens. What a token has left of its rate is taken over from before.
+func newCallers(tokens []Token, before []*caller) *[]*caller {
+	callers := make([]*caller, 0, len(tokens))
+	for _, t := range tokens {
+		c := newCaller(t)
+		for _, old := range before {
+			if old.name == c.name && old.limiter != nil && c.limiter != nil &&
+				old.limiter.Limit() == c.limiter.Limit() && old.limiter.Burst() == c.limiter.Burst() {
+				c.limiter = old.limiter
+			}
+		}
+		callers = append(callers, c)
+	}
+	return &callers
+}
+
+func validateTokens(tokens []Token) error {
+	var errs []error
+	names, secrets := map[string]bool{}, map[string]bool{}
+	for _, t := range tokens {
+		if err := t.validate(); err != nil {
+			errs = append(errs, err)
+		}
+		if names[t.Name] {
+			errs = append(errs, fmt.Errorf("token %q: there are two of this name", t.Name))
+		}
+		if secrets[t.Secret] {
+			errs = append(errs, fmt.Errorf("token %q: another token has the same secret", t.Name))
+		}
+		names[t.Name], secrets[t.Secret] = true, true
+	}
+	return errors.Join(errs...)
+}
+
 func newCaller(t Token) *caller {
 	c := &caller{name: t.Name, scopes: slices.Clone(t.Scopes), hash: sha256.Sum256([]byte(t.Secret))}
 	if t.MaxPerSecond > 0 {
@@ -129,7 +183,7 @@ func newCaller(t Token) *caller {
 // instead of secrets, so that the time it takes says nothing about any of them. The caller is nil when
 // a token is asked for and none was shown.
 func (a *API) authenticate(r *http.Request) (*caller, *problemError) {
-	if len(a.callers) == 0 {
+	if !a.guarded() {
 		return a.anonymous, nil
 	}
 	values := r.Header.Values("Authorization")
@@ -142,7 +196,7 @@ func (a *API) authenticate(r *http.Request) (*caller, *problemError) {
 	}
 	shown := sha256.Sum256([]byte(strings.TrimSpace(secret)))
 	var found *caller
-	for _, c := range a.callers {
+	for _, c := range *a.callers.Load() {
 		if subtle.ConstantTimeCompare(shown[:], c.hash[:]) == 1 {
 			found = c
 		}

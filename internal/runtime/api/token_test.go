@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -152,6 +153,33 @@ func TestATokenHasARateOfItsOwn(t *testing.T) {
 			t.Error("who waited as long as told was refused again")
 		}
 	})
+}
+
+func TestTokensAreReplacedWhileTheServerRuns(t *testing.T) {
+	t.Parallel()
+	limited := Token{Name: "limited", Secret: "l", Scopes: []Scope{ScopeMetrics}, MaxPerSecond: 0.001, Burst: 1}
+	a := newAPI(t, Options{Tokens: []Token{{Name: "old", Secret: "o", Scopes: []Scope{ScopeMetrics}}, limited}})
+	status := func(secret string) int { return ask(t, a, call{path: "/metrics", header: bearer(secret)}).StatusCode }
+	if status("o") != 200 || status("n") != 401 || status("l") != 200 {
+		t.Fatal("the first tokens do not work")
+	}
+	if err := a.SetTokens([]Token{{Name: "new", Secret: "n", Scopes: []Scope{ScopeMetrics}}, limited}); err != nil {
+		t.Fatal(err)
+	}
+	if got := []int{status("o"), status("n"), status("l")}; !slices.Equal(got, []int{401, 200, 429}) {
+		t.Errorf("old, new and limited token = %v, want the old refused, the new taken, and the limit to go on", got)
+	}
+	for what, tokens := range map[string][]Token{"none": nil, "a bad one": {{Name: "x"}}} {
+		if err := a.SetTokens(tokens); err == nil {
+			t.Errorf("SetTokens of %s = nil, want an error", what)
+		}
+	}
+	if status("n") != 200 {
+		t.Error("after a refused change the tokens in force do not work")
+	}
+	if err := newAPI(t, Options{}).SetTokens(tokens()); err == nil {
+		t.Error("SetTokens of an open API = nil, want an error: it may listen for anybody")
+	}
 }
 
 func TestWithoutTokensOnlyThisMachineIsAnswered(t *testing.T) {
