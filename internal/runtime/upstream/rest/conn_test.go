@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -468,5 +470,56 @@ func wantKind(t *testing.T, err error, kind rest.Kind) {
 	e, ok := errors.AsType[*rest.Error](err)
 	if !ok || e.Kind != kind {
 		t.Errorf("got %v (%T), want a %s", err, err, kind)
+	}
+}
+
+// TestWritesMayBeCutAnywhere plays a multiplexer: one goroutine writes, in pieces of any size, and
+// another reads, and every reply is that of its command.
+func TestWritesMayBeCutAnywhere(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	c := dial(t, newTransport(t, rest.Options{URL: f.URL, MaxBatch: 7}))
+	rng := rand.New(rand.NewPCG(1, 2))
+	var send, want strings.Builder
+	count := 0
+	for i := range 400 {
+		switch rng.IntN(6) {
+		case 0:
+			send.WriteString(words("SELECT", "0"))
+			want.WriteString("+OK\r\n")
+		case 1:
+			send.WriteString(words("BLPOP", "q", "1"))
+			want.WriteString("-ERR Command \"BLPOP\" is not allowed in REST: it blocks, and a request over HTTP does not wait; use a redis:// or rediss:// upstream for it\r\n")
+		case 2:
+			send.WriteString(words("MULTI") + words("INCR", "n") + words("INCR", "n") + words("EXEC"))
+			fmt.Fprintf(&want, "+OK\r\n+QUEUED\r\n+QUEUED\r\n*2\r\n:%d\r\n:%d\r\n", count+1, count+2)
+			count += 2
+		case 3:
+			text := strings.Repeat(fmt.Sprint(i, " é "), rng.IntN(300))
+			send.WriteString(words("ECHO", text))
+			fmt.Fprintf(&want, "$%d\r\n%s\r\n", len(text), text)
+		default:
+			send.WriteString(words("INCR", "n"))
+			count++
+			fmt.Fprintf(&want, ":%d\r\n", count)
+		}
+	}
+	go func() {
+		for rest := send.String(); rest != ""; {
+			n := min(rng.IntN(1+rng.IntN(4000))+1, len(rest))
+			if _, err := io.WriteString(c, rest[:n]); err != nil {
+				t.Errorf("Write: %v", err)
+				return
+			}
+			rest = rest[n:]
+			if rng.IntN(3) == 0 {
+				runtime.Gosched()
+			}
+		}
+	}()
+	got := make([]byte, want.Len())
+	n, err := io.ReadFull(c, got)
+	if diff := cmp.Diff(want.String(), string(got[:n])); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

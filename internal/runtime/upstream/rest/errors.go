@@ -11,7 +11,7 @@ type Kind string
 // The kinds.
 const (
 	Unreached Kind = "unreached"  // no connection could be made; Err says why
-	TimedOut  Kind = "timed_out"  // no reply in time
+	TimedOut  Kind = "timed_out"  // no reply in time, here or, with status 504, at the endpoint
 	Lost      Kind = "lost"       // the connection ended, or the reply is not whole
 	NotREST   Kind = "not_rest"   // something else answers there
 	NeedsTLS  Kind = "needs_tls"  // the endpoint wants https
@@ -20,7 +20,7 @@ const (
 	TooLarge  Kind = "too_large"  // the reply is longer than Options.MaxReplyBytes
 	TooMany   Kind = "too_many"   // status 429: nothing ran
 	NotReady  Kind = "not_ready"  // status 503
-	NoBackend Kind = "no_backend" // status 502 or 504
+	NoBackend Kind = "no_backend" // status 502
 	Broken    Kind = "broken"     // any other status of 500 and above
 	Refused   Kind = "refused"    // the endpoint refuses a subscription in words
 	Canceled  Kind = "canceled"   // the connection was closed meanwhile

@@ -79,6 +79,7 @@ func TestEndpointsThatAnswerSomethingElse(t *testing.T) {
 		{"too large a request in no words", two, answer{413, html, "<html>"}, "", "-ERR max request size exceeded\r\n-ERR max request size exceeded\r\n", nil},
 		{"a broken endpoint", words("SET", "a", "b"), answer{500, html, "<html>"}, rest.Broken, "", []string{"500"}},
 		{"an endpoint that is not ready", words("SET", "a", "b"), answer{503, js, `{"error":"ERR upstream is down"}`}, rest.NotReady, "", []string{"upstream is down"}},
+		{"an endpoint whose Redis does not answer", words("SET", "a", "b"), answer{504, js, `{"error":"ERR no reply from the Redis in time; the command may have run"}`}, rest.TimedOut, "", []string{"504", "may have run"}},
 		{"a proxy without a backend", words("SET", "a", "b"), answer{502, html, "<html>"}, rest.NoBackend, "", []string{"502"}},
 		{"a reply larger than allowed", one, answer{200, octets, "*1\r\n$5000\r\n" + strings.Repeat("x", 5000) + "\r\n"}, rest.TooLarge, "", []string{"more than 4096 bytes"}},
 		{"a command that failed, in JSON", one, answer{200, js, `[{"error":"WRONGTYPE wrong"}]`}, "", "-WRONGTYPE wrong\r\n", nil},
@@ -197,6 +198,24 @@ func TestWhatNeverArrivedIsSentAgain(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	if r := <-got; r != "+OK\r\n<nil>" && !strings.Contains(r, "refused") {
 		t.Errorf("got %q", r)
+	}
+}
+
+func TestAnEndpointThatSaysItSentNothingIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	var n atomic.Int64
+	f.answer(func(w http.ResponseWriter, _ *http.Request) bool {
+		if n.Add(1) > 1 {
+			return false
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"error":"ERR too many commands wait for the Redis; the command was not sent"}`)
+		return true
+	})
+	tr := newTransport(t, rest.Options{URL: f.URL})
+	if got, err := ask(t, tr, words("INCR", "a")); err != nil || got != ":1\r\n" || n.Load() != 2 {
+		t.Errorf("a write that was not sent = %q, %v after %d requests, want it sent again", got, err, n.Load())
 	}
 }
 

@@ -140,6 +140,7 @@ type answer struct {
 	body    []byte
 	retry   string // Retry-After
 	encoded bool   // strings are base64
+	unsent  bool   // it says that no command was run
 }
 
 // post sends body to path. An Error without Addr and After says why there is no answer.

@@ -17,6 +17,7 @@ func (t *Transport) understand(r *request, a answer, dst []byte) ([]byte, *Error
 	}
 	text, worded := errorText(a.body)
 	text = t.redact(text)
+	a.unsent = worded && strings.Contains(text, "the command was not sent")
 	switch {
 	case a.status == http.StatusOK, a.status == http.StatusBadRequest && !worded:
 		dst, err := r.replies(dst, a)
@@ -48,8 +49,10 @@ func (t *Transport) understand(r *request, a answer, dst []byte) ([]byte, *Error
 		return fail(TooMany, words(text))
 	case a.status == http.StatusServiceUnavailable:
 		return fail(NotReady, words(text))
-	case a.status == http.StatusBadGateway, a.status == http.StatusGatewayTimeout:
+	case a.status == http.StatusBadGateway:
 		return fail(NoBackend, words(text))
+	case a.status == http.StatusGatewayTimeout:
+		return fail(TimedOut, words(text))
 	case a.status >= http.StatusInternalServerError:
 		return fail(Broken, words(text))
 	case worded:
@@ -58,9 +61,9 @@ func (t *Transport) understand(r *request, a answer, dst []byte) ([]byte, *Error
 	return fail(NotREST, t.described(a, nil))
 }
 
-// nothingRan is whether the status says that no command was run.
+// nothingRan is whether the endpoint says that no command was run, by the status or in words.
 func (a answer) nothingRan() bool {
-	return a.status >= 300 && a.status < 500 && a.status != http.StatusBadRequest && a.status != http.StatusRequestTimeout
+	return a.unsent || a.status >= 300 && a.status < 500 && a.status != http.StatusBadRequest && a.status != http.StatusRequestTimeout
 }
 
 // wantsTLS is whether a is what servers say, in words of their own, to http where they speak https.
