@@ -49,11 +49,20 @@ func (g *Gateway) exchange() *exchange {
 	return x
 }
 
+// keepLength is the most elements of a buffer that is kept for the next request.
+const keepLength = 4096
+
 func (g *Gateway) release(x *exchange) {
 	x.call.Release()
 	clear(x.args)
 	clear(x.slots)
 	*x = exchange{g: g, args: x.args[:0], name: x.name[:0], slots: x.slots[:0]}
+	if cap(x.args) > keepLength {
+		x.args = nil
+	}
+	if cap(x.slots) > keepLength {
+		x.slots = nil
+	}
 	g.exchanges.Put(x)
 }
 
