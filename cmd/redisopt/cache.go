@@ -26,8 +26,9 @@ func (a *app) cacheCommand() *cobra.Command {
 }
 
 // withCache opens the cache of the configuration on its upstream, REST where that is configured. It
-// keeps nothing in memory, and waits for a reply as long as any command does: a person asked.
-func (a *app) withCache(ctx context.Context, writes bool, f func(c *cache.Cache) error) error {
+// keeps nothing in memory, and waits for a reply as long as any command does: a person asked. Spent is how
+// many commands have left so far.
+func (a *app) withCache(ctx context.Context, writes bool, f func(c *cache.Cache, spent func() int64) error) error {
 	use := redisUse{component: meter.Cache, writes: writes, need: config.Need{Upstream: true}}
 	return a.withRedis(ctx, use, func(up *upstream.Upstream, conf *config.Config) error {
 		o := cacheOptions(conf)
@@ -39,7 +40,7 @@ func (a *app) withCache(ctx context.Context, writes bool, f func(c *cache.Cache)
 			return &usageError{err}
 		}
 		defer func() { _ = c.Close() }() // it has no error of its own
-		return f(c)
+		return f(c, func() int64 { return up.Spent().Commands })
 	})
 }
 

@@ -60,7 +60,7 @@ func (a *app) cacheDel(ctx context.Context, keys, tags []string) error {
 	if err := a.confirm(ctx, plan, "Delete them?"); err != nil {
 		return err
 	}
-	return a.withCache(ctx, true, func(c *cache.Cache) error {
+	return a.withCache(ctx, true, func(c *cache.Cache, _ func() int64) error {
 		byKey, err := c.Delete(ctx, keys...)
 		if err == nil {
 			err = byKey.Cause
@@ -100,7 +100,7 @@ A tag does the same for 1 command: redisopt cache del --tag user:42.`,
 }
 
 func (a *app) cacheDelPattern(ctx context.Context, pattern string) error {
-	return a.withCache(ctx, true, func(c *cache.Cache) error {
+	return a.withCache(ctx, true, func(c *cache.Cache, spent func() int64) error {
 		plan, err := c.PlanDelete(ctx, pattern)
 		if err != nil {
 			return err
@@ -115,9 +115,9 @@ func (a *app) cacheDelPattern(ctx context.Context, pattern string) error {
 		if plan.EstimatedKeys == 0 && plan.Exact {
 			return a.print(cacheDelDocument(cacheDelData{Keys: []string{}, Tags: []string{}, Pattern: pattern, Commands: plan.PlanCommands, Done: true}))
 		}
-		if limit := a.flags.maxCommands; limit > 0 && plan.PlanCommands+plan.EstimatedCommands > limit {
+		if limit := a.flags.maxCommands; limit > 0 && spent()+plan.EstimatedCommands > limit {
 			return verdictf(exitViolated, "deleting %q costs about %d commands, and --max-commands allows %d, %d of them spent on the plan",
-				pattern, plan.EstimatedCommands, limit, plan.PlanCommands)
+				pattern, plan.EstimatedCommands, limit, spent())
 		}
 		if err := a.confirm(ctx, doc, "Delete them?"); err != nil {
 			return err

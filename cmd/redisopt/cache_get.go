@@ -53,7 +53,7 @@ tags that are not named with --tag.`,
 }
 
 func (a *app) cacheGet(ctx context.Context, key string, tags []string, reveal bool) error {
-	return a.withCache(ctx, false, func(c *cache.Cache) error {
+	return a.withCache(ctx, false, func(c *cache.Cache, _ func() int64) error {
 		r, err := c.Get(ctx, key, tags...)
 		if err != nil {
 			return err

@@ -99,7 +99,7 @@ func (a *app) cacheSet(ctx context.Context, args []string, f cacheSetFlags) erro
 	if err := a.confirm(ctx, plan, "Write the entry?"); err != nil {
 		return err
 	}
-	return a.withCache(ctx, true, func(c *cache.Cache) error {
+	return a.withCache(ctx, true, func(c *cache.Cache, _ func() int64) error {
 		r, err := c.Set(ctx, key, value, o)
 		if err != nil {
 			return err

@@ -37,7 +37,7 @@ func (a *app) cacheStats(ctx context.Context) error {
 			return usagef("--max-commands: got %d, want at least %d to connect and look at anything", limit, connectPrice+3)
 		}
 	}
-	return a.withCache(ctx, false, func(c *cache.Cache) error {
+	return a.withCache(ctx, false, func(c *cache.Cache, _ func() int64) error {
 		s, err := c.Sample(ctx, cache.SampleOptions{MaxCommands: budget})
 		if err != nil {
 			return err

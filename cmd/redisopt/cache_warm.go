@@ -107,7 +107,7 @@ func (a *app) cacheWarm(ctx context.Context, file string, concurrency int, force
 	if err := a.confirm(ctx, doc, "Write the entries?"); err != nil {
 		return err
 	}
-	return a.withCache(ctx, true, func(c *cache.Cache) error {
+	return a.withCache(ctx, true, func(c *cache.Cache, _ func() int64) error {
 		r, err := c.Warm(ctx, cache.Warmer{
 			Name: filepath.Base(file), Concurrency: concurrency, Force: force, MaxCommands: -1, // the connection counts
 			Items: func(context.Context) ([]cache.WarmItem, error) { return items, nil },
