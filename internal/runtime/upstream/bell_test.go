@@ -121,7 +121,8 @@ func TestBell(t *testing.T) {
 		if got.Load() != 3000 {
 			t.Errorf("the quick one got %d of 3000", got.Load())
 		}
-		for range slow.C() { //nolint:revive // until it is closed
+		for range slow.C() {
+			continue // until it is closed
 		}
 		if err := slow.Err(); !errors.Is(err, upstream.ErrSlowSubscriber) {
 			t.Errorf("Err = %v, want ErrSlowSubscriber", err)

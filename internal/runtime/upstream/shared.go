@@ -86,6 +86,7 @@ func (u *Upstream) newMux() (*mux.Mux, error) {
 	}
 	if u.rest != nil {
 		o.Counted, o.Deadline = true, tagDeadline
+		o.Unsent = restUnsent
 		o.Dial = u.rest.Dial
 		return mux.New(o)
 	}
@@ -186,7 +187,7 @@ func (u *Upstream) handshake(ctx context.Context, c *conn) error {
 	if u.target.db != 0 {
 		return c.demand(deadline, "select", strconv.Itoa(u.target.db))
 	}
-	return c.Conn.SetDeadline(time.Time{})
+	return c.SetDeadline(time.Time{})
 }
 
 // oldHandshake is for servers that do not know HELLO.
@@ -232,7 +233,7 @@ func (c *conn) demand(deadline time.Time, args ...string) error {
 	if e := reply.failure(); e != nil {
 		return e.at(c.addr)
 	}
-	return c.Conn.SetDeadline(time.Time{})
+	return c.SetDeadline(time.Time{})
 }
 
 // ask sends a command and returns its reply.

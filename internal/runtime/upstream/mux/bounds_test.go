@@ -94,10 +94,13 @@ func TestBounds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reply(t, m, "GET", "seen-by-monitor")
-		var got []byte
 		buf := make([]byte, 1000)
 		_ = st.SetReadDeadline(time.Now().Add(5 * time.Second))
+		if _, err := io.ReadFull(st, buf[:5]); err != nil || string(buf[:5]) != "+OK\r\n" {
+			t.Fatalf("got %q, %v", buf[:5], err)
+		}
+		reply(t, m, "GET", "seen-by-monitor")
+		var got []byte
 		for !bytes.Contains(got, []byte("seen-by-monitor")) {
 			n, err := st.Read(buf)
 			if err != nil {

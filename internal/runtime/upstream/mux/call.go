@@ -187,7 +187,7 @@ func (m *Mux) abandon(c *Call, why error) error {
 // retryable is whether a flight that ended with err may be sent once more.
 func retryable(err error, f *flight) bool {
 	var o *OutcomeError
-	if !errors.As(err, &o) || f.wire == nil {
+	if !errors.As(err, &o) || f.wire == nil || f.wire.counted {
 		return false
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrClosed) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
@@ -115,6 +116,24 @@ func BenchmarkDo(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
+	})
+	b.Run("50 callers with a timeout", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetParallelism(25)
+		ctx := context.Background()
+		b.RunParallel(func(pb *testing.PB) {
+			c := m.NewCall(meter.Gateway)
+			defer c.Release()
+			for pb.Next() {
+				c.Reset(meter.Gateway)
+				c.SetTimeout(time.Second)
+				_ = c.Append(get, key)
+				if err := m.Do(ctx, c); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
 	})
 	b.Run("50 callers", func(b *testing.B) {
 		b.ReportAllocs()

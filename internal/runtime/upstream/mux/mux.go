@@ -217,7 +217,7 @@ func (m *Mux) dial(a *attempt) {
 	m.main.CompareAndSwap(w, nil)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if w.progress.Load() == 0 && w.tally.counted.Load() > 0 {
+	if !w.counted && w.progress.Load() == 0 && w.tally.counted.Load() > 0 {
 		m.failure(w.broken) // it took commands and never said a word
 		return
 	}

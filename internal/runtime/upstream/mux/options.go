@@ -36,8 +36,13 @@ type Options struct {
 	Meter *meter.Meter
 
 	// Counted is true when the connections of Dial count for themselves, and learn the component
-	// from the write deadline, which Deadline makes. The Mux then counts nothing on them.
+	// from the write deadline, which Deadline makes. The Mux then counts nothing on them, sends nothing
+	// twice and does not pause after a loss: they do that, too.
 	Counted bool
+
+	// Unsent is whether an error of such a connection means that nothing of what waits for a reply ran.
+	// Nil: it never does.
+	Unsent func(error) bool
 
 	// Deadline makes a write deadline that carries a component, and ComponentOf is its inverse, used
 	// on what an in-process connection is given. Nil: no tags.
@@ -128,6 +133,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Outcome == nil {
 		o.Outcome = func(string) meter.Outcome { return "server" }
+	}
+	if o.Unsent == nil {
+		o.Unsent = func(error) bool { return false }
 	}
 	if o.Refund == nil {
 		o.Refund = func(int) {}

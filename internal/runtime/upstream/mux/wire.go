@@ -347,10 +347,7 @@ func (w *wire) endAll() {
 	counted, unanswered := w.tally.counted.Load(), int64(0)
 	unsent := &OutcomeError{Err: err}
 	lost := &OutcomeError{Sent: true, Err: err}
-	if u, ok := errors.AsType[interface {
-		error
-		Unsent() bool
-	}](err); ok && u.Unsent() {
+	if w.m.opts.Unsent(err) {
 		lost = unsent
 	}
 	for _, f := range flights {
