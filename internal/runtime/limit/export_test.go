@@ -1,4 +1,4 @@
 package limit
 
-// Wall moves the wall clock that l reads by d microseconds, as if the machine had been asleep.
+// Asleep makes l believe that the machine was asleep for so many microseconds.
 func (l *Limiter) Asleep(us int64) { l.clock.extra.Add(us) }

@@ -21,6 +21,7 @@ const (
 	// memory is over how many microseconds the demand is averaged.
 	memory = 10e6
 
+	known   = 3.5       // units that must have been asked for lately before any is taken in advance
 	minHold = 100_000   // shorter than this a lease would end on its way
 	minAge  = 1_000_000 // before a second has passed the demand is judged as if it had
 	slack   = 1.25      // a lease may last so much longer than its units should
@@ -141,7 +142,7 @@ func (l *Ledger) Plan(now, cost int64, b Bounds) Plan {
 	l.give = Parcel{}
 	rate := l.rate(now)
 	room := min(b.Units-l.Held(), max(Aim, int64(rate*busy)), int64(rate*float64(b.Hold)))
-	if room < 2 || b.Hold < minHold {
+	if room < 2 || b.Hold < minHold || l.demand < known {
 		return plan
 	}
 	plan.Want = cost + room
