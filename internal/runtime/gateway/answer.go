@@ -17,7 +17,7 @@ const (
 
 // answer runs what the path and the body say.
 func (x *exchange) answer(ctx context.Context) {
-	path := bytes.TrimPrefix(x.req.Path, []byte{'/'})
+	path := bytes.TrimLeft(x.req.Path, "/")
 	if len(path) == 0 {
 		x.bodyCommand(ctx)
 		return

@@ -18,6 +18,7 @@ const preAuthBytes = 64 << 10
 type fastServer struct {
 	g       *Gateway
 	ctx     context.Context // ends the streams
+	names   headerNames
 	streams sync.WaitGroup
 	pool    sync.Pool // of *fastExchange
 }
@@ -30,7 +31,21 @@ type fastExchange struct {
 // FastHandler answers requests of a fasthttp server that somebody else runs; Serve is the way that sets
 // limits and timeouts too. Streams end when their clients go, or when ctx ends.
 func (g *Gateway) FastHandler(ctx context.Context) fasthttp.RequestHandler {
-	return (&fastServer{g: g, ctx: ctx}).handle
+	return g.newFastServer(ctx).handle
+}
+
+// headerNames are the headers of every answer, and the values that are always the same, as the bytes that
+// fasthttp takes without a conversion.
+type headerNames struct {
+	instance, instanceID, sync, syncToken, requestID []byte
+}
+
+func (g *Gateway) newFastServer(ctx context.Context) *fastServer {
+	return &fastServer{g: g, ctx: ctx, names: headerNames{
+		instance: []byte(InstanceHeader), instanceID: []byte(g.opts.InstanceID),
+		sync: []byte(SyncHeader), syncToken: []byte(syncToken),
+		requestID: []byte(requestIDHeader),
+	}}
 }
 
 func (s *fastServer) handle(ctx *fasthttp.RequestCtx) {
@@ -119,20 +134,13 @@ func pathOf(uri []byte) []byte {
 	return uri
 }
 
-var (
-	headerInstance  = []byte(InstanceHeader)
-	headerSync      = []byte(SyncHeader)
-	headerRequestID = []byte("X-Request-Id")
-	syncToken       = []byte("redisopt")
-)
-
 func (s *fastServer) head(ctx *fasthttp.RequestCtx, rep *Reply) {
 	h := &ctx.Response.Header
 	ctx.Response.SetStatusCode(rep.Status)
 	h.SetContentType(rep.ContentType)
-	h.SetCanonical(headerInstance, s.g.instance)
-	h.SetCanonical(headerSync, syncToken)
-	h.SetCanonical(headerRequestID, rep.RequestID)
+	h.SetCanonical(s.names.instance, s.names.instanceID)
+	h.SetCanonical(s.names.sync, s.names.syncToken)
+	h.SetCanonical(s.names.requestID, rep.RequestID)
 	if rep.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(rep.RetryAfter))
 	}

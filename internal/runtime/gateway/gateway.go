@@ -20,6 +20,11 @@ const InstanceHeader = "Redisopt-Instance"
 // gateway there is one Redis, which always shows a client its own writes, so the value means nothing.
 const SyncHeader = "Upstash-Sync-Token"
 
+const (
+	syncToken       = "redisopt"
+	requestIDHeader = "X-Request-Id"
+)
+
 // A Gateway answers the Upstash REST protocol. It is safe for concurrent use and holds no connection of
 // its own.
 type Gateway struct {
@@ -32,7 +37,6 @@ type Gateway struct {
 	monitoring atomic.Bool  // whether somebody has /monitor
 	exchanges  sync.Pool    // of *exchange
 	counts     counts
-	instance   []byte
 	idPrefix   string
 	ids        atomic.Uint64
 }
@@ -47,7 +51,7 @@ func New(opts Options) (*Gateway, error) {
 	if err := opts.validate(); err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
-	g := &Gateway{opts: opts, mux: opts.Mux, bell: opts.Bell, instance: []byte(opts.InstanceID), idPrefix: rand.Text()[:8] + "-"}
+	g := &Gateway{opts: opts, mux: opts.Mux, bell: opts.Bell, idPrefix: rand.Text()[:8] + "-"}
 	g.callers.Store(newCallers(opts.Tokens, opts.Allow, opts.Open))
 	return g, nil
 }

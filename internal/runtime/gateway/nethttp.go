@@ -20,11 +20,11 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Authorization: []byte(r.Header.Get("Authorization")),
 		Encoding:      []byte(r.Header.Get("Upstash-Encoding")),
 		Format:        []byte(r.Header.Get("Upstash-Response-Format")),
-		RequestID:     []byte(r.Header.Get("X-Request-Id")),
+		RequestID:     []byte(r.Header.Get(requestIDHeader)),
 	}
 	h := w.Header()
 	h.Set(InstanceHeader, g.opts.InstanceID)
-	h.Set(SyncHeader, string(syncToken))
+	h.Set(SyncHeader, syncToken)
 	limit := g.opts.MaxBodyBytes
 	if g.callers.Load().identify(tokenOf(&req)) == nil {
 		limit = preAuthBytes // it will be refused; a stranger does not have a large body read
@@ -40,7 +40,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var rep Reply
 	g.Handle(r.Context(), &req, &rep)
 	h.Set("Content-Type", rep.ContentType)
-	h.Set("X-Request-Id", string(rep.RequestID))
+	h.Set(requestIDHeader, string(rep.RequestID))
 	if rep.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(rep.RetryAfter))
 	}

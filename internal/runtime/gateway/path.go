@@ -2,10 +2,10 @@ package gateway
 
 import "bytes"
 
-// appendPath appends the segments of path to args, percent-decoded in place. The slash at the beginning
-// and one at the end make no segment; an empty one in between is an empty argument.
+// appendPath appends the segments of path to args, percent-decoded in place. Slashes at the beginning and
+// one at the end make no segment; an empty one in between is an empty argument.
 func appendPath(args [][]byte, path []byte) ([][]byte, error) {
-	path = bytes.TrimPrefix(path, []byte{'/'})
+	path = bytes.TrimLeft(path, "/")
 	path = bytes.TrimSuffix(path, []byte{'/'})
 	if len(path) == 0 {
 		return args, nil

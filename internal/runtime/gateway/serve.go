@@ -17,7 +17,7 @@ import (
 func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	streaming, stop := context.WithCancel(context.Background())
 	defer stop()
-	s := &fastServer{g: g, ctx: streaming}
+	s := g.newFastServer(streaming)
 	l := g.opts.Listener
 	srv := &fasthttp.Server{
 		Handler:        s.handle,
@@ -73,8 +73,8 @@ func (s *fastServer) stream(ctx *fasthttp.RequestCtx, rep *Reply) {
 	head.WriteString("HTTP/1.1 200 OK\r\nContent-Type: " + rep.ContentType + "\r\nCache-Control: no-cache\r\nConnection: close\r\n")
 	for _, h := range [][2]string{
 		{InstanceHeader, s.g.opts.InstanceID},
-		{SyncHeader, string(syncToken)},
-		{"X-Request-Id", string(rep.RequestID)},
+		{SyncHeader, syncToken},
+		{requestIDHeader, string(rep.RequestID)},
 	} {
 		head.WriteString(h[0] + ": " + h[1] + "\r\n")
 	}

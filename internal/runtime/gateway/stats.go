@@ -6,16 +6,16 @@ import (
 )
 
 // statuses are the HTTP statuses that the gateway answers with.
-var statuses = [...]int{200, 400, 401, 405, 408, 413, 429, 431, 500, 502, 503, 504}
+func statuses() [12]int { return [...]int{200, 400, 401, 405, 408, 413, 429, 431, 500, 502, 503, 504} }
 
 type counts struct {
-	byStatus [len(statuses)]atomic.Int64
+	byStatus [12]atomic.Int64 // in the order of statuses
 	streams  atomic.Int64
 	panics   atomic.Int64
 }
 
 func (c *counts) answered(status int) {
-	for i, s := range statuses {
+	for i, s := range statuses() {
 		if s == status {
 			c.byStatus[i].Add(1)
 			return
@@ -52,11 +52,11 @@ type TokenStats struct {
 // Stats is a snapshot of the counters. It takes no lock that a request waits for.
 func (g *Gateway) Stats() Stats {
 	s := Stats{
-		Requests: make(map[int]int64, len(statuses)),
+		Requests: make(map[int]int64),
 		Streams:  g.counts.streams.Load(),
 		Panics:   g.counts.panics.Load(),
 	}
-	for i, status := range statuses {
+	for i, status := range statuses() {
 		if n := g.counts.byStatus[i].Load(); n > 0 {
 			s.Requests[status] = n
 		}
