@@ -17,8 +17,10 @@ import (
 
 const token = "transport-test-token"
 
-func open(t *testing.T, o upstream.Options) *upstream.Upstream {
+// open opens o, patiently: the machine may have much else to do.
+func open(t testing.TB, o upstream.Options) *upstream.Upstream {
 	t.Helper()
+	o.Timeout = time.Minute
 	u, err := upstream.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -35,20 +37,20 @@ func overServer(t *testing.T, o upstream.Options, caps transporttest.Caps) {
 }
 
 // look is a client that only looks.
-func look(t *testing.T, s *redistest.Server) redis.UniversalClient {
+func look(t testing.TB, s *redistest.Server) redis.UniversalClient {
 	t.Helper()
 	return s.Client(t)
 }
 
 // gatewayOver runs our gateway in front of a server and returns its address.
-func gatewayOver(t *testing.T, s *redistest.Server) string {
+func gatewayOver(t testing.TB, s *redistest.Server) string {
 	t.Helper()
 	u := open(t, upstream.Options{URL: s.URL(), Shared: true})
 	m, err := u.Mux()
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Options{Mux: m, Bell: u.Bell(), Tokens: []gateway.Token{{Name: "test", Secret: token}}})
+	g, err := gateway.New(gateway.Options{Mux: m, Bell: u.Bell(), Tokens: []gateway.Token{{Name: "test", Secret: token}}, Timeout: gateway.LongestTimeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +118,7 @@ func TestEmbedded(t *testing.T) {
 	t.Cleanup(func() { _ = s.Close() })
 	transporttest.Run(t, func(t *testing.T) *upstream.Upstream {
 		t.Helper()
-		return open(t, upstream.Options{URL: s.URL(), Timeout: 10 * time.Second})
+		return open(t, upstream.Options{URL: s.URL()})
 	}, transporttest.Caps{Binary: true, Blocking: true, Watch: true})
 }
 
