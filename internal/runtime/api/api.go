@@ -95,9 +95,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.opts.InstanceID != "" {
 		head.Set("Redisopt-Instance", a.opts.InstanceID)
 	}
-	ctx, cancel := context.WithTimeout(context.WithValue(r.Context(), requestKey{}, info), a.opts.Timeout)
-	defer cancel()
-	r = r.WithContext(ctx)
+	if a.opts.Embedded {
+		head.Set("Redisopt-Embedded", "true")
+	}
+	r = r.WithContext(context.WithValue(r.Context(), requestKey{}, info))
 	defer func() {
 		if fault := recover(); fault != nil {
 			a.opts.Log.Error("request_panicked", "request_id", info.id, "route", info.route, "fault", fmt.Sprint(fault))

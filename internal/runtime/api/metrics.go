@@ -31,8 +31,13 @@ func (a *API) observe() error {
 		a.traffic.requests, a.traffic.seconds,
 		&state{api: a},
 	}, a.opts.Collectors...)
+	var registry prometheus.Registerer = a.registry
+	if a.opts.Embedded {
+		// Nobody shall take numbers of a store that is for trying out for those of a real one.
+		registry = prometheus.WrapRegistererWith(prometheus.Labels{"embedded": "true"}, registry)
+	}
 	for _, c := range all {
-		if err := a.registry.Register(c); err != nil {
+		if err := registry.Register(c); err != nil {
 			return err
 		}
 	}

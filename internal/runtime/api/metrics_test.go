@@ -23,7 +23,6 @@ func TestMetricsHaveNamesUnitsAndNoSecrets(t *testing.T) {
 	s.Sent(100)
 	s.Ended(meter.Timeout, 0, 0)
 	o.Meter.InScript(meter.RateLimit, "evalsha", 4)
-	o.Embedded = true
 	o.Budgets = budget.Default()
 	o.Budgets.Commands.PerMonth = 500_000
 	o.Month = func() (int64, bool) { return 425_000, true }
@@ -45,7 +44,7 @@ func TestMetricsHaveNamesUnitsAndNoSecrets(t *testing.T) {
 	}
 	for _, want := range []string{
 		`redisopt_api_build_info{version="1.2.3"} 1`,
-		"redisopt_api_embedded 1",
+		"redisopt_api_embedded 0",
 		"redisopt_api_inflight_requests 1",
 		`redisopt_api_upstream_ready{upstream="cache"} 1`,
 		`redisopt_api_requests_total{method="GET",route="/v1/cache/keys/{key}",status="200"} 1`,
@@ -89,6 +88,29 @@ func TestMetricsHaveNamesUnitsAndNoSecrets(t *testing.T) {
 		}
 		if !strings.Contains(r.body, "# HELP redisopt_"+name+" ") {
 			t.Errorf("redisopt_%s has no help", name)
+		}
+	}
+}
+
+func TestEmbeddedIsOnEveryMetricAndEveryAnswer(t *testing.T) {
+	t.Parallel()
+	o := engines(t, open(t))
+	o.Embedded = true
+	o.Collectors = []prometheus.Collector{prometheus.NewGauge(prometheus.GaugeOpts{Name: "redisopt_gateway_clients", Help: "Clients."})}
+	a := newAPI(t, o)
+	ask(t, a, call{path: "/v1/control"})
+	r := ask(t, a, call{path: "/metrics"})
+	if !strings.Contains(r.body, `redisopt_gateway_clients{embedded="true"} 0`) {
+		t.Error("the gateway's metrics do not say embedded")
+	}
+	for line := range strings.SplitSeq(strings.TrimSpace(r.body), "\n") {
+		if !strings.HasPrefix(line, "#") && !strings.Contains(line, `embedded="true"`) {
+			t.Errorf("%s does not say embedded", line)
+		}
+	}
+	for _, path := range []string{"/healthz", "/v1/control", "/nothing", "/metrics"} {
+		if got := ask(t, a, call{path: path}).Header.Get("Redisopt-Embedded"); got != "true" {
+			t.Errorf("%s: Redisopt-Embedded = %q, want true", path, got)
 		}
 	}
 }

@@ -144,10 +144,12 @@ func (u *upstreamTest) due(now time.Time) bool {
 		return true
 	case u.last.err != nil:
 		return age >= u.pause
-	case u.probe.Failures != nil && u.probe.Failures() > u.failures:
-		return age >= ReprobeAfter
+	case age < ReprobeAfter:
+		return false
+	case age >= ReadyFor:
+		return true
 	}
-	return age >= ReadyFor
+	return u.probe.Failures != nil && u.probe.Failures() > u.failures
 }
 
 // test does not end with the request that asked for it: others wait for the result.

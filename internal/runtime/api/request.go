@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
@@ -66,7 +67,7 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 		if r.ContentLength != 0 {
 			w.Header().Set("Connection", "close") // nobody reads it
 		}
-		next(ctx)
+		a.run(ctx, next)
 		return
 	}
 	held := r.ContentLength
@@ -85,7 +86,14 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 	}
 	info.body, info.isJSON = body, isJSON
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	next(ctx)
+	a.run(ctx, next)
+}
+
+// run does the operation within its time, which begins when its body is there.
+func (a *API) run(ctx huma.Context, next func(huma.Context)) {
+	bounded, cancel := context.WithTimeout(ctx.Context(), a.opts.Timeout)
+	defer cancel()
+	next(huma.WithContext(ctx, bounded))
 }
 
 // switchedOff is why an operation is not done: a kill switch of its feature, which is its first tag, is

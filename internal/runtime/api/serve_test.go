@@ -3,7 +3,10 @@ package api
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -189,6 +192,22 @@ func TestASlowBodyIsGivenUp(t *testing.T) {
 	}
 }
 
+func TestAnOperationHasItsTimeAfterASlowBody(t *testing.T) {
+	t.Parallel()
+	o := engines(t, open(t))
+	o.Timeout, o.BodyTimeout = 500*time.Millisecond, 5*time.Second
+	addr, _ := start(t, newAPI(t, o))
+	conn := dial(t, addr)
+	body := `{"rule":"api","subject":{"user":"1"}}`
+	send(t, conn, fmt.Sprintf("POST /v1/limit/check HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(body)))
+	pause := time.NewTimer(600 * time.Millisecond)
+	<-pause.C
+	send(t, conn, body)
+	if r := receive(t, bufio.NewReader(conn)); r.StatusCode != 200 {
+		t.Errorf("a check whose body took longer than an operation may = %d %s, want 200", r.StatusCode, r.body)
+	}
+}
+
 func TestABodyThatEndsEarlyIsRefused(t *testing.T) {
 	t.Parallel()
 	addr, _ := start(t, newAPI(t, Options{}))
@@ -277,4 +296,51 @@ func TestAnUnfinishedHeaderDoesNotKeepAConnection(t *testing.T) {
 	if r := receive(t, bufio.NewReader(conn)); r.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 		t.Errorf("32 KiB of header = %d, want 431", r.StatusCode)
 	}
+}
+
+func TestServeSpeaksHTTP2OverAListenerWithTLS(t *testing.T) {
+	t.Parallel()
+	certified := httptest.NewUnstartedServer(nil)
+	certified.StartTLS()
+	defer certified.Close()
+	plain, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := tls.NewListener(plain, &tls.Config{Certificates: certified.TLS.Certificates, NextProtos: []string{"h2", "http/1.1"}})
+	a := newAPI(t, Options{MaxBodyBytes: 1000})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Serve(ctx, l) }()
+	roots := x509.NewCertPool()
+	roots.AddCert(certified.Certificate())
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots, ServerName: "example.com"}}
+	client := &http.Client{Transport: transport}
+	for _, tt := range []struct {
+		method, path, body string
+		status             int
+	}{
+		{http.MethodGet, "/healthz", "", 200},
+		{http.MethodPost, "/v1/control", `{"reason":"` + strings.Repeat("x", 2000) + `"}`, 413},
+		{http.MethodPost, "/v1/control", `{"reason":"x"}`, 404},
+	} {
+		r, err := http.NewRequestWithContext(t.Context(), tt.method, "https://"+l.Addr().String()+tt.path, strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.ProtoMajor != 2 || resp.StatusCode != tt.status {
+			t.Errorf("%s %s = %s %d, want HTTP/2 and %d", tt.method, tt.path, resp.Proto, resp.StatusCode, tt.status)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("Serve = %v, want nil", err)
+	}
+	transport.CloseIdleConnections()
 }
