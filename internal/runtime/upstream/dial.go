@@ -26,6 +26,7 @@ const (
 	backoffMax    = 2 * time.Second
 	dialAttempts  = 5                      // of a reconnect; the first connection gets one
 	handOverGrace = 500 * time.Millisecond // for a connection that is just being closed
+	reconnectWait = 2 * time.Second        // for TCP on a reconnect: a lost SYN is repeated ever later
 )
 
 // networkPrefix marks the name of the network under which a client dials the Redis rather than a
@@ -203,6 +204,9 @@ type dialFailure struct {
 // dialOnce makes one connection, TLS included.
 func (u *Upstream) dialOnce(ctx context.Context, addr string) (net.Conn, error) {
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive / 2, Count: 3}}
+	if u.connected.Load() {
+		d.Timeout = reconnectWait
+	}
 	raw, err := d.DialContext(ctx, u.target.network, addr)
 	if err != nil || u.target.tls == nil {
 		return raw, err

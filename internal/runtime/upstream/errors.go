@@ -150,7 +150,7 @@ func (e *ReadOnlyError) Error() string {
 type CapError struct {
 	Cap     int             // Options.MaxConnections
 	Asked   meter.Component // who asked for one more
-	For     string          // what it was for: "pub/sub" or "commands"
+	For     string          // what it was for: "commands", "pub/sub", "shared commands", "watch and bulk"
 	Holders []Holder        // who has the connections, oldest first
 	Cluster bool            // a cluster needs at least one connection for each node
 }
@@ -158,7 +158,7 @@ type CapError struct {
 // A Holder is one open connection.
 type Holder struct {
 	Component meter.Component `json:"component"` // who used it last
-	For       string          `json:"for"`       // "pub/sub" or "commands"
+	For       string          `json:"for"`       // as CapError.For
 	Addr      string          `json:"addr"`
 }
 

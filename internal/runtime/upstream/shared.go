@@ -150,6 +150,7 @@ func (u *Upstream) dialReady(ctx context.Context, use string) (net.Conn, error) 
 		_ = c.Close()
 		return nil, err
 	}
+	u.connected.Store(true)
 	return readyConn{raw, c}, nil
 }
 

@@ -2,7 +2,9 @@
 // counts the commands where they leave the socket, charges them to whoever sent them, and says in
 // terms of what to do about it why a Redis could not be used.
 //
-// Every engine takes the redis.UniversalClient that As returns and knows nothing of this package.
+// Every engine takes the redis.UniversalClient that As returns and knows nothing of this package. With
+// Options.Shared all of them share one connection, subscriptions share a second one, the Bell, and a
+// third one exists while somebody uses WATCH or a stream: three connections for any number of clients.
 package upstream
 
 import (
@@ -51,6 +53,8 @@ type Upstream struct {
 // Open connects to a Redis and proves that it answers. It reports all problems of Options at once as
 // an *OptionsError, and otherwise says in an *Error why the Redis cannot be used; it tries once and
 // does not wait for a Redis that is down. Nothing is left behind when it fails.
+//
+// With Options.Lazy it connects to nothing and fails only for Options that are wrong.
 //
 // It costs one connection and 2 commands, HELLO and PING; and AUTH, SELECT and CLIENT SETNAME where
 // Options ask for them. Every later connection costs the same less PING.
@@ -176,6 +180,9 @@ func (u *Upstream) build() error {
 	}
 	if len(u.opts.Cluster) == 0 {
 		if u.mux, err = u.newMux(); err != nil {
+			if u.rest != nil {
+				_ = u.rest.Close()
+			}
 			return &OptionsError{err}
 		}
 	}

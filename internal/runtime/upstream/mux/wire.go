@@ -15,6 +15,9 @@ import (
 // readBytes is how much is read from a connection at a time.
 const readBytes = 64 << 10
 
+// keepWireBytes is the largest buffer for writing that is kept for reuse.
+const keepWireBytes = 1 << 20
+
 // A wire is one connection with a shared buffer of what is to be written, and the order in which
 // replies are due. One goroutine writes and one reads; both end with the connection.
 type wire struct {
@@ -127,7 +130,10 @@ func (w *wire) write() {
 			<-w.wake
 			continue
 		}
-		out, w.out = w.out, trim(out)
+		out, w.out = w.out, out[:0]
+		if cap(w.out) > keepWireBytes {
+			w.out = nil
+		}
 		cmds, w.outCmds = w.outCmds, trim(cmds)
 		runs, w.outRuns = w.outRuns, runs[:0]
 		w.tally.begin(cmds, w.seq-uint64(len(cmds)))
