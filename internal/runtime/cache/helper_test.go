@@ -42,7 +42,6 @@ func dial(t *testing.T, addr string) *redis.Client {
 type bill struct {
 	t      *testing.T
 	client *redis.Client
-	before map[string]string
 }
 
 func startBill(t *testing.T, s *redistest.Server) *bill {

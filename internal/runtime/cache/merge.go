@@ -57,7 +57,8 @@ type batch struct {
 
 func newBatch() *batch { return &batch{index: map[string]int{}, done: make(chan struct{})} }
 
-// get reads keys, in their order. Its error is an outage of the upstream, or the end of ctx.
+// get reads keys, in their order, and waits no longer than ctx, which has the deadline of an operation. Its
+// error is an outage of the upstream, or the end of ctx.
 func (m *merger) get(ctx context.Context, keys []string) ([]found, error) {
 	m.calls.Add(1)
 	m.reads.Add(int64(len(keys)))
@@ -65,17 +66,13 @@ func (m *merger) get(ctx context.Context, keys []string) ([]found, error) {
 	if err != nil {
 		return nil, err
 	}
-	timer := time.NewTimer(m.deadline)
-	defer timer.Stop()
 	out := make([]found, len(keys))
 	for i, key := range keys {
 		b := from[i]
 		select {
 		case <-b.done:
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-timer.C:
-			return nil, fmt.Errorf("%w: no reply within %s", ErrUnavailable, m.deadline)
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
 		}
 		if b.err != nil {
 			return nil, b.err

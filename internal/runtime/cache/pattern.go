@@ -59,20 +59,18 @@ type pattern struct {
 // pattern reads a pattern: a key in which * stands for any characters of one part, and as the last part
 // for everything that follows. The namespace is spelled out, or the pattern is * alone: the whole cache.
 func (c *Cache) pattern(text string) (pattern, error) {
-	bad := func(why string) (pattern, error) {
-		return pattern{}, fmt.Errorf("%w: pattern %q: %s", ErrKey, shorten(text), why)
-	}
+	bad := func(why string) error { return fmt.Errorf("%w: pattern %q: %s", ErrKey, shorten(text), why) }
 	name, _, _ := strings.Cut(text, ":")
 	sp := c.spaces.find(name)
 	if text == "*" {
 		return pattern{text: text, store: c.root + "*", match: c.root + "*", space: sp}, nil
 	}
 	if strings.Contains(name, "*") {
-		return bad("the namespace must be spelled out, or the pattern be * alone")
+		return pattern{}, bad("the namespace must be spelled out, or the pattern be * alone")
 	}
 	if sp.bare {
 		if len(text) > maxKeyBytes || !utf8.ValidString(text) || text == "" {
-			return bad("want UTF-8 of at most 1024 bytes")
+			return pattern{}, bad("want UTF-8 of at most 1024 bytes")
 		}
 		return pattern{text: text, store: text, match: globEscape(text), space: sp}, nil
 	}
@@ -80,12 +78,12 @@ func (c *Cache) pattern(text string) (pattern, error) {
 		return pattern{}, err
 	}
 	if !plainPart(name) {
-		return bad("the namespace may only have letters, digits, - _ and dots")
+		return pattern{}, bad("the namespace may only have letters, digits, - _ and dots")
 	}
 	if sp.sensitive {
 		for part := range strings.SplitSeq(text, ":") {
 			if part != "*" && strings.Contains(part, "*") {
-				return bad("the parts of sensitive keys are unreadable, so that * must be a whole part")
+				return pattern{}, bad("the parts of sensitive keys are unreadable, so that * must be a whole part")
 			}
 		}
 	}

@@ -75,6 +75,9 @@ func (c *Cache) GetMany(ctx context.Context, keys []string) ([]Result, error) {
 		}
 		n := min(most, len(ask))
 		sights, err := c.lookMany(ctx, ask[:n], nil)
+		if err != nil {
+			n = len(ask) // what did not answer once is not asked for the rest
+		}
 		for i := range n {
 			if err != nil {
 				results[where[i]] = c.degraded(ask[i], err)
@@ -172,6 +175,8 @@ func (c *Cache) lookMany(ctx context.Context, as []address, tags []string) ([]si
 		}
 	}
 	keys = append(keys, tags...)
+	ctx, cancel := context.WithTimeout(ctx, c.merge.deadline)
+	defer cancel()
 	// What changes while the upstream is asked must count as a change.
 	at, read := make([]uint64, len(as)), make([]uint64, len(as))
 	for i, a := range as {

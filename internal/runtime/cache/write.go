@@ -193,6 +193,14 @@ func (w *write) requestBytes() int { return len(w.encoded) + len(w.store) + 128 
 func (c *Cache) run(ctx context.Context, writes []*write) {
 	ctx, cancel := c.operation(ctx)
 	defer cancel()
+	c.attempt(ctx, writes)
+	if again := c.superseded(writes); len(again) > 0 {
+		c.attempt(ctx, again)
+	}
+}
+
+// attempt is run, once.
+func (c *Cache) attempt(ctx context.Context, writes []*write) {
 	for _, w := range writes {
 		c.begin(w)
 	}
@@ -213,9 +221,6 @@ func (c *Cache) run(ctx context.Context, writes []*write) {
 		n := c.fit(rest)
 		c.transmit(ctx, rest[:n])
 		rest = rest[n:]
-	}
-	if again := c.superseded(writes); len(again) > 0 {
-		c.run(ctx, again)
 	}
 }
 
