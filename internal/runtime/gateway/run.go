@@ -37,9 +37,11 @@ func (x *exchange) failed(err error) {
 // may have, are not.
 func statusOf(err error) (status int, text string) {
 	outcome, isOutcome := errors.AsType[*mux.OutcomeError](err)
-	_, isBusy := errors.AsType[*mux.BusyError](err)
+	busy, isBusy := errors.AsType[*mux.BusyError](err)
 	_, isProtocol := errors.AsType[*mux.ProtocolError](err)
 	switch {
+	case isBusy && busy.What == "lane":
+		return 503, textLane
 	case isBusy:
 		return 503, textBusy
 	case isProtocol:

@@ -87,9 +87,6 @@ func (s *fastServer) stream(ctx *fasthttp.RequestCtx, rep *Reply) {
 		defer s.streams.Done()
 		life, cancel := context.WithCancel(s.ctx)
 		defer cancel()
-		if isHead {
-			cancel()
-		}
 		// A client sends nothing more; that reading ends says that it has gone.
 		_ = c.SetReadDeadline(time.Time{})
 		gone := make(chan struct{})
@@ -99,18 +96,19 @@ func (s *fastServer) stream(ctx *fasthttp.RequestCtx, rep *Reply) {
 			cancel()
 		}()
 		write := func(b []byte) error {
+			if isHead && life.Err() != nil {
+				return life.Err()
+			}
 			if err := c.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 				return err
 			}
 			_, err := c.Write(b)
 			return err
 		}
-		if write(head.Bytes()) == nil {
-			_ = run(life, write)
-		} else {
+		if write(head.Bytes()) != nil || isHead {
 			cancel()
-			_ = run(life, write) // gives back what was taken for it
 		}
+		_ = run(life, write) // in any case: it gives back what was taken for it
 		_ = c.SetReadDeadline(time.Now())
 		<-gone
 	})

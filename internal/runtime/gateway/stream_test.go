@@ -163,6 +163,18 @@ func TestHeartbeat(t *testing.T) {
 	m.want(`data: "OK"`, ": alive", ": alive")
 }
 
+func TestHeadOfAStream(t *testing.T) {
+	t.Parallel()
+	url, g, _ := startUpstream(t, gateway.Options{})
+	for _, path := range []string{"/subscribe/x", "/monitor"} {
+		got := ask(t, "HEAD", url+path, "")
+		if got.status != 200 || got.body != "" || got.header.Get("Content-Type") != "text/event-stream" {
+			t.Errorf("HEAD %s = %d %q %v", path, got.status, got.body, got.header)
+		}
+	}
+	eventually(t, func() bool { return g.Stats().Streams == 0 && g.Stats().Tokens[0].Active == 0 })
+}
+
 func TestMonitor(t *testing.T) {
 	t.Parallel()
 	url, g, srv := startUpstream(t, gateway.Options{})

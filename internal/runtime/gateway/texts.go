@@ -17,6 +17,7 @@ const (
 	textLost           = "ERR the connection to the Redis broke before the reply; the command may have run"
 	textTimeout        = "ERR no reply from the Redis in time; the command may have run"
 	textBusy           = "ERR too many commands wait for the Redis; the command was not sent"
+	textLane           = "ERR the one connection for MONITOR and WATCH is in use"
 	textReply          = "ERR the Redis sent something that is not a reply; the command may have run"
 	textNoBell         = "ERR subscriptions are not available through this gateway"
 	textNoMonitor      = "ERR MONITOR is switched off in this gateway"
