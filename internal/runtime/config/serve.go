@@ -142,7 +142,7 @@ func (c *Config) unguarded() []*Problem {
 		{"serve.listen", c.Serve.Listen, guarded(func(t Token) bool { return len(t.Scopes) > 0 })},
 		{"serve.gateway_listen", c.Serve.GatewayListen, guarded(func(t Token) bool { return t.Gateway != NoAccess })},
 	} {
-		if !door.guarded && !Loopback(door.addr) {
+		if !door.guarded && !Loopback(door.addr) && checkListen(door.addr) == nil {
 			all = append(all, &Problem{
 				Key: door.key, Origin: c.originNear(door.key),
 				Message: fmt.Sprintf("%s can be reached from other machines, and no token guards it; set REDISOPT_TOKEN or REDISOPT_TOKEN_FILE, or listen on 127.0.0.1", printable(door.addr)),

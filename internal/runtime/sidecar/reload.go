@@ -112,6 +112,7 @@ func (s *Sidecar) reconfigure(w *world) {
 		s.log.Info(eventUnchanged)
 		return
 	}
+	before := w.conf
 	if err := w.apply(next); err != nil {
 		s.log.Error(eventInvalid, "problems", strings.Split(err.Error(), "\n"), "in_force", "the configuration before")
 		return
@@ -120,13 +121,19 @@ func (s *Sidecar) reconfigure(w *world) {
 	var changed, restart []string
 	for _, c := range changes {
 		line := c.Key + ": " + shown(c.Old) + " -> " + shown(c.New)
-		if live(c.Key) {
-			changed = append(changed, line)
-		} else {
+		changed = append(changed, line)
+		switch {
+		case strings.HasPrefix(c.Key, "serve.token"), c.Key == "serve.readonly_token":
+			if unguarded(before.Serve) != unguarded(next.Serve) {
+				restart = append(restart, line)
+			} else {
+				restart = append(restart, line+" (at the API; the gateway has taken it)")
+			}
+		case !live(c.Key):
 			restart = append(restart, line)
 		}
 	}
-	s.log.Info(eventReloaded, "changed", slices.Concat(changed, restart))
+	s.log.Info(eventReloaded, "changed", changed)
 	if len(restart) > 0 {
 		s.log.Warn(eventRestart, "keys", restart)
 	}
@@ -144,12 +151,10 @@ func shown(value string) string {
 
 // live is whether a change of key is in force without a restart.
 func live(key string) bool {
-	for _, prefix := range []string{"limits.rules.", "serve.tokens", "serve.gateway.allow", "budgets."} {
+	for _, prefix := range []string{"limits.rules.", "serve.gateway.allow"} {
 		if strings.HasPrefix(key, prefix) {
 			return true
 		}
 	}
-	return slices.Contains([]string{
-		"serve.token", "serve.readonly_token", "serve.log_level", "serve.tls_cert", "serve.tls_key",
-	}, key)
+	return slices.Contains([]string{"serve.log_level", "serve.tls_cert", "serve.tls_key"}, key)
 }

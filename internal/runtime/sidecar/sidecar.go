@@ -219,7 +219,7 @@ func (s *Sidecar) serve(ctx context.Context, cancel context.CancelCauseFunc, w *
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		reason = cause.Error()
 	}
-	s.log.Info(eventStopping, "reason", reason, "timeout_ms", milliseconds(w.conf.Serve.ShutdownTimeout))
+	s.log.Info(eventStopping, "reason", reason, "timeout_ms", milliseconds(s.conf.Serve.ShutdownTimeout))
 	err = errors.Join(doors.stop(), engines.stop(), keeping.stop())
 	if cause, ok := errors.AsType[*control.SchemaError](context.Cause(ctx)); ok {
 		err = errors.Join(err, cause)

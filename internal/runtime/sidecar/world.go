@@ -22,7 +22,7 @@ import (
 // the other way round.
 type world struct {
 	sidecar *Sidecar
-	conf    *config.Config // the one in force; changed by reload alone
+	conf    *config.Config // the one in force; once it runs, only reload looks at it
 	meter   *meter.Meter
 
 	*upstreams
@@ -222,7 +222,7 @@ func (w *world) probes() []api.Probe {
 func (w *world) connections() []api.Connections {
 	var all []api.Connections
 	for _, up := range w.all() {
-		limit := w.conf.Upstream.MaxConnections
+		limit := w.sidecar.conf.Upstream.MaxConnections // what it was opened with
 		if up.Transport() == nameREST {
 			limit = 0
 		}
@@ -248,7 +248,7 @@ func (w *world) connections() []api.Connections {
 func (w *world) started() Started {
 	s := w.sidecar
 	out := Started{
-		API: w.apiDoor.Addr().String(), TLS: w.certificate != nil, Guarded: !unguarded(w.conf.Serve),
+		API: w.apiDoor.Addr().String(), TLS: w.certificate != nil, Guarded: !unguarded(s.conf.Serve),
 		Instance: s.instance, Replica: s.replica, Embedded: s.opts.Embedded,
 	}
 	main := []string{"control", "history"}
@@ -259,7 +259,7 @@ func (w *world) started() Started {
 	for _, up := range w.all() {
 		u := Upstream{Name: up.name, Transport: up.transport, Addr: up.Addr()}
 		if up.Transport() != nameREST {
-			u.MaxConnections = w.conf.Upstream.MaxConnections
+			u.MaxConnections = s.conf.Upstream.MaxConnections
 		}
 		if up == w.engines {
 			u.For = append(u.For, "cache", "limit")
