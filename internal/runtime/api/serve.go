@@ -92,6 +92,8 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	go func() { ended <- server.Serve(l) }()
 	select {
 	case err := <-ended:
+		_ = server.Close() // what it still has are connections that nobody serves any more
+		a.wait()
 		return fmt.Errorf("api: %w", err)
 	case <-ctx.Done():
 	}
@@ -106,5 +108,17 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	if closed := <-ended; !errors.Is(closed, http.ErrServerClosed) {
 		err = errors.Join(err, closed)
 	}
+	a.wait()
 	return err
+}
+
+// wait returns when no request is being answered. A request whose connection is gone ends within the time
+// of its operation.
+func (a *API) wait() {
+	for range cap(a.slots) {
+		a.slots <- struct{}{}
+	}
+	for range cap(a.slots) {
+		<-a.slots
+	}
 }

@@ -162,13 +162,38 @@ func TestServeEndsRequestsUnderWayBeforeItReturns(t *testing.T) {
 	}
 }
 
+func TestServeSaysWhenItsListenerFails(t *testing.T) {
+	t.Parallel()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, Options{})
+	ended := make(chan error, 1)
+	go func() { ended <- a.Serve(t.Context(), l) }()
+	conn := dial(t, l.Addr().String())
+	send(t, conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	if r := receive(t, bufio.NewReader(conn)); r.StatusCode != 200 {
+		t.Fatalf("healthz = %d", r.StatusCode)
+	}
+	_ = l.Close()
+	if err := <-ended; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Serve = %v, want what happened to the listener", err)
+	}
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection outlived Serve")
+	}
+}
+
 func TestServeCutsOffWhatDoesNotEndInTime(t *testing.T) {
 	t.Parallel()
 	entered := make(chan struct{})
+	var left atomic.Bool
 	a := newAPI(t, Options{ShutdownTimeout: 20 * time.Millisecond, ProbeTimeout: 200 * time.Millisecond, Probes: []Probe{{
 		Name: "stuck", Write: func(ctx context.Context) error {
 			close(entered)
 			<-ctx.Done()
+			left.Store(true)
 			return ctx.Err()
 		},
 	}}})
@@ -177,6 +202,9 @@ func TestServeCutsOffWhatDoesNotEndInTime(t *testing.T) {
 	<-entered
 	if err := stop(); err == nil || !strings.Contains(err.Error(), "cut off") {
 		t.Errorf("Serve = %v, want it to say that something was cut off", err)
+	}
+	if !left.Load() {
+		t.Error("Serve returned while the request was still being answered")
 	}
 }
 
