@@ -8,19 +8,19 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
 
-// A restCause is a failure of the REST transport, as said by somebody who names the address already.
-type restCause struct {
+// A restError is a failure of the REST transport, as said by somebody who names the address already.
+type restError struct {
 	err  error
 	text string
 }
 
-func (c *restCause) Error() string { return c.text }
-func (c *restCause) Unwrap() error { return c.err }
+func (c *restError) Error() string { return c.text }
+func (c *restError) Unwrap() error { return c.err }
 
 // withoutAddr is err with the address left out of its text if it is a failure of the REST transport.
 func withoutAddr(err error) error {
 	if e, ok := errors.AsType[*rest.Error](err); ok {
-		return &restCause{err, strings.Replace(err.Error(), e.Addr+": ", "", 1)}
+		return &restError{err, strings.Replace(err.Error(), e.Addr+": ", "", 1)}
 	}
 	return err
 }

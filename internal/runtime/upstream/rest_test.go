@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"io"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -43,7 +43,7 @@ func startEcho(t *testing.T, tls bool) *echo {
 	t.Helper()
 	e := &echo{proto: map[string]bool{}}
 	e.Server = httptest.NewUnstartedServer(e)
-	e.Config.ErrorLog = log.New(io.Discard, "", 0)
+	e.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	if tls {
 		e.EnableHTTP2 = true
 		e.StartTLS()

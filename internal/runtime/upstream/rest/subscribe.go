@@ -204,9 +204,15 @@ func (st *stream) connect(ctx context.Context) *Error {
 	}
 	st.count()
 	st.events = newEventReader(res.Body, int(min(t.opts.MaxReplyBytes, 1<<30)))
-	for range st.names {
-		if _, err := st.events.next(); err != nil {
+	for confirmed := 0; confirmed < len(st.names); {
+		data, err := st.events.next()
+		if err != nil {
 			return t.transportError(ctx, err, true)
+		}
+		if !bytes.HasPrefix(data, []byte(st.kind+",")) {
+			confirmed++
+		} else if err := st.hand(data); err != nil {
+			return &Error{Kind: Lost, Err: err}
 		}
 	}
 	return nil
@@ -291,15 +297,23 @@ func (st *stream) read() error {
 		if err != nil {
 			return err
 		}
-		m, ok := st.message(data)
-		if !ok {
-			continue
+		if err := st.hand(data); err != nil {
+			return err
 		}
-		select {
-		case st.s.c <- m:
-		default:
-			return ErrSlow
-		}
+	}
+}
+
+// hand hands on what is a message.
+func (st *stream) hand(data []byte) error {
+	m, ok := st.message(data)
+	if !ok {
+		return nil
+	}
+	select {
+	case st.s.c <- m:
+		return nil
+	default:
+		return ErrSlow
 	}
 }
 

@@ -120,6 +120,25 @@ func TestSubscribeByPattern(t *testing.T) {
 	}
 }
 
+func TestAMessageBeforeTheLastConfirmationIsKept(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: subscribe,a,1\n\ndata: message,a,early\n\ndata: subscribe,b,2\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	t.Cleanup(srv.Close)
+	s, err := newTransport(t, rest.Options{URL: srv.URL}).Subscribe(t.Context(), "control", []string{"a", "b"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := next(t, s); string(m.Payload) != "early" {
+		t.Errorf("message = %+v", m)
+	}
+	_ = s.Close()
+}
+
 func TestAStreamThatBreaksIsMadeAnewAndSaysSo(t *testing.T) {
 	t.Parallel()
 	st := newStage(t)
