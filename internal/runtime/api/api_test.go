@@ -45,11 +45,15 @@ func open(t testing.TB) *redis.Client {
 	return client
 }
 
+// patience is how long an engine waits for the upstream in tests: an answer that comes late on a busy
+// machine is an answer all the same.
+const patience = 4 * time.Second
+
 // engines are Options with everything behind them, over client.
 func engines(t testing.TB, client redis.UniversalClient) Options {
 	t.Helper()
 	m := meter.New()
-	c, err := cache.New(cache.Options{Client: client, BinarySafe: true, Namespaces: map[string]cache.Namespace{
+	c, err := cache.New(cache.Options{Client: client, BinarySafe: true, Deadline: patience, Namespaces: map[string]cache.Namespace{
 		"shared": {Codec: cache.IORedisJSON},
 		"user":   {OwnerParts: 1},
 	}})
@@ -57,7 +61,7 @@ func engines(t testing.TB, client redis.UniversalClient) Options {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	l, err := limit.New(limit.Options{Client: client, HashKey: []byte("0123456789abcdef0123456789abcdef"), Deadline: time.Second, Rules: []limit.Rule{
+	l, err := limit.New(limit.Options{Client: client, HashKey: []byte("0123456789abcdef0123456789abcdef"), Deadline: patience, Rules: []limit.Rule{
 		{Name: "api"},
 		{Name: "two", Limit: 2, Lease: limit.LeaseOff},
 		{Name: "shut", Limit: 2, OnError: limit.Closed},

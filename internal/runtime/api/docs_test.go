@@ -47,7 +47,7 @@ func TestTheExamplesOfThePageWork(t *testing.T) {
 	}
 	client := open(t)
 	o := engines(t, client)
-	l, err := limit.New(limit.Options{Client: client, HashKey: []byte("0123456789abcdef"), Rules: append(limit.DefaultRules(), limit.SMS())})
+	l, err := limit.New(limit.Options{Client: client, Deadline: patience, HashKey: []byte("0123456789abcdef"), Rules: append(limit.DefaultRules(), limit.SMS())})
 	if err != nil {
 		t.Fatal(err)
 	}

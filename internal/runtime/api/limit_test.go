@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 )
@@ -124,7 +125,13 @@ func TestSecretsOfASubjectStayInside(t *testing.T) {
 
 func TestWhileTheUpstreamIsDownEachRuleDecidesForItself(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, engines(t, unreachable(t)))
+	l, err := limit.New(limit.Options{Client: unreachable(t), Deadline: 50 * time.Millisecond, Rules: []limit.Rule{
+		{Name: "api"}, {Name: "shut", Limit: 2, OnError: limit.Closed},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAPI(t, Options{Limit: l})
 	if got := decode[LimitResult](t, ask(t, a, checkCall("?denied=429", `{"rule":"api","subject":{"user":"1"}}`)), 200); !got.Allowed || got.Reason != "local" {
 		t.Errorf("a rule that counts by itself = %+v, want it allowed", got)
 	}
@@ -148,7 +155,7 @@ func TestACostAboveTheLimitIsToldApart(t *testing.T) {
 
 func TestARuleThatOnlyWatchesShowsNothing(t *testing.T) {
 	t.Parallel()
-	l, err := limit.New(limit.Options{Client: open(t), Rules: []limit.Rule{{Name: "watched", Limit: 1, Mode: limit.Shadow}}})
+	l, err := limit.New(limit.Options{Client: open(t), Deadline: patience, Rules: []limit.Rule{{Name: "watched", Limit: 1, Mode: limit.Shadow}}})
 	if err != nil {
 		t.Fatal(err)
 	}
