@@ -24,6 +24,7 @@ func TestAnOutage(t *testing.T) {
 		}
 		long = d
 	}
+	before := runtime.NumGoroutine()
 	r := run(t, configured(t, map[string]string{"REDIS_URL": server.URL()}, ""), Options{})
 	// One connection each, so that only the sidecar's own goroutines can grow.
 	client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
@@ -104,6 +105,11 @@ func TestAnOutage(t *testing.T) {
 	if took > 2*time.Second {
 		t.Errorf("recovered after %s, want within 2s", took)
 	}
+	client.CloseIdleConnections()
+	if err := r.stop(); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+	eventually(t, 5*time.Second, "nothing is left behind", func() bool { return runtime.NumGoroutine() <= before+1 }) // the log of the Redis
 	t.Logf("%d rounds in %s: cache reads p95 %s, worst %s; checks p95 %s, worst %s; recovered after %s",
 		len(reads), long, at(reads), reads[len(reads)-1], at(checks), checks[len(checks)-1], took)
 }
