@@ -126,8 +126,7 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 // unusable is whether err says that Redis cannot be used, rather than that the caller gave up or
 // that one key is wrong.
 func unusable(ctx context.Context, err error) bool {
-	var server redis.Error
-	if errors.As(err, &server) {
+	if server, ok := errors.AsType[redis.Error](err); ok {
 		for _, word := range []string{"LOADING", "OOM", "READONLY", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "NOAUTH", "NOPERM", "ERR max"} {
 			if strings.HasPrefix(server.Error(), word) {
 				return true

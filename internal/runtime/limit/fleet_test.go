@@ -74,7 +74,7 @@ func (f *fake) serve(keys []string, args []any) []any {
 	for i, key := range keys {
 		a := args[3+i*wordsPerLimit:]
 		n := func(k int) int64 { v, _ := strconv.ParseInt(a[k].(string), 10, 64); return v }
-		rule := strings.Split(strings.TrimPrefix(key, DefaultPrefix+":"), ":")[0]
+		rule, _, _ := strings.Cut(strings.TrimPrefix(key, DefaultPrefix+":"), ":")
 		p := f.plans[rule]
 		s := f.states[key]
 		if s == nil {

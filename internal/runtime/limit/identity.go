@@ -128,8 +128,8 @@ func ClientIP(remote string, forwardedFor []string, trusted []netip.Prefix) (net
 		if host, _, err := net.SplitHostPort(hop); err == nil {
 			hop = host
 		}
-		next, err := parseAddr(hop)
-		if err != nil {
+		next, bad := parseAddr(hop)
+		if bad != nil {
 			break // a proxy wrote something else; it is itself the last that is known
 		}
 		client = next

@@ -107,8 +107,8 @@ func (l *Limiter) evaluate(ctx context.Context, keys []string, args []any) (cmd 
 }
 
 func isNoScript(err error) bool {
-	var e redis.Error
-	return errors.As(err, &e) && strings.HasPrefix(e.Error(), "NOSCRIPT")
+	e, ok := errors.AsType[redis.Error](err)
+	return ok && strings.HasPrefix(e.Error(), "NOSCRIPT")
 }
 
 // words is one limit as the script takes it.
