@@ -314,10 +314,10 @@ test('subscribers to patterns hear what is published', async () => {
       await run();
       say({ name });
     } catch (e) {
-      say({ name, error: String((e && e.stack) || e) });
+      say({ name, error: String((e && e.stack) || e).slice(0, 2000) });
     }
   };
   await Promise.all(cases.map(tell));
   if (newer(version, '1.34.0')) for (const one of alone) await tell(one);
-  process.exit(0);
+  process.stdout.write('', () => process.exit(0));
 })();
