@@ -120,12 +120,12 @@ func FuzzStrings(f *testing.F) {
 // FuzzEvents: a stream of events is read to its end whatever is in it, and an event is never longer than
 // allowed.
 func FuzzEvents(f *testing.F) {
-	f.Add([]byte("data: message,a,b\n\ndata:x\r\ndata: y\r\n\r\n: c\n"))
+	f.Add([]byte("data: message,a,b\n\ndata:x\r\ndata: y\r\n\r\n: c\n: messages may have been missed\n\n"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		e := newEventReader(bytes.NewReader(input), 64)
 		st := &stream{kind: "message", names: []string{"a", "a,b"}}
 		for {
-			data, err := e.next()
+			data, _, err := e.next()
 			if err != nil {
 				return
 			}

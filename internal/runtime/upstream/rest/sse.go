@@ -20,21 +20,28 @@ func newEventReader(r io.Reader, limit int) *eventReader {
 	return &eventReader{r: bufio.NewReader(r), limit: limit}
 }
 
+// missedComment is how a gateway of this program says that its own connection was made anew. To
+// everybody else it is a comment.
+const missedComment = ": messages may have been missed"
+
 // next is the data of the next event, valid until the call after it. Its lines are joined by a line
-// feed, as the specification wants.
-func (e *eventReader) next() ([]byte, error) {
+// feed, as the specification wants. In place of an event it may say that events were missed.
+func (e *eventReader) next() (data []byte, missed bool, err error) {
 	e.data = e.data[:0]
 	has := false
 	for {
 		line, err := e.line()
 		if err != nil {
-			return nil, err // an event is dispatched by the empty line after it
+			return nil, false, err // an event is dispatched by the empty line after it
 		}
 		if len(line) == 0 {
 			if has {
-				return e.data, nil
+				return e.data, false, nil
 			}
 			continue
+		}
+		if string(line) == missedComment && !has {
+			return nil, true, nil
 		}
 		field, value, _ := bytes.Cut(line, []byte(":"))
 		if string(field) != "data" {
@@ -48,7 +55,7 @@ func (e *eventReader) next() ([]byte, error) {
 			value = value[1:]
 		}
 		if len(e.data)+len(value) > e.limit {
-			return nil, errLineTooLong
+			return nil, false, errLineTooLong
 		}
 		e.data = append(e.data, value...)
 	}

@@ -53,7 +53,8 @@ type Subscription struct {
 // Subscription ends; Err then says why.
 func (s *Subscription) C() <-chan Message { return s.c }
 
-// Gaps says that messages may have been missed, because a stream was made anew: read again what is
+// Gaps says that messages may have been missed, because a stream was made anew, or a gateway
+// says so of its own: read again what is
 // followed. Several gaps in a row may be told as one.
 func (s *Subscription) Gaps() <-chan struct{} { return s.gaps }
 
@@ -69,6 +70,14 @@ func (s *Subscription) Close() error {
 	s.cancel()
 	<-s.done
 	return nil
+}
+
+// missed tells of a gap.
+func (s *Subscription) missed() {
+	select {
+	case s.gaps <- struct{}{}:
+	default:
+	}
 }
 
 func (s *Subscription) end(err error) {
@@ -205,11 +214,13 @@ func (st *stream) connect(ctx context.Context) *Error {
 	st.count()
 	st.events = newEventReader(res.Body, int(min(t.opts.MaxReplyBytes, 1<<30)))
 	for confirmed := 0; confirmed < len(st.names); {
-		data, err := st.events.next()
+		data, missed, err := st.events.next()
 		if err != nil {
 			return t.transportError(ctx, err, true)
 		}
-		if !bytes.HasPrefix(data, []byte(st.kind+",")) {
+		if missed {
+			st.s.missed()
+		} else if !bytes.HasPrefix(data, []byte(st.kind+",")) {
 			confirmed++
 		} else if err := st.hand(data); err != nil {
 			return &Error{Kind: Lost, Err: err}
@@ -283,19 +294,20 @@ func (st *stream) follow(ctx context.Context) {
 			}
 			opened = true
 		}
-		select {
-		case st.s.gaps <- struct{}{}:
-		default:
-		}
+		st.s.missed()
 	}
 }
 
 // read hands on messages until the stream breaks.
 func (st *stream) read() error {
 	for {
-		data, err := st.events.next()
+		data, missed, err := st.events.next()
 		if err != nil {
 			return err
+		}
+		if missed {
+			st.s.missed()
+			continue
 		}
 		if err := st.hand(data); err != nil {
 			return err

@@ -152,9 +152,14 @@ func TestAStreamThatBreaksIsMadeAnewAndSaysSo(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("no gap was told within 10s")
 	}
-	st.say <- "data: message,a,again\n\n"
+	st.say <- ": messages may have been missed\n\ndata: message,a,again\n\n"
 	if m := next(t, s); string(m.Payload) != "again" {
 		t.Errorf("message = %q", m.Payload)
+	}
+	select {
+	case <-s.Gaps(): // the gateway's own
+	case <-time.After(10 * time.Second):
+		t.Fatal("the endpoint's gap was not told within 10s")
 	}
 }
 

@@ -131,3 +131,62 @@ func TestRESTSharedOverOurGateway(t *testing.T) {
 	t.Parallel()
 	overGateway(t, upstream.Options{Shared: true})
 }
+
+func TestAnOutageBehindTheGateway(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	u := open(t, upstream.Options{REST: upstream.REST{URL: gatewayOver(t, s), Token: token}})
+	t.Cleanup(func() { _ = u.Close() })
+	sub, err := u.Bell().Subscribe(t.Context(), "news")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := func() error { return u.Client().Set(t.Context(), "k", "v", 0).Err() }
+	if err := set(); err != nil {
+		t.Fatal(err)
+	}
+	s.Kill(t)
+	for range 20 {
+		begin := time.Now()
+		err := set()
+		switch c := upstream.Classify(err); c { //nolint:exhaustive // every other class is wrong
+		case upstream.Loading, upstream.Unreachable, upstream.Reset, upstream.Timedout:
+		default:
+			t.Errorf("while the Redis is down = %v of class %q, want an error of the transport", err, c)
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("an error took %s", took)
+		}
+	}
+	s.Restart(t)
+	back := time.Now()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for ; set() != nil; <-tick.C {
+		if time.Since(back) > 20*time.Second {
+			t.Fatal("not back within 20s of the Redis's return")
+		}
+	}
+	t.Logf("back after %s", time.Since(back).Round(time.Millisecond))
+	select {
+	case <-sub.Gaps():
+	case <-time.After(20 * time.Second):
+		t.Error("the bell told no gap within 20s")
+	}
+	for { // until the gateway has subscribed again too
+		if err := u.Client().Publish(t.Context(), "news", "again").Err(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case m := <-sub.C():
+			if string(m.Payload) != "again" {
+				t.Errorf("message = %q", m.Payload)
+			}
+			return
+		case <-tick.C:
+		}
+		if time.Since(back) > 40*time.Second {
+			t.Fatal("no message within 40s of the Redis's return")
+		}
+	}
+}
