@@ -136,10 +136,10 @@ func wantMiss(t *testing.T, what string, r cache.Result) {
 // eventually waits for what happens in the background, without a fixed pause.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(3 * time.Second)
+	deadline := time.Now().Add(10 * time.Second)
 	for !is() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within 3s", what)
+			t.Fatalf("%s: not within 10s", what)
 		}
 		timer := time.NewTimer(2 * time.Millisecond)
 		<-timer.C
