@@ -122,14 +122,7 @@ func (s *Sidecar) reconfigure(w *world) {
 	for _, c := range changes {
 		line := c.Key + ": " + shown(c.Old) + " -> " + shown(c.New)
 		changed = append(changed, line)
-		switch {
-		case strings.HasPrefix(c.Key, "serve.token"), c.Key == "serve.readonly_token":
-			if unguarded(before.Serve) != unguarded(next.Serve) {
-				restart = append(restart, line)
-			} else {
-				restart = append(restart, line+" (at the API; the gateway has taken it)")
-			}
-		case !live(c.Key):
+		if door := admits(c.Key); door && unguarded(before.Serve) != unguarded(next.Serve) || !door && !live(c.Key) {
 			restart = append(restart, line)
 		}
 	}
@@ -149,12 +142,13 @@ func shown(value string) string {
 	return value
 }
 
+// admits is whether key is about who may ask for what.
+func admits(key string) bool {
+	return strings.HasPrefix(key, "serve.token") || strings.HasPrefix(key, "serve.gateway.allow") || key == "serve.readonly_token"
+}
+
 // live is whether a change of key is in force without a restart.
 func live(key string) bool {
-	for _, prefix := range []string{"limits.rules.", "serve.gateway.allow"} {
-		if strings.HasPrefix(key, prefix) {
-			return true
-		}
-	}
-	return slices.Contains([]string{"serve.log_level", "serve.tls_cert", "serve.tls_key"}, key)
+	return strings.HasPrefix(key, "limits.rules.") ||
+		slices.Contains([]string{"serve.log_level", "serve.tls_cert", "serve.tls_key"}, key)
 }

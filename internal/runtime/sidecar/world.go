@@ -272,24 +272,31 @@ func (w *world) started() Started {
 	return out
 }
 
-// apply puts in force what can be changed while it runs. When it fails nothing has changed.
+// apply puts in force what can be changed while it runs. When it fails nothing has changed. Whether
+// tokens are asked for at all is decided at the start.
 func (w *world) apply(next *config.Config) error {
-	before, open := gatewayTokens(w.conf)
-	after, opens := gatewayTokens(next)
-	same := open == opens // whether tokens are asked for at all is decided at the start
-	if w.gateway != nil && same {
-		if err := w.gateway.Reload(after, next.Serve.Gateway.Allow); err != nil {
-			return err
-		}
-	}
 	if err := w.limit.SetRules(LimitRules(next)); err != nil {
-		if w.gateway != nil && same {
-			err = errors.Join(err, w.gateway.Reload(before, w.conf.Serve.Gateway.Allow))
-		}
 		return err
+	}
+	if unguarded(w.conf.Serve) == unguarded(next.Serve) {
+		if err := w.admit(next); err != nil {
+			return errors.Join(err, w.limit.SetRules(LimitRules(w.conf)), w.admit(w.conf))
+		}
 	}
 	w.conf = next
 	return nil
+}
+
+// admit lets those in at both doors whom conf names.
+func (w *world) admit(conf *config.Config) error {
+	if err := w.api.SetTokens(apiTokens(conf)); err != nil {
+		return err
+	}
+	if w.gateway == nil {
+		return nil
+	}
+	tokens, _ := gatewayTokens(conf)
+	return w.gateway.Reload(tokens, conf.Serve.Gateway.Allow)
 }
 
 // reloadCertificate reads the files again, whether or not they have other names.
