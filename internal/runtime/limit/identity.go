@@ -112,12 +112,9 @@ func Network(a netip.Addr) netip.Prefix {
 // when that is a trusted proxy, the last address in the X-Forwarded-For lines that is not one. What
 // stands before an untrusted address is never read, because the client may have written it.
 func ClientIP(remote string, forwardedFor []string, trusted []netip.Prefix) (netip.Addr, error) {
-	if host, _, err := net.SplitHostPort(remote); err == nil {
-		remote = host
-	}
-	client, err := parseAddr(remote)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("remote address: %w", err)
+	client, ok := parseAddr(remote)
+	if !ok {
+		return netip.Addr{}, fmt.Errorf("remote address %q: not an address", remote)
 	}
 	hops := strings.Split(strings.Join(forwardedFor, ","), ",")
 	for i := len(hops) - 1; i >= 0 && isTrusted(client, trusted); i-- {
@@ -125,11 +122,8 @@ func ClientIP(remote string, forwardedFor []string, trusted []netip.Prefix) (net
 		if hop == "" {
 			continue
 		}
-		if host, _, err := net.SplitHostPort(hop); err == nil {
-			hop = host
-		}
-		next, bad := parseAddr(hop)
-		if bad != nil {
+		next, ok := parseAddr(hop)
+		if !ok {
 			break // a proxy wrote something else; it is itself the last that is known
 		}
 		client = next
@@ -137,9 +131,13 @@ func ClientIP(remote string, forwardedFor []string, trusted []netip.Prefix) (net
 	return client, nil
 }
 
-func parseAddr(s string) (netip.Addr, error) {
+// parseAddr reads an address, with or without a port.
+func parseAddr(s string) (netip.Addr, bool) {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		s = host
+	}
 	a, err := netip.ParseAddr(strings.Trim(s, "[]"))
-	return a.Unmap().WithZone(""), err
+	return a.Unmap().WithZone(""), err == nil
 }
 
 func isTrusted(a netip.Addr, trusted []netip.Prefix) bool {
