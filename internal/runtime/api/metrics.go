@@ -19,7 +19,7 @@ import (
 // buckets are the upper bounds, in seconds, of every latency histogram. The budgets of the cache (100 ms),
 // the limiter (50 ms) and the queue (10 ms) are among them, so that a share within budget is exact.
 func buckets() []float64 {
-	return []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10}
+	return []float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10}
 }
 
 // observe registers everything that /metrics shows.
