@@ -336,11 +336,27 @@ func (c *conn) Close() error {
 	c.closed = true
 	c.endPending(meter.Lost, time.Now())
 	c.mu.Unlock()
+	if first && (c.use == useLane || c.use == usePubSub) {
+		c.linger()
+	}
 	err := c.Conn.Close()
 	if first {
 		c.up.conns.remove(c)
 	}
 	return err
+}
+
+// lingerTime bounds the wait for the server to let go of a connection.
+const lingerTime = time.Second
+
+// linger waits a moment until the server has noticed the end of the connection: those that come and go
+// are often made anew at once, and the server should never see one too many.
+func (c *conn) linger() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.Copy(io.Discard, c.Conn)
 }
 
 // holder says who has the connection.

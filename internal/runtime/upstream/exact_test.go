@@ -76,6 +76,11 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func wantEqual(t *testing.T, look *redis.Client, own map[string]int64, m *meter.Meter) {
 	t.Helper()
 	var diff string
+	defer func() {
+		if diff != "" {
+			t.Logf("server's counts (-) and ours (+):\n%s", diff)
+		}
+	}()
 	eventually(t, "our counts equal INFO commandstats", func() bool {
 		diff = cmp.Diff(serverCounts(t, look, own), ourCounts(m))
 		own["info"]++
