@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -16,6 +17,10 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/redisopt/redisopt/internal/runtime/control"
+	"github.com/redisopt/redisopt/internal/runtime/history"
+	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 )
 
 // A served is one redisopt serve in a process of its own.
@@ -142,6 +147,26 @@ func TestServeAnswersUntilItIsTerminatedAndThenExitsWithZero(t *testing.T) {
 	}
 	if logs := s.logs.String(); strings.Contains(logs, token) || !strings.Contains(logs, `"event":"stopped"`) {
 		t.Errorf("log:\n%s", logs)
+	}
+}
+
+func TestWhatEndsServeHasACodeAndAHint(t *testing.T) {
+	for name, x := range map[string]struct {
+		err  error
+		code int
+		hint string
+	}{
+		"an upstream that is itself":           {fmt.Errorf("serve: %w", &sidecar.LoopError{Addr: "127.0.0.1:8079"}), exitUsage, "unset UPSTASH_REDIS_REST_URL"},
+		"an address that is taken":             {&sidecar.ListenError{Key: "serve.listen", Addr: "127.0.0.1:1", Err: syscall.EADDRINUSE}, exitBlocked, "--listen"},
+		"a directory that is taken":            {fmt.Errorf("serve.state_dir: %w", history.ErrLocked), exitBlocked, "--state-dir"},
+		"a control document of a newer schema": {&control.SchemaError{Where: "key k", Got: 2, Known: 1}, exitBlocked, "run that version"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			code := exitCode(x.err, false)
+			if hint := hintFor(x.err, code); code != x.code || !strings.Contains(hint, x.hint) {
+				t.Errorf("code %d with hint %q, want %d with %q", code, hint, x.code, x.hint)
+			}
+		})
 	}
 }
 
