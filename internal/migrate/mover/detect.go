@@ -73,6 +73,9 @@ func queueNames(ctx context.Context, client redis.UniversalClient, opts ListOpti
 				if at <= 0 || !suffixes[key[at+1:]] || strings.IndexByte(key[:at], ':') < 0 {
 					continue
 				}
+				if strings.HasPrefix(key, "asynq:{") { // some of its containers are called the same
+					continue
+				}
 				names[key[:at]] = true
 			}
 			if cursor = next; cursor == 0 {
@@ -92,6 +95,12 @@ func queueNames(ctx context.Context, client redis.UniversalClient, opts ListOpti
 	}
 	slices.Sort(bases)
 	return bases, nil
+}
+
+// Detect looks at one name and says in which layout a queue is kept there. ok is false when it is no
+// queue. Price: sixteen commands, and two more where there is a counter or a note of the library's.
+func Detect(ctx context.Context, client redis.UniversalClient, prefix, queue string) (e Endpoint, ok bool, err error) {
+	return detect(ctx, client, prefix, queue)
 }
 
 // detect looks at one name. ok is false when it is no queue.
