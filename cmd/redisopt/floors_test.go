@@ -95,6 +95,11 @@ func floors() []floor {
 			[]string{"internal/runtime/limit/window", "internal/runtime/limit/lease"},
 			"it is given a client and counts for itself, whatever is behind it",
 		},
+		{
+			"internal/runtime/queue/governor",
+			nil,
+			"it is given clients and feeds, and answers for the Redis behind them whatever that is",
+		},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
 		{"internal/runtime/meter", nil, "counting is below everything that is counted"},
@@ -119,6 +124,7 @@ func fences() []fenced {
 		{library: "github.com/olekukonko/", in: terminal, why: "only the command line draws tables"},
 		{library: "golang.org/x/term", in: terminal, why: "only the command line has a terminal"},
 		{library: "github.com/alicebob/miniredis", in: []string{"internal/runtime/embedded"}, tests: true, why: "the embedded Redis hides what it is made of"},
+		{library: "github.com/hibiken/asynq", in: []string{"internal/runtime/queue/...", "internal/migrate/..."}, tests: true, why: "what jobs are made of is known where they are run and where they are moved"},
 		{library: "go.yaml.in/", in: []string{"internal/runtime/config", "cmd/redisopt"}, why: "one package reads configuration"},
 		{library: "github.com/invopop/jsonschema", in: []string{"internal/runtime/config"}, why: "one package describes configuration"},
 		{

@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -14,13 +15,53 @@ type clusterView struct {
 	*redis.Client
 	cluster *redis.ClusterClient
 	hook    *tagger
+
+	mu    sync.Mutex // guards added, and one change of the front's hooks at a time
+	added []redis.Hook
+	outer *middle
 }
 
 func newClusterView(cluster *redis.ClusterClient, hook *tagger) redis.UniversalClient {
 	front := redis.NewClient(&redis.Options{Addr: "cluster", PoolSize: 1, PipelinePoolSize: -1})
+	outer := &middle{}
 	front.AddHook(hook)
+	front.AddHook(outer)
 	front.AddHook(diverter{cluster})
-	return &clusterView{front, cluster, hook}
+	return &clusterView{Client: front, cluster: cluster, hook: hook, outer: outer}
+}
+
+// AddHook adds a hook inside those that are there, as every client does; the cluster stays innermost.
+// It must not be called while commands are under way.
+func (v *clusterView) AddHook(hook redis.Hook) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.added = append(v.added, hook)
+	v.outer.hooks = v.added
+	// The front builds its chain anew whenever a hook is added; this one passes everything on.
+	v.Client.AddHook(&middle{})
+}
+
+// A middle stands for the hooks that were added after the chain was made.
+type middle struct{ hooks []redis.Hook }
+
+func (m *middle) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (m *middle) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	for i := len(m.hooks) - 1; i >= 0; i-- {
+		if wrapped := m.hooks[i].ProcessHook(next); wrapped != nil {
+			next = wrapped
+		}
+	}
+	return next
+}
+
+func (m *middle) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	for i := len(m.hooks) - 1; i >= 0; i-- {
+		if wrapped := m.hooks[i].ProcessPipelineHook(next); wrapped != nil {
+			next = wrapped
+		}
+	}
+	return next
 }
 
 // Watch runs fn with a transaction on the node that holds keys. The commands inside are untagged.
