@@ -100,6 +100,11 @@ func floors() []floor {
 			nil,
 			"it is given clients and feeds, and answers for the Redis behind them whatever that is",
 		},
+		{
+			"internal/runtime/queue",
+			[]string{"internal/runtime/queue/governor", "internal/runtime/upstream"},
+			"it is given clients, runs jobs with asynq behind the governor, and names the classes of its errors",
+		},
 		{"internal/runtime/cache", nil, "it is given a client and counts for itself, whatever is behind it"},
 		{"internal/runtime/budget", nil, "arithmetic that enforcers and judges share"},
 		{"internal/runtime/meter", nil, "counting is below everything that is counted"},
