@@ -42,11 +42,11 @@ func limitDocuments(t *testing.T) map[string]report.Document {
 	if err != nil {
 		t.Fatal(err)
 	}
-	events, err := simulate.Generator{Rate: 12, For: 10 * time.Minute}.Events()
+	events, err := simulate.Generator{Rate: 72, For: 10 * time.Minute}.Events()
 	if err != nil {
 		t.Fatal(err)
 	}
-	result, err := simulate.Run(events, simulate.Options{Rule: limit.Rule{Limit: 10, Lease: limit.LeaseOn}, Replicas: 1})
+	result, err := simulate.Run(events, simulate.Options{Rule: limit.Rule{Limit: 60, Lease: limit.LeaseOn}, Replicas: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,9 @@ type LeaseMode string
 
 // The lease modes.
 const (
-	LeaseAuto LeaseMode = "auto" // lease where the limit is 200 a minute or more; the default
+	// LeaseAuto leases where the limit is 200 a minute or more; the default. A key that is asked for
+	// less than about 20 times a minute gets no lease, whatever the mode.
+	LeaseAuto LeaseMode = "auto"
 	LeaseOn   LeaseMode = "on"
 	LeaseOff  LeaseMode = "off"
 )
