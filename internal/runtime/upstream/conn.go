@@ -329,34 +329,18 @@ func (c *conn) endPending(o meter.Outcome, now time.Time) {
 	}
 }
 
-// Close closes the socket. Commands still under way count as lost.
+// Close closes the socket. Commands still under way count as lost. The place among the connections is
+// given back a little later, when the server has let go of its side.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	first := !c.closed
 	c.closed = true
 	c.endPending(meter.Lost, time.Now())
 	c.mu.Unlock()
-	if first && (c.use == useLane || c.use == usePubSub) {
-		c.linger()
+	if !first {
+		return nil
 	}
-	err := c.Conn.Close()
-	if first {
-		c.up.conns.remove(c)
-	}
-	return err
-}
-
-// lingerTime bounds the wait for the server to let go of a connection.
-const lingerTime = time.Second
-
-// linger waits a moment until the server has noticed the end of the connection: those that come and go
-// are often made anew at once, and the server should never see one too many.
-func (c *conn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || c.Conn.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	_, _ = io.Copy(io.Discard, c.Conn)
+	return c.up.conns.part(c.Conn, func() { c.up.conns.remove(c) })
 }
 
 // holder says who has the connection.

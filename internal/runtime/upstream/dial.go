@@ -38,13 +38,19 @@ const networkPrefix = "redisopt:"
 type registry struct {
 	mu      sync.Mutex
 	max     int
-	open    []*conn
+	open    []*conn // those that we have closed and the server has not, too
 	dialing int
 	freed   chan struct{} // closed and replaced whenever a connection goes
+
+	parting   []net.Conn    // second handles of those that the server has not closed
+	abandoned int           // attempts to connect that nobody waits for
+	ended     bool          // nobody will need a place any more
+	closing   chan struct{} // closed then
+	farewells sync.WaitGroup
 }
 
 func newRegistry(limit int) *registry {
-	return &registry{max: limit, freed: make(chan struct{})}
+	return &registry{max: limit, freed: make(chan struct{}), closing: make(chan struct{})}
 }
 
 // reserve takes the place of one connection, or returns false and what to wait on for one.
@@ -153,7 +159,14 @@ func (u *Upstream) reserve(ctx context.Context, use string, owner meter.Componen
 		case <-freed:
 			continue
 		case <-timer.C:
+			if u.conns.anyParting() {
+				timer.Reset(handOverGrace)
+				continue
+			}
 		case <-ctx.Done():
+			if u.conns.anyParting() {
+				return u.dialError(ctx.Err(), u.addr, 0)
+			}
 		}
 		e := &Error{Class: ConnectionLimit, Addr: u.addr, Limit: int64(u.opts.MaxConnections), Unsent: true}
 		e.Err = &CapError{
@@ -176,7 +189,7 @@ func (u *Upstream) dialRetry(ctx context.Context, addr string) (net.Conn, error)
 	begin := time.Now()
 	var last error
 	for i := range attempts {
-		raw, err := u.dialOnce(ctx, addr)
+		raw, err := u.connect(ctx, addr)
 		if err == nil {
 			return raw, nil
 		}

@@ -140,7 +140,7 @@ func (u *Upstream) dialReady(ctx context.Context, use string) (net.Conn, error) 
 	if err := u.reserve(ctx, use, u.opts.Component); err != nil {
 		return nil, err
 	}
-	raw, err := u.dialOnce(ctx, addr)
+	raw, err := u.connect(ctx, addr)
 	if err != nil {
 		u.conns.release()
 		return nil, u.dialError(err, addr, 0)
@@ -160,7 +160,7 @@ func (u *Upstream) handshake(ctx context.Context, c *conn) error {
 	if limit := time.Now().Add(u.opts.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
-	stop := context.AfterFunc(ctx, func() { _ = c.Conn.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
 	hello := []string{"hello", "2"}
 	if u.target.password != "" {

@@ -159,6 +159,7 @@ func (u *Upstream) Connections() []Holder { return u.conns.holders() }
 
 // Close closes all connections. Commands under way fail, subscriptions end.
 func (u *Upstream) Close() error {
+	u.conns.end()
 	err := u.base.Close()
 	err = errors.Join(err, u.bell.Close())
 	if u.mux != nil {
@@ -167,6 +168,7 @@ func (u *Upstream) Close() error {
 	if u.rest != nil {
 		err = errors.Join(err, u.rest.Close())
 	}
+	u.conns.wait()
 	return err
 }
 
