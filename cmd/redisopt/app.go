@@ -21,7 +21,7 @@ type app struct {
 	// started is true once an action runs. Whatever fails before that is a mistake of usage.
 	started bool
 
-	// cmd is the command that runs, nil before an action starts.
+	// cmd is the command that runs, or that could not because it was used wrongly; nil before.
 	cmd *cobra.Command
 
 	// now is the clock of documents; commands that wait use package time.

@@ -197,6 +197,9 @@ func upstreamCause(class upstream.Class) (code int, known bool) {
 // document where the answer was asked for as JSON.
 func (a *app) printError(err error, code int) {
 	hint := hintFor(err, code)
+	if hint == usageHint {
+		hint = usageHintOf(a.cmd)
+	}
 	if a.flags.output == report.FormatJSON {
 		_ = report.WriteError(a.err, report.Error{Code: codeName(code), Message: err.Error(), Hint: hint, ExitCode: code})
 		return

@@ -2,6 +2,10 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
@@ -29,6 +33,17 @@ func withHint(err error, next string) error {
 	return &hintedError{err, next}
 }
 
+// usageHint is for a line of which not even the command is known.
+const usageHint = "redisopt help lists the commands, redisopt COMMAND --help shows examples"
+
+// usageHintOf is usageHint for cmd, nil for none: how it is used.
+func usageHintOf(cmd *cobra.Command) string {
+	if cmd == nil || !cmd.HasParent() || cmd.HasSubCommands() {
+		return usageHint
+	}
+	return fmt.Sprintf("the command is %s; %s --help shows examples", strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.CommandPath())
+}
+
 // hintFor says what to type next after err. It is empty where the message already says so.
 func hintFor(err error, code int) string {
 	var h hinter
@@ -45,7 +60,7 @@ func hintFor(err error, code int) string {
 		return hint
 	}
 	if code == exitUsage {
-		return "redisopt help lists the commands, redisopt COMMAND --help shows examples"
+		return usageHint
 	}
 	return upstreamHint(upstreamClass(err))
 }

@@ -42,12 +42,13 @@ func (a *app) execute(ctx context.Context, args []string, commands []*cobra.Comm
 	root := a.rootCommand()
 	root.AddCommand(commands...)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
 	if !a.started {
 		err = &usageError{err}
+		a.cmd = cmd
 		if asksForJSON(args) {
 			a.flags.output = report.FormatJSON // flags were perhaps not parsed that far
 		}

@@ -184,7 +184,7 @@ func TestAFailureInJSONModeIsOneDocumentOnStderr(t *testing.T) {
 			"a flag that is refused before -o is read",
 			[]string{"work", "--bad", "-o", "json"},
 			nil,
-			`{"kind":"error/v1","data":{"code":"usage","message":"unknown flag: --bad","hint":"redisopt help lists the commands, redisopt COMMAND --help shows examples","exit_code":2}}`,
+			`{"kind":"error/v1","data":{"code":"usage","message":"unknown flag: --bad","hint":"the command is redisopt work; redisopt work --help shows examples","exit_code":2}}`,
 		},
 	}
 	for _, c := range cases {
