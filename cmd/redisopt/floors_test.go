@@ -36,6 +36,11 @@ func floors() []floor {
 			[]string{"internal/migrate", "internal/migrate/mover", "internal/runtime/upstream"},
 			"a step does one change and knows nothing of audits or of the other steps' order",
 		},
+		{
+			"internal/migrate/mover/tend",
+			[]string{"internal/migrate/mover", "internal/runtime/upstream"},
+			"jobs are looked after in the layouts that can be moved, whoever asks for it",
+		},
 		{"internal/migrate/mover/capture", nil, "it is data, with a way to load it and to compare"},
 		{"internal/migrate/mover", []string{"internal/runtime/upstream"}, "jobs are moved the same whoever asks for it"},
 		{"internal/migrate/journal", nil, "what must survive every crash depends on as little as possible"},
