@@ -35,3 +35,9 @@ func takeApart(key string) (queue, part string, ok bool) {
 	}
 	return strings.Cut(rest, "}:")
 }
+
+// taskOf is the id of the job whose part of the queue it is.
+func taskOf(part string) (string, bool) {
+	id, ok := strings.CutPrefix(part, taskPrefix)
+	return id, ok && id != ""
+}

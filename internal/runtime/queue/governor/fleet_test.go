@@ -1,0 +1,239 @@
+package governor_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// A replica is what one process of serve has: an upstream, a governor, a client of asynq and maybe a server.
+type replica struct {
+	up     *upstream.Upstream
+	gov    *governor.Governor
+	client *asynq.Client
+	server *asynq.Server
+	stop   func()
+}
+
+// A plan says how to make a replica.
+type plan struct {
+	queues      []string
+	concurrency int // 0: no server
+	handler     func(context.Context, *asynq.Task) error
+	options     func(*governor.Options)
+	silent      bool // without the bell
+	retryAfter  time.Duration
+}
+
+// join starts a replica; it is stopped when the test ends, or by stop.
+func join(t *testing.T, url string, p plan) *replica {
+	t.Helper()
+	up, err := upstream.Open(t.Context(), upstream.Options{URL: url, Shared: true, Component: meter.Queue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := governor.Options{
+		Client: up.As(meter.Queue), Jobs: up.View(meter.Queue), Queues: p.queues, Scope: "0:test",
+		InScript: func(command string, n int64) { up.AddInScript(meter.Queue, command, n) },
+	}
+	if !p.silent {
+		o.Subscribe = subscribe(up)
+	}
+	if p.options != nil {
+		p.options(&o)
+	}
+	gov, err := governor.New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &replica{up: up, gov: gov, client: asynq.NewClientFromRedisClient(gov.Client())}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := gov.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	var once sync.Once
+	r.stop = func() {
+		once.Do(func() {
+			if r.server != nil {
+				gov.Retire()
+				r.server.Shutdown()
+			}
+			cancel()
+			running.Wait()
+			_ = up.Close()
+		})
+	}
+	t.Cleanup(r.stop)
+	within(t, 20*time.Second, "the governor is ready", func() bool {
+		select {
+		case <-gov.Ready():
+			return true
+		default:
+			return false
+		}
+	})
+	if p.concurrency > 0 {
+		r.serve(t, p)
+	}
+	return r
+}
+
+func (r *replica) serve(t *testing.T, p plan) {
+	t.Helper()
+	weights := map[string]int{}
+	for _, q := range p.queues {
+		weights[q] = 1
+	}
+	r.server = asynq.NewServerFromRedisClient(r.gov.Client(p.queues...), asynq.Config{
+		Concurrency: p.concurrency, Queues: weights,
+		TaskCheckInterval: 2 * time.Millisecond, DelayedTaskCheckInterval: 5 * time.Millisecond,
+		JanitorInterval: 100 * time.Millisecond, ShutdownTimeout: 2 * time.Second,
+		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return p.retryAfter },
+		LogLevel:       asynq.FatalLevel,
+	})
+	if err := r.server.Start(asynq.HandlerFunc(p.handler)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// subscribe is the bell of an upstream in the governor's terms.
+func subscribe(up *upstream.Upstream) func(context.Context, ...string) (governor.Feed, error) {
+	return func(ctx context.Context, channels ...string) (governor.Feed, error) {
+		sub, err := up.Bell().Subscribe(ctx, channels...)
+		if err != nil {
+			return governor.Feed{}, err
+		}
+		messages := make(chan governor.Message)
+		done := make(chan struct{})
+		var pump sync.WaitGroup
+		pump.Go(func() {
+			defer close(messages)
+			for m := range sub.C() {
+				select {
+				case messages <- governor.Message{Channel: m.Channel, Payload: m.Payload}:
+				case <-done:
+					return
+				}
+			}
+		})
+		return governor.Feed{Messages: messages, Gaps: sub.Gaps(), Close: func() {
+			close(done)
+			_ = sub.Close()
+			pump.Wait()
+		}}, nil
+	}
+}
+
+func within(t testing.TB, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(limit)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("not within %s: %s", limit, what)
+		case <-tick.C:
+		}
+	}
+}
+
+func names(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprintf("q%02d", i)
+	}
+	return all
+}
+
+// billed is what INFO commandstats has counted: all commands, those in scripts included, except those that
+// no provider bills and those of the test itself.
+func billed(t testing.TB, look *redis.Client) map[string]int64 {
+	t.Helper()
+	info, err := look.Info(context.Background(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]int64{}
+	for line := range strings.Lines(info) {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":")
+		if !ok || !strings.HasPrefix(line, "cmdstat_") {
+			continue
+		}
+		var calls int64
+		if _, err := fmt.Sscanf(rest, "calls=%d,", &calls); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		switch name {
+		case "info", "hello", "ping", "select", "auth", "command", "command|docs", "config|resetstat", "config|get", "client|list", "client|kill":
+			continue
+		}
+		all[name] = calls
+	}
+	return all
+}
+
+func sum(m map[string]int64) int64 {
+	total := int64(0)
+	for _, n := range m {
+		total += n
+	}
+	return total
+}
+
+func reset(t testing.TB, look *redis.Client) {
+	t.Helper()
+	if err := look.ConfigResetStat(context.Background()).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAServerRunsJobsAndIsStill(t *testing.T) {
+	s := redistest.Start(t)
+	look := s.Client(t)
+	done := make(chan string, 1000)
+	r := join(t, s.URL(), plan{queues: names(11), concurrency: 10, handler: func(_ context.Context, task *asynq.Task) error {
+		done <- task.Type()
+		return nil
+	}})
+	for i := range 20 {
+		begin := time.Now()
+		if _, err := r.client.Enqueue(asynq.NewTask(fmt.Sprint(i), nil), asynq.Queue("q03")); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		t.Log(time.Since(begin))
+	}
+	reset(t, look)
+	for i := range 200 {
+		if _, err := r.client.Enqueue(asynq.NewTask(fmt.Sprint(i), nil), asynq.Queue("q03")); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+	}
+	within(t, time.Second, "all done", func() bool { return look.Exists(t.Context(), "asynq:{q03}:active").Val() == 0 })
+	t.Log(sum(billed(t, look)), billed(t, look), r.gov.Stats(), r.gov.MonthlyCost())
+	if _, err := r.client.Enqueue(asynq.NewTask("later", nil), asynq.Queue("q05"), asynq.ProcessIn(2*time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	<-done
+	t.Log("later", time.Since(begin))
+	begin = time.Now()
+	r.stop()
+	t.Log("shutdown", time.Since(begin))
+}

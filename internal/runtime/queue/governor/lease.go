@@ -1,0 +1,194 @@
+package governor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A claim is a job that was taken here and is not finished.
+type claim struct {
+	at time.Time // when the lease in Redis last began, by the wall clock: a machine that slept has aged
+}
+
+// A LostError refuses to finish a job whose lease ended while the process did not run: another worker may
+// have the job.
+type LostError struct {
+	Queue, Task string
+	After       time.Duration // since the lease was last extended
+}
+
+func (e *LostError) Error() string {
+	return fmt.Sprintf("queue %q: job %s was not extended for %s and may be somebody else's now", e.Queue, e.Task, e.After.Round(time.Second))
+}
+
+// firm is how long after it was last extended a lease need not be extended again, so that what asynq
+// believes in ends before somebody else may take the job, with time left for clocks that disagree.
+func (g *Governor) firm() time.Duration { return g.opts.Lease - skewMargin }
+
+// believed is how long after the last extension asynq may believe in a lease: one heartbeat answered at
+// the end of firm.
+func (g *Governor) believed() time.Duration { return g.firm() + heldLocally }
+
+// extend handles ZADD key XX score id ..., which is how asynq extends leases every five seconds.
+func (g *Governor) extend(ctx context.Context, queue string, cmd redis.Cmder, next redis.ProcessHook) error {
+	args, now := cmd.Args(), time.Now()
+	first := 2
+	for first < len(args) {
+		if _, flag := args[first].(string); !flag {
+			break
+		}
+		first++
+	}
+	g.mu.Lock()
+	q := g.queues[queue]
+	local := q != nil
+	for i := first; i+1 < len(args) && local; i += 2 {
+		held, ok := q.own[text(args[i+1])]
+		local = ok && now.Round(0).Sub(held.at) < g.firm()
+	}
+	if local {
+		g.stats.ExtendedLocally++
+		g.mu.Unlock()
+		if n, ok := cmd.(*redis.IntCmd); ok {
+			n.SetVal(0)
+		}
+		return nil
+	}
+	if q != nil {
+		for i := first; i+1 < len(args); i += 2 {
+			args[i] = float64(now.Add(g.opts.Lease).Unix())
+			q.pushes.mine(text(args[i+1]), now)
+		}
+	}
+	g.mu.Unlock()
+	err := next(ctx, cmd)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if q == nil || err != nil {
+		return err
+	}
+	g.stats.Extended++
+	for i := first; i+1 < len(args); i += 2 {
+		if id := text(args[i+1]); q.holds(id) {
+			q.own[id] = claim{at: now.Round(0)}
+		}
+	}
+	g.announceLease(q, now)
+	return nil
+}
+
+func (q *queue) holds(id string) bool {
+	_, ok := q.own[id]
+	return ok
+}
+
+// mayFinish refuses what a worker wants to do to a job that may not be its own any more. Workers have a
+// deadline, the end of their lease; what has none is asynq's recovery, which acts for those who are gone.
+func (g *Governor) mayFinish(ctx context.Context, c call) error {
+	if _, worker := ctx.Deadline(); !worker {
+		return nil
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.queues[c.queue()]
+	if q == nil {
+		return nil
+	}
+	id := c.task()
+	if id == "" && len(c.args) > 0 {
+		id = text(c.args[0])
+	}
+	held, ok := q.own[id]
+	if age := time.Now().Round(0).Sub(held.at); !ok || age > g.believed() {
+		g.stats.Lost++
+		if !ok {
+			age = 0
+		}
+		return &LostError{Queue: q.name, Task: id, After: age}
+	}
+	return nil
+}
+
+// finished notes the end of a job.
+func (g *Governor) finished(q *queue, c call, err error) {
+	if err == nil {
+		delete(q.own, c.task())
+	}
+}
+
+// listExpired lets asynq look for expired leases where there are any.
+func (g *Governor) listExpired(ctx context.Context, c call, cmd redis.Cmder, next redis.ProcessHook) error {
+	g.mu.Lock()
+	q := g.queues[c.queue()]
+	if q != nil && !q.foreign.expired {
+		g.mu.Unlock()
+		return answer(cmd, []any{})
+	}
+	g.mu.Unlock()
+	if len(c.args) > 0 {
+		c.args[0] = time.Now().Add(-g.opts.Grace).Unix()
+	}
+	err := next(ctx, cmd)
+	if retriedByCaller(err) {
+		return err
+	}
+	if err == nil {
+		g.opts.InScript(c.command, c.ran(cmd))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if q == nil || err != nil {
+		return err
+	}
+	q.foreign.expired = false
+	// What asynq does with them now is done when the next look finds them gone.
+	q.foreign.suspect(time.Now().Add(time.Second))
+	g.prod()
+	if reply, ok := cmd.(*redis.Cmd); ok {
+		messages, _ := reply.Slice()
+		for _, m := range messages {
+			// Whoever had it: it is not ours any more.
+			id := taskID([]byte(text(m)))
+			delete(q.own, id)
+			q.pushes.mine(id, time.Now())
+		}
+		g.stats.Recovered += int64(len(messages))
+	}
+	return nil
+}
+
+// keepDeadLetters puts the bounds of Options into the script that archives a job.
+func (g *Governor) keepDeadLetters(c call) {
+	const cutoff, most = 3, 4 // arguments
+	if len(c.args) <= most {
+		return
+	}
+	c.args[cutoff] = int64(0)
+	if g.opts.ArchiveAge > 0 {
+		c.args[cutoff] = time.Now().Add(-g.opts.ArchiveAge).Unix()
+	}
+	// The script deletes what is left of the newest that many, less one.
+	c.args[most] = int64(1) << 31
+	if g.opts.ArchiveMax > 0 {
+		c.args[most] = g.opts.ArchiveMax + 1
+	}
+}
+
+// A watch is what is known of the leases of others in a queue.
+type watch struct {
+	next    time.Time // when to look; zero is never
+	expired bool      // some have ended, and asynq may take the jobs
+	stuck   int       // looks in a row that found the same one ended
+	id      string    // of that job
+	orphans bool      // jobs are active without a lease, or the reverse
+}
+
+// suspect asks for a look no later than at.
+func (w *watch) suspect(at time.Time) {
+	if w.next.IsZero() || at.Before(w.next) {
+		w.next = at
+	}
+}
