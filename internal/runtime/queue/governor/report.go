@@ -1,0 +1,71 @@
+package governor
+
+import "time"
+
+// Added says that n jobs of a queue became pending by a command that did not pass the hook, and that it
+// succeeded. Unlike Wake it is exact, so that no dequeue is sent in vain. Other replicas are told as of any
+// job. It costs what announcing costs: nothing when there is nobody to tell.
+func (g *Governor) Added(queue string, n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if q := g.queues[queue]; q != nil && n > 0 {
+		q.credit(int64(n))
+		g.announceWork(q, int64(n))
+		g.signal()
+	}
+}
+
+// Due says the same of a delayed job: when it is due, in Unix seconds, and whether it waits to be tried
+// again rather than for its first time.
+func (g *Governor) Due(queue string, retry bool, unix int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.queues[queue]
+	if q == nil {
+		return
+	}
+	d := &q.scheduled
+	if retry {
+		d = &q.retry
+	}
+	if d.note(unix) {
+		g.announceDue(q, retry, unix)
+	}
+	g.signal()
+}
+
+// Own says that jobs are about to be changed by a command that does not pass the hook, so that what the
+// server pushes of them is known to be of this replica. Without it such a push costs a dequeue. It does
+// nothing where the server does not push.
+func (g *Governor) Own(queue string, ids ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q := g.queues[queue]
+	if q == nil || g.bell.mode != tracks {
+		return
+	}
+	now := time.Now()
+	for _, id := range ids {
+		q.pushes.mine(id, now)
+	}
+}
+
+// Released says that a job that was taken here was finished, or put back, by a command that did not pass
+// the hook: its lease is gone.
+func (g *Governor) Released(queue, id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if q := g.queues[queue]; q != nil {
+		delete(q.own, id)
+	}
+}
+
+// Completed says that a completed job is kept until then, in Unix seconds, by a command that did not pass
+// the hook.
+func (g *Governor) Completed(queue string, until int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if q := g.queues[queue]; q != nil {
+		q.completed.note(until)
+	}
+}
