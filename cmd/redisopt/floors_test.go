@@ -56,6 +56,7 @@ func floors() []floor {
 			append(audit, "internal/inspect/connections"),
 			"commands are charged to whoever is connected, which the audit of connections finds out",
 		},
+		{"internal/inspect/source/script", nil, "reading code knows nothing of what is looked for in it"},
 		{"internal/inspect", nil, "findings are plain values"},
 
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
@@ -71,7 +72,7 @@ func floors() []floor {
 			"internal/runtime/api",
 			[]string{
 				"internal/runtime/cache", "internal/runtime/limit", "internal/runtime/control", "internal/runtime/meter",
-				"internal/runtime/budget", "internal/runtime/upstream",
+				"internal/runtime/budget", "internal/runtime/upstream", "internal/runtime/queue",
 			},
 			"it puts the engines on HTTP, and names the classes of their errors",
 		},
@@ -81,6 +82,7 @@ func floors() []floor {
 			"one suite for every way to a Redis knows ways, and nothing of what uses them",
 		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
+		{"internal/runtime/upstream/fleet", nil, "it is given a client; sharing out connections knows nothing of what they carry"},
 		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter", "internal/runtime/upstream/mux"}, "a way to carry commands, which knows their table and nothing of who uses it"},
 		{"internal/runtime/upstream/mux", []string{"internal/runtime/meter"}, "a shared connection counts what it carries, and knows nothing of who dialed it"},
 		{
