@@ -83,6 +83,7 @@ func floors() []floor {
 		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream/fleet", nil, "it is given a client; sharing out connections knows nothing of what they carry"},
+		{"internal/runtime/upstream/fleet", nil, "it is given a client; sharing out connections knows nothing of what they carry"},
 		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter", "internal/runtime/upstream/mux"}, "a way to carry commands, which knows their table and nothing of who uses it"},
 		{"internal/runtime/upstream/mux", []string{"internal/runtime/meter"}, "a shared connection counts what it carries, and knows nothing of who dialed it"},
 		{
