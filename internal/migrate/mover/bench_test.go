@@ -152,12 +152,12 @@ func ping(b *testing.B, srv *redistest.Server) func() time.Duration {
 		ticker := time.NewTicker(time.Millisecond)
 		defer ticker.Stop()
 		for {
+			var due time.Time
 			select {
 			case <-ctx.Done():
 				return
-			case <-ticker.C:
+			case due = <-ticker.C:
 			}
-			due := time.Now()
 			if client.Get(ctx, "nothing").Err() != redis.Nil { //nolint:errorlint // the sentinel as the client returns it
 				return
 			}

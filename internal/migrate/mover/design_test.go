@@ -32,6 +32,7 @@ func TestBullMQQueueFactory(t *testing.T) {
 			options: peerOptions{JobOpts: map[string]any{"attempts": 2, "backoff": map[string]any{"type": "fixed", "delay": 10}}},
 			fail:    5, jobs: 1, want: []int{1, 1},
 		},
+		{name: "should handle 1000 jobs without errors", jobs: 1000, want: upTo(1000)},
 	}
 	for _, major := range []int{5, 6} {
 		for _, c := range cases {
@@ -67,6 +68,15 @@ func TestBullMQQueueFactory(t *testing.T) {
 			})
 		}
 	}
+}
+
+// upTo is 1, 2, 3 … n.
+func upTo(n int) []int {
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = i + 1
+	}
+	return numbers
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
