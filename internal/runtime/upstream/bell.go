@@ -31,6 +31,10 @@ type Message struct {
 	Pattern string // the pattern by which it came; empty for a channel subscribed by name
 	Channel string
 	Payload []byte
+
+	// Keys are the keys that changed at one time, where changes of keys are followed; none means that any
+	// may have changed. Such a message has neither a channel nor a payload.
+	Keys []string
 }
 
 // A Bell carries every subscription of a process. Over TCP that is one connection, made by the first
@@ -50,10 +54,11 @@ type Bell struct {
 	closed bool
 }
 
-// A topic is a channel or a pattern.
+// A topic is a channel, a pattern of channels, or the beginning of the keys whose changes are followed.
 type topic struct {
 	name    string
 	pattern bool
+	keys    bool
 }
 
 // following is a topic and who follows it.
@@ -79,8 +84,10 @@ func (u *Upstream) newBell() *Bell {
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	if u.rest != nil {
 		b.feed = &streamFeed{bell: b, open: map[topic]*stream{}}
-	} else {
+	} else if len(u.opts.Cluster) > 0 {
 		b.feed = &pubSubFeed{bell: b}
+	} else {
+		b.feed = &socketFeed{bell: b}
 	}
 	return b
 }
@@ -120,19 +127,31 @@ func (s *Subscription) Close() error {
 // published from then on is delivered. It costs one SUBSCRIBE for each channel that nobody follows
 // yet, an UNSUBSCRIBE when the last one stops, and a connection when it is the first.
 func (b *Bell) Subscribe(ctx context.Context, channels ...string) (*Subscription, error) {
-	return b.follow(ctx, channels, false)
+	return b.follow(ctx, channelsOf(channels), bellBuffer)
 }
 
 // PSubscribe is Subscribe for all channels that match patterns.
 func (b *Bell) PSubscribe(ctx context.Context, patterns ...string) (*Subscription, error) {
-	return b.follow(ctx, patterns, true)
+	ts := channelsOf(patterns)
+	for i := range ts {
+		ts[i].pattern = true
+	}
+	return b.follow(ctx, ts, bellBuffer)
 }
 
-func (b *Bell) follow(ctx context.Context, names []string, pattern bool) (*Subscription, error) {
-	if len(names) == 0 {
+func channelsOf(names []string) []topic {
+	ts := make([]topic, len(names))
+	for i, name := range names {
+		ts[i].name = name
+	}
+	return ts
+}
+
+func (b *Bell) follow(ctx context.Context, ts []topic, buffer int) (*Subscription, error) {
+	if len(ts) == 0 {
 		return nil, errors.New("nothing to subscribe to")
 	}
-	s := &Subscription{bell: b, c: make(chan Message, bellBuffer), gaps: make(chan struct{}, 1)}
+	s := &Subscription{bell: b, c: make(chan Message, buffer), gaps: make(chan struct{}, 1)}
 	var fresh []topic
 	var wait []*following
 	b.mu.Lock()
@@ -140,8 +159,7 @@ func (b *Bell) follow(ctx context.Context, names []string, pattern bool) (*Subsc
 		b.mu.Unlock()
 		return nil, ErrBellClosed
 	}
-	for _, name := range names {
-		t := topic{name, pattern}
+	for _, t := range ts {
 		f := b.topics[t]
 		if f == nil {
 			f = &following{subs: map[*Subscription]struct{}{}, ready: make(chan struct{})}

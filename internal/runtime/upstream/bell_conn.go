@@ -77,7 +77,7 @@ func (k *bellConn) command(name string, words []string, args [][]byte) error {
 	switch name {
 	case "subscribe", "psubscribe":
 		for _, channel := range words[1:] {
-			if err := k.subscribe(name, topic{channel, name == "psubscribe"}); err != nil {
+			if err := k.subscribe(name, topic{name: channel, pattern: name == "psubscribe"}); err != nil {
 				return err
 			}
 		}
@@ -99,7 +99,7 @@ func (k *bellConn) subscribe(kind string, t topic) error {
 	if k.subs[t] == nil {
 		ctx, cancel := context.WithTimeout(k.ctx, k.bell.up.opts.Timeout)
 		defer cancel()
-		s, err := k.bell.follow(ctx, []string{t.name}, t.pattern)
+		s, err := k.bell.follow(ctx, []topic{t}, bellBuffer)
 		if err != nil {
 			return k.bell.up.explain(err, time.Now(), k.owner)
 		}
@@ -125,7 +125,7 @@ func (k *bellConn) unsubscribe(kind string, names []string) {
 		}
 	}
 	for _, name := range names {
-		t := topic{name, kind == "punsubscribe"}
+		t := topic{name: name, pattern: kind == "punsubscribe"}
 		if s := k.subs[t]; s != nil {
 			delete(k.subs, t)
 			_ = s.Close()

@@ -7,7 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A pubSubFeed is the one connection over TCP.
+// A pubSubFeed is the one connection to a Cluster, where the client library knows the nodes.
 type pubSubFeed struct {
 	bell   *Bell
 	client redis.UniversalClient // never sends a command, so it has no connection of its own
@@ -96,13 +96,13 @@ func (b *Bell) listen(ps *redis.PubSub, done chan struct{}) {
 		case *redis.Subscription:
 			failed = 0
 			if m.Kind == "subscribe" || m.Kind == "psubscribe" {
-				b.confirmed(topic{m.Channel, m.Kind == "psubscribe"})
+				b.confirmed(topic{name: m.Channel, pattern: m.Kind == "psubscribe"})
 			}
 		case *redis.Message:
 			failed = 0
-			t := topic{m.Channel, false}
+			t := topic{name: m.Channel}
 			if m.Pattern != "" {
-				t = topic{m.Pattern, true}
+				t = topic{name: m.Pattern, pattern: true}
 			}
 			b.deliver(t, Message{Pattern: m.Pattern, Channel: m.Channel, Payload: []byte(m.Payload)})
 		}

@@ -156,13 +156,20 @@ func (u *Upstream) dialReady(ctx context.Context, use string) (net.Conn, error) 
 
 // handshake makes c ready for commands.
 func (u *Upstream) handshake(ctx context.Context, c *conn) error {
+	_, err := u.handshakeAs(ctx, c, "2")
+	return err
+}
+
+// handshakeAs is handshake for a version of the protocol; spoken is whether the server knows it. Where it
+// does not, the connection is ready all the same, for RESP2.
+func (u *Upstream) handshakeAs(ctx context.Context, c *conn, version string) (spoken bool, err error) {
 	deadline, ok := ctx.Deadline()
 	if limit := time.Now().Add(u.opts.Timeout); !ok || deadline.After(limit) {
 		deadline = limit
 	}
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	hello := []string{"hello", "2"}
+	hello := []string{"hello", version}
 	if u.target.password != "" {
 		user := u.target.username
 		if user == "" {
@@ -175,20 +182,22 @@ func (u *Upstream) handshake(ctx context.Context, c *conn) error {
 	}
 	reply, err := c.ask(deadline, hello...)
 	if err != nil {
-		return err
+		return false, err
 	}
+	spoken = true
 	if e := reply.failure(); e != nil {
 		if e.Class != Unavailable && e.Class != Server {
-			return e.at(c.addr)
+			return false, e.at(c.addr)
 		}
+		spoken = false
 		if err := u.oldHandshake(c, deadline); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if u.target.db != 0 {
-		return c.demand(deadline, "select", strconv.Itoa(u.target.db))
+		return spoken, c.demand(deadline, "select", strconv.Itoa(u.target.db))
 	}
-	return c.SetDeadline(time.Time{})
+	return spoken, c.SetDeadline(time.Time{})
 }
 
 // oldHandshake is for servers that do not know HELLO.
