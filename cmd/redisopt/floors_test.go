@@ -83,7 +83,6 @@ func floors() []floor {
 		},
 		{"internal/runtime/upstream/redistest", nil, "tests of every package start servers with it"},
 		{"internal/runtime/upstream/fleet", nil, "it is given a client; sharing out connections knows nothing of what they carry"},
-		{"internal/runtime/upstream/fleet", nil, "it is given a client; sharing out connections knows nothing of what they carry"},
 		{"internal/runtime/upstream/rest", []string{"internal/runtime/meter", "internal/runtime/upstream/mux"}, "a way to carry commands, which knows their table and nothing of who uses it"},
 		{"internal/runtime/upstream/mux", []string{"internal/runtime/meter"}, "a shared connection counts what it carries, and knows nothing of who dialed it"},
 		{
@@ -103,6 +102,7 @@ func floors() []floor {
 			[]string{"internal/runtime/limit/window", "internal/runtime/limit/lease"},
 			"it is given a client and counts for itself, whatever is behind it",
 		},
+		{"internal/runtime/queue/cron", nil, "a schedule knows when and hands its tick to whoever takes jobs"},
 		{
 			"internal/runtime/queue/governor",
 			nil,
