@@ -140,7 +140,9 @@ type StateError struct {
 	State State
 }
 
-func (e *StateError) Error() string { return fmt.Sprintf("queue %s: job %s is %s", e.Queue, e.ID, e.State) }
+func (e *StateError) Error() string {
+	return fmt.Sprintf("queue %s: job %s is %s", e.Queue, e.ID, e.State)
+}
 
 // LeaseProblem is why a lease token is not taken.
 type LeaseProblem string

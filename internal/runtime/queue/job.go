@@ -43,8 +43,8 @@ type Job struct {
 	// Schedule is the schedule that added it; empty for none.
 	Schedule string `json:"schedule,omitempty"`
 
-	// report tells how far the job is; nil where nobody listens.
-	report func(json.RawMessage) error
+	report func(json.RawMessage) error // how far the job is; nil where nobody listens
+	at     *attempt                    // nil in a Job that the Engine did not make
 }
 
 // Progress tells how far the job is. Progress is JSON of at most 4 KiB, such as 42 or {"done": 42}. It is

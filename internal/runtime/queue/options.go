@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
 )
 
 // Defaults of Options.
@@ -26,6 +28,11 @@ type Options struct {
 
 	// Queues are the queues. Names must differ.
 	Queues []Queue
+
+	// Governor says how the Redis is followed while there is nothing to do: its Subscribe, Track and Scope,
+	// and its intervals. Client, Jobs, Queues, Admit, InScript, ClientOnly and Separate are filled in, and
+	// the archive's limits are raised to what Queues say of failed jobs.
+	Governor governor.Options
 
 	// Concurrency is how many jobs of all queues run at the same time in this process. Default the sum of
 	// the queues' own.

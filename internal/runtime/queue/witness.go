@@ -1,0 +1,369 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// remembered is how long what is known of an attempt is kept after who ran it has returned, while asynq
+// writes down what became of it.
+const remembered = time.Minute
+
+// A place names a job as asynq does.
+type place struct{ band, id string }
+
+// An attempt is a job that was taken from Redis here. The witness's mutex guards it, except what never
+// changes.
+type attempt struct {
+	place
+	line  *line
+	msg   []byte
+	begun time.Time
+	over  chan struct{} // closed when what became of it is known, or never will be
+
+	handled   bool        // a handler has it
+	returned  time.Time   // when who ran it returned; zero while it runs
+	plan      *settlement // what to do instead of what asynq does with a failed attempt
+	uncertain error       // it is not known whether it was put somewhere else
+	err       error       // of writing down what became of it; valid once over is closed
+	closed    bool        // over is
+}
+
+// A witness is a hook on asynq's client, inside the governor's: it sees what is really sent. It knows which
+// jobs were taken, and tells what became of them once Redis has confirmed it.
+type witness struct {
+	e     *Engine
+	mu    sync.Mutex
+	at    map[place]*attempt
+	still []chan struct{} // closed when nothing runs
+}
+
+func newWitness(e *Engine) *witness { return &witness{e: e, at: map[place]*attempt{}} }
+
+// DialHook changes nothing.
+func (w *witness) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessPipelineHook changes nothing: asynq's workers send no pipelines.
+func (w *witness) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		w.e.watch.heard(err)
+		return err
+	}
+}
+
+// ProcessHook looks at scripts by the keys they are given, which are what they are about.
+func (w *witness) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		s, ok := look(cmd)
+		if !ok {
+			err := next(ctx, cmd)
+			w.e.watch.heard(err)
+			return err
+		}
+		if w.ours(ctx, s, cmd) {
+			return cmd.Err()
+		}
+		err := next(ctx, cmd)
+		w.e.watch.heard(err)
+		if err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
+			w.saw(s, cmd, err)
+		}
+		return err
+	}
+}
+
+// What a script of asynq's does, as far as it matters here.
+type deed int
+
+const (
+	took deed = iota + 1
+	finished
+	kept // finished, and stays for its retention
+	requeued
+	retried
+	archived
+)
+
+// A sighting is a script taken apart.
+type sighting struct {
+	deed deed
+	place
+	args []any
+}
+
+// look takes a command apart; ok is false for one that is none of the scripts that matter.
+func look(cmd redis.Cmder) (sighting, bool) {
+	args := cmd.Args()
+	if name := cmd.Name(); name != "evalsha" && name != "eval" || len(args) < 4 {
+		return sighting{}, false
+	}
+	n, ok := args[2].(int)
+	if !ok || n < 3 || len(args) < 3+n {
+		return sighting{}, false
+	}
+	var s sighting
+	parts := make([]string, n)
+	for i, k := range args[3 : 3+n] {
+		k, _ := k.(string)
+		rest, ok := strings.CutPrefix(k, "asynq:{")
+		if !ok {
+			return sighting{}, false
+		}
+		band, part, _ := strings.Cut(rest, "}:")
+		if i == 0 {
+			s.band = band
+		}
+		if id, ok := strings.CutPrefix(part, "t:"); ok && id != "" {
+			s.id, part = id, "t"
+		}
+		parts[i] = part
+	}
+	s.args = args[3+n:]
+	for deed, want := range map[deed][]string{
+		took:     {"pending", "paused", "active", "lease"},
+		finished: {"active", "lease", "t"},
+		kept:     {"active", "lease", "completed", "t"},
+		requeued: {"active", "lease", "pending", "t"},
+		retried:  {"t", "active", "lease", "retry"},
+		archived: {"t", "active", "lease", "archived"},
+	} {
+		if len(parts) >= len(want) && slices.Equal(parts[:len(want)], want) {
+			s.deed = deed
+		}
+	}
+	return s, s.deed != 0
+}
+
+// ours answers what must not be sent: what asynq would do with a failed attempt for which there is another
+// plan, and a second try to put a job somewhere else when nobody knows what the first has done, since the
+// job may be somebody else's by now.
+func (w *witness) ours(ctx context.Context, s sighting, cmd redis.Cmder) bool {
+	if s.deed != requeued && s.deed != retried && s.deed != archived {
+		return false
+	}
+	w.mu.Lock()
+	a := w.at[s.place]
+	var plan *settlement
+	var uncertain error
+	if a != nil {
+		plan, uncertain = a.plan, a.uncertain
+	}
+	w.mu.Unlock()
+	reply, ok := cmd.(*redis.Cmd)
+	switch {
+	case !ok || uncertain == nil && plan == nil:
+		return false
+	case uncertain != nil:
+		reply.SetErr(uncertain)
+		return true
+	}
+	if err := w.e.settle(ctx, a, *plan); err != nil {
+		reply.SetErr(err)
+		return true
+	}
+	w.forget(s.place)
+	reply.SetVal("OK")
+	return true
+}
+
+// saw notes what was done.
+func (w *witness) saw(s sighting, cmd redis.Cmder, err error) {
+	l := w.e.byBand[s.band]
+	if l == nil {
+		return
+	}
+	if s.deed == took {
+		switch reply, _ := cmd.(*redis.Cmd); {
+		case errors.Is(err, redis.Nil):
+			l.seenEmpty(s.band)
+		case err == nil && reply != nil:
+			if text, bad := reply.Text(); bad == nil {
+				w.took(l, s.band, []byte(text))
+			}
+		}
+		return
+	}
+	w.mu.Lock()
+	a := w.at[s.place]
+	w.mu.Unlock()
+	if err != nil {
+		w.failed(a, w.e.explain(l.def.Name, s.id, err), s.deed == finished || s.deed == kept)
+		return
+	}
+	w.e.told(l, s, a)
+	w.close(a, nil)
+	w.forget(s.place)
+}
+
+// took notes a job that was taken.
+func (w *witness) took(l *line, band string, msg []byte) {
+	m, err := decode(msg)
+	if err != nil {
+		return // asynq cannot read it either
+	}
+	now := time.Now()
+	a := &attempt{place: place{band, m.ID}, line: l, msg: msg, begun: now, over: make(chan struct{})}
+	l.began(now)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if old := w.at[a.place]; old != nil && old.returned.IsZero() && !old.handled {
+		l.stopped() // it was never run, and will not be
+	}
+	w.at[a.place] = a
+	for p, old := range w.at {
+		if !old.returned.IsZero() && now.Sub(old.returned) > remembered {
+			w.end(old, errForgotten)
+			delete(w.at, p)
+		}
+	}
+}
+
+var errForgotten = errors.New("its lease ended before what became of it was written")
+
+// handle hands the attempt to a handler; nil when nobody saw it being taken.
+func (w *witness) handle(p place) *attempt {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := w.at[p]
+	if a != nil {
+		a.handled = true
+	}
+	return a
+}
+
+// returned notes that who ran it has returned.
+func (w *witness) returned(a *attempt) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a.returned.IsZero() {
+		w.gone(a)
+	}
+	if a.closed {
+		delete(w.at, a.place)
+	}
+}
+
+// failing notes that asynq ends an attempt as failed, and what to do instead, if anything. One that no
+// handler has is over.
+func (w *witness) failing(p place, plan *settlement) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	a := w.at[p]
+	if a == nil {
+		return
+	}
+	a.plan = plan
+	if !a.handled && a.returned.IsZero() {
+		w.gone(a)
+	}
+}
+
+// failed notes that what became of the attempt could not be written. What asynq says again after a while is
+// sent again only where that is safe.
+func (w *witness) failed(a *attempt, err error, repeatable bool) {
+	if a == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, unknown := errors.AsType[*UncertainError](err); unknown && !repeatable {
+		a.uncertain = err
+	}
+	w.end(a, err)
+}
+
+// close makes known what became of the attempt.
+func (w *witness) close(a *attempt, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.end(a, err)
+}
+
+// end is close with the mutex held.
+func (w *witness) end(a *attempt, err error) {
+	if a != nil && !a.closed {
+		a.closed, a.err = true, err
+		close(a.over)
+	}
+}
+
+// forget removes the attempt, unless who runs it has not returned: it still counts then.
+func (w *witness) forget(p place) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if a := w.at[p]; a != nil && !a.returned.IsZero() {
+		w.end(a, nil)
+		delete(w.at, p)
+	}
+}
+
+// idle is closed when nothing runs.
+func (w *witness) idle() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := make(chan struct{})
+	w.still = append(w.still, c)
+	w.rest()
+	return c
+}
+
+// rest tells those who wait that nothing runs, if so. The mutex is held.
+func (w *witness) rest() {
+	for _, a := range w.at {
+		if a.returned.IsZero() {
+			return
+		}
+	}
+	for _, c := range w.still {
+		close(c)
+	}
+	w.still = nil
+}
+
+// gone notes that an attempt does not run any more. The mutex is held.
+func (w *witness) gone(a *attempt) {
+	a.returned = time.Now()
+	a.line.stopped()
+	w.e.governor.Admitted(a.line.bands...)
+	w.rest()
+}
+
+// done is whether it is known what became of the attempt.
+func (w *witness) done(a *attempt) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return a.closed
+}
+
+// outcome is why what became of the attempt could not be written, once over is closed.
+func (w *witness) outcome(a *attempt) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return a.err
+}
+
+// answered is whether err, or no error, is a word from the server.
+func answered(err error) bool {
+	if err == nil {
+		return true
+	}
+	_, reply := errors.AsType[redis.Error](err)
+	return reply
+}
+
+// down is whether err says that the server could not be reached or did not answer.
+func down(err error) bool {
+	if answered(err) || errors.Is(err, context.Canceled) {
+		return false
+	}
+	var network net.Error
+	return errors.As(err, &network) || err != nil
+}
