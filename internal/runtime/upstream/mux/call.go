@@ -22,7 +22,8 @@ type Call struct {
 	f       *flight
 	multi   bool
 	timeout time.Duration
-	timer   *time.Timer
+	watch   watch
+	done    chan struct{} // of capacity 1: one token when the flight has ended, or was left at the deadline
 }
 
 // NewCall returns an empty Call whose commands are charged to component. Release gives it back.
@@ -128,57 +129,60 @@ func (m *Mux) Do(ctx context.Context, c *Call) error {
 	if c.f.used {
 		c.f.rewind()
 	}
-	expired := c.startTimer()
-	err := m.do(ctx, c, expired)
+	deadline := time.Time{}
+	if c.timeout > 0 {
+		deadline = time.Now().Add(c.timeout)
+	}
+	err := m.do(ctx, c, deadline)
 	if err != nil && ctx.Err() == nil && retryable(err, c.f) {
 		c.f.rewind()
-		err = m.do(ctx, c, expired)
-	}
-	if c.timeout > 0 {
-		c.timer.Stop()
+		err = m.do(ctx, c, deadline)
 	}
 	return err
 }
 
-func (c *Call) startTimer() <-chan time.Time {
-	if c.timeout <= 0 {
-		return nil
-	}
-	if c.timer == nil {
-		c.timer = time.NewTimer(c.timeout)
-	} else {
-		c.timer.Reset(c.timeout)
-	}
-	return c.timer.C
-}
-
-func (m *Mux) do(ctx context.Context, c *Call, expired <-chan time.Time) error {
+func (m *Mux) do(ctx context.Context, c *Call, deadline time.Time) error {
 	f := c.f
-	if err := m.send(ctx, f, expired); err != nil {
+	f.done = c.done
+	if err := m.send(ctx, f, deadline); err != nil {
 		return err
 	}
-	done := ctx.Done()
-	if done == nil && expired == nil {
-		<-f.done
-		return f.err
+	w, end, late := f.wire, ctx.Done(), !deadline.IsZero()
+	if late {
+		c.watch.begin(c, deadline)
 	}
-	select {
-	case <-f.done:
-		return f.err
-	case <-done:
-		return m.abandon(c, ctx.Err())
-	case <-expired:
-		return m.abandon(c, context.DeadlineExceeded)
+	if end == nil {
+		<-c.done
+		late = late && c.watch.over()
+	} else {
+		select {
+		case <-c.done:
+			late = late && c.watch.over()
+		case <-end:
+			if late = late && c.watch.over(); !late {
+				return m.abandon(c, ctx.Err())
+			}
+			<-c.done
+		}
 	}
+	if late {
+		return m.lost(c, w, context.DeadlineExceeded)
+	}
+	return f.err
 }
 
 // abandon leaves the flight to the reader; the Call is empty then.
 func (m *Mux) abandon(c *Call, why error) error {
 	f, w := c.f, c.f.wire
 	if !f.leave() {
-		<-f.done // it ended at the same moment
+		<-c.done // it ended at the same moment
 		return f.err
 	}
+	return m.lost(c, w, why)
+}
+
+// lost gives a Call whose flight was left a new one.
+func (m *Mux) lost(c *Call, w *wire, why error) error {
 	c.f = m.newFlight()
 	w.checkStall()
 	return &OutcomeError{Sent: true, Err: why}

@@ -143,7 +143,7 @@ func (c *conn) submit(f *flight) error {
 	}
 	ctx, cancel := c.context()
 	defer cancel()
-	err := c.m.send(ctx, f, nil)
+	err := c.m.send(ctx, f, time.Time{})
 	if err != nil {
 		f.end(err)
 	}

@@ -91,7 +91,7 @@ const (
 // belongs to the wire; only state and done are touched by both sides.
 type flight struct {
 	state atomic.Uint32
-	done  chan struct{} // of capacity 1: one token when the flight ends
+	done  chan struct{} // the Call's, of capacity 1: one token when the flight ends
 	on    atomic.Pointer[wire]
 
 	closes bool          // done is closed instead

@@ -59,8 +59,8 @@ func New(o Options) (*Mux, error) {
 	m := &Mux{opts: o, ctx: ctx, cancel: cancel}
 	m.lane.token = make(chan struct{}, 1)
 	m.lane.token <- struct{}{}
-	m.flights.New = func() any { return &flight{done: make(chan struct{}, 1)} }
-	m.calls.New = func() any { return &Call{m: m, f: m.newFlight()} }
+	m.flights.New = func() any { return &flight{} }
+	m.calls.New = func() any { return &Call{m: m, f: m.newFlight(), done: make(chan struct{}, 1)} }
 	return m, nil
 }
 
@@ -107,8 +107,9 @@ func (m *Mux) namesOf(c meter.Component) *names {
 	return kept.(*names)
 }
 
-// send queues f on the shared connection, which it makes if there is none.
-func (m *Mux) send(ctx context.Context, f *flight, expired <-chan time.Time) error {
+// send queues f on the shared connection, which it makes if there is none, before the deadline unless
+// that is zero.
+func (m *Mux) send(ctx context.Context, f *flight, deadline time.Time) error {
 	if err := m.admit(f); err != nil {
 		return err
 	}
@@ -116,7 +117,7 @@ func (m *Mux) send(ctx context.Context, f *flight, expired <-chan time.Time) err
 	for {
 		w := m.main.Load()
 		if w == nil {
-			if err := m.connect(ctx, expired); err != nil {
+			if err := m.connect(ctx, deadline); err != nil {
 				m.opts.Refund(len(f.cmds))
 				return &OutcomeError{Err: err}
 			}
@@ -133,11 +134,8 @@ func (m *Mux) send(ctx context.Context, f *flight, expired <-chan time.Time) err
 		if begin.IsZero() {
 			begin = time.Now()
 		}
-		select {
-		case <-room:
+		if waitUntil(ctx, room, deadline) == nil {
 			continue
-		case <-ctx.Done():
-		case <-expired:
 		}
 		w.checkStall()
 		m.opts.Refund(len(f.cmds))
@@ -160,7 +158,7 @@ func (m *Mux) admit(f *flight) error {
 
 // connect waits for the shared connection, for an attempt to make it to fail, or for the caller's
 // time to be up. Between attempts it fails at once.
-func (m *Mux) connect(ctx context.Context, expired <-chan time.Time) error {
+func (m *Mux) connect(ctx context.Context, deadline time.Time) error {
 	m.mu.Lock()
 	switch {
 	case m.closed:
@@ -180,14 +178,10 @@ func (m *Mux) connect(ctx context.Context, expired <-chan time.Time) error {
 	}
 	a := m.attempt
 	m.mu.Unlock()
-	select {
-	case <-a.done:
-		return a.err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-expired:
-		return context.DeadlineExceeded
+	if err := waitUntil(ctx, a.done, deadline); err != nil {
+		return err
 	}
+	return a.err
 }
 
 // dial makes one attempt to connect, and carries the connection until it ends.
