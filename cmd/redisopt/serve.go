@@ -20,10 +20,11 @@ import (
 const (
 	listenFlag        = "listen"
 	gatewayListenFlag = "gateway-listen"
+	dataFlag          = "data" // which the configuration does not know
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var embedded bool
+	var opts sidecar.Options
 	defaults := config.Default().Serve
 	cmd := &cobra.Command{
 		Use:   "serve",
@@ -39,18 +40,24 @@ JSON lines on stderr; the one document on stdout says where it answers.`,
 		Example: `  redisopt serve --embedded
   REDIS_URL=rediss://HOST:6379 REDISOPT_TOKEN_FILE=/run/secrets/token redisopt serve --state-dir /var/lib/redisopt`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.serve(ctx, embedded) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.serve(ctx, opts) }),
 	}
 	set := cmd.Flags()
 	set.String(listenFlag, defaults.Listen, "answer the API on this `address`, host:port")
 	set.String(gatewayListenFlag, defaults.GatewayListen, "answer the gateway on this `address`, host:port")
 	set.String(stateDirFlag, defaults.StateDir, "keep history and control in this `directory`")
-	set.BoolVar(&embedded, "embedded", false, "serve from a volatile store in this process, for trying out")
+	set.BoolVar(&opts.Embedded, "embedded", false, "serve from a volatile store in this process, for trying out")
+	set.StringVar(&opts.DataDir, dataFlag, "", "with --embedded, keep everything in this existing `directory`, by a redis-server from PATH")
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, embedded bool) error {
-	need := config.Need{Serve: true, Upstream: !embedded, Limits: !embedded}
+func (a *app) serve(ctx context.Context, opts sidecar.Options) error {
+	embedded := opts.Embedded
+	if opts.DataDir != "" && !embedded {
+		return usagef("--%s keeps what --embedded serves; add --embedded, or leave it out to serve from the configured Redis", dataFlag)
+	}
+	// What is kept outlives a key that is made up for one run, so subjects are hashed by a configured one.
+	need := config.Need{Serve: true, Upstream: !embedded, Limits: !embedded || opts.DataDir != ""}
 	conf, err := config.Load(a.sources(need))
 	if err != nil {
 		err = &usageError{err}
@@ -67,16 +74,9 @@ func (a *app) serve(ctx context.Context, embedded bool) error {
 	}
 	hangups, stop := hangups()
 	defer stop()
-	opts := sidecar.Options{
-		Version:     programVersion(),
-		Embedded:    embedded,
-		Log:         log,
-		Level:       level,
-		Load:        func() (*config.Config, error) { return config.Load(a.sources(need)) },
-		File:        a.configFile(),
-		Reload:      hangups,
-		MaxCommands: a.flags.maxCommands,
-	}
+	opts.Version, opts.Log, opts.Level = programVersion(), log, level
+	opts.Load = func() (*config.Config, error) { return config.Load(a.sources(need)) }
+	opts.File, opts.Reload, opts.MaxCommands = a.configFile(), hangups, a.flags.maxCommands
 	var printErr error
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -146,7 +146,11 @@ func serveDocument(s sidecar.Started, conf *config.Config) report.Document {
 	}
 	fields = append(fields, report.Field{Name: "state", Value: data.StateDir}, report.Field{Name: "replica", Value: s.Replica})
 	doc := report.Document{Kind: "serve/v1", Data: data, Title: "redisopt serve", Sections: []report.Section{{Fields: fields}}}
-	if s.Embedded {
+	switch {
+	case s.Embedded && s.DataDir != "":
+		doc.Notes = append(doc.Notes, fmt.Sprintf(
+			"embedded=true: a redis-server that ends with this process keeps everything in %s; a crash of the machine loses up to the last second.", s.DataDir))
+	case s.Embedded:
 		doc.Notes = append(doc.Notes, "embedded=true: everything is in this process's memory and gone when it ends.")
 	}
 	if data.Gateway != "" {

@@ -150,6 +150,49 @@ func TestServeAnswersUntilItIsTerminatedAndThenExitsWithZero(t *testing.T) {
 	}
 }
 
+func TestWhatIsServedFromADirectoryIsThereAgainAfterARestart(t *testing.T) {
+	t.Parallel()
+	env := []string{"PATH=" + os.Getenv("PATH")}
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		t.Skip("needs redis-server on PATH")
+	}
+	dir := t.TempDir()
+	first := startServe(t, env, "--embedded", "--data", dir)
+	if code, _, body := request(t, http.MethodPost, first.Gateway, "", `["SET","k","v"]`); code != 200 {
+		t.Fatalf("set: %d %s", code, body)
+	}
+	if code := first.terminate(t); code != 0 {
+		t.Fatalf("exit code = %d, want 0; stderr:\n%s", code, first.logs)
+	}
+	second := startServe(t, env, "--embedded", "--data", dir)
+	if code, _, body := request(t, http.MethodGet, second.Gateway+"/get/k", "", ""); code != 200 || body != `{"result":"v"}` {
+		t.Errorf("after a restart: %d %s, want v", code, body)
+	}
+	if code := second.terminate(t); code != 0 {
+		t.Errorf("exit code = %d, want 0; stderr:\n%s", code, second.logs)
+	}
+}
+
+func TestADirectoryThatCannotBeServedFromIsRefused(t *testing.T) {
+	for _, tc := range []struct{ name, path, dir, want string }{
+		{"no redis-server", t.TempDir(), t.TempDir(), "needs redis-server on PATH: install Redis"},
+		{"no directory", os.Getenv("PATH"), "nowhere", "data directory"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Setenv("PATH", tc.path)
+			t.Chdir(t.TempDir())
+			var printed recorder
+			args := []string{"serve", "--embedded", "--data", tc.dir, "--state-dir", "state", "--listen", "127.0.0.1:0", "--gateway-listen", "127.0.0.1:0"}
+			if code := run(t.Context(), args, printed.streams()); code != exitUsage {
+				t.Errorf("exit code %d, want %d", code, exitUsage)
+			}
+			if text := printed.err.String(); !strings.Contains(text, "error: --data: ") || !strings.Contains(text, tc.want) {
+				t.Errorf("stderr is\n%s\nwant %q in it", text, tc.want)
+			}
+		})
+	}
+}
+
 func TestWhatEndsServeHasACodeAndAHint(t *testing.T) {
 	for name, x := range map[string]struct {
 		err  error

@@ -23,6 +23,11 @@ type Options struct {
 	// answers says so.
 	Embedded bool
 
+	// DataDir makes Embedded keep what it holds: it is an existing directory in which a redis-server from
+	// PATH is started, with an append-only file that is synced every second. Default: everything is gone
+	// with this process. Without Embedded it means nothing.
+	DataDir string
+
 	// Log is told what happens, as NewLogger makes one. Default: nothing is logged.
 	Log *slog.Logger
 
@@ -55,7 +60,8 @@ type Started struct {
 	Guarded   bool       // tokens are asked for
 	Instance  string     // in the header Redisopt-Instance of every answer
 	Replica   string     // the name in the fleet
-	Embedded  bool       // everything is gone with this process
+	Embedded  bool       // from a store of this process
+	DataDir   string     // where that store is kept; empty: everything is gone with this process
 	Upstreams []Upstream // in the order of their use
 }
 
@@ -101,7 +107,7 @@ func New(conf *config.Config, o Options) (*Sidecar, error) {
 		if err := conf.Require(config.Need{Upstream: true}); err != nil {
 			return nil, err
 		}
-	} else {
+	} else if o.DataDir == "" {
 		conf = withOwnHashKey(conf, config.Secret(rand.Text()))
 	}
 	return &Sidecar{conf: conf, opts: o, log: o.Log, instance: rand.Text(), replica: replica}, nil
@@ -112,7 +118,7 @@ func (s *Sidecar) Plan() Started {
 	conf := s.conf
 	out := Started{
 		API: conf.Serve.Listen, Gateway: conf.Serve.GatewayListen, TLS: conf.Serve.TLSCert != "",
-		Guarded: !unguarded(conf.Serve), Replica: s.replica, Embedded: s.opts.Embedded,
+		Guarded: !unguarded(conf.Serve), Replica: s.replica, Embedded: s.opts.Embedded, DataDir: s.opts.DataDir,
 	}
 	most := conf.Upstream.MaxConnections
 	engines, main := []string{"cache", "limit"}, []string{"gateway", "control", "history"}
@@ -124,7 +130,11 @@ func (s *Sidecar) Plan() Started {
 	all := append(slices.Clone(engines), main...)
 	switch {
 	case s.opts.Embedded:
-		out.Upstreams = []Upstream{{Name: nameEmbedded, Transport: nameEmbedded, Addr: "in this process", For: all, MaxConnections: most}}
+		addr := "in this process"
+		if s.opts.DataDir != "" {
+			addr = "redis-server"
+		}
+		out.Upstreams = []Upstream{{Name: nameEmbedded, Transport: nameEmbedded, Addr: addr, For: all, MaxConnections: most}}
 	case hasREST && hasTCP:
 		out.Upstreams = []Upstream{
 			{Name: nameREST, Transport: nameREST, Addr: rest.URL.String(), For: engines},

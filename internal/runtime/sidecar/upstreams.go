@@ -98,7 +98,10 @@ func (u *upstreams) all() []*opened {
 func openUpstreams(ctx context.Context, conf *config.Config, m *meter.Meter, so Options) (*upstreams, error) {
 	u := &upstreams{}
 	if so.Embedded {
-		store, err := embedded.Start(ctx, embedded.Options{})
+		store, err := embedded.Start(ctx, embedded.Options{DataDir: so.DataDir})
+		if err != nil && so.DataDir != "" && ctx.Err() == nil {
+			return nil, &config.Problem{Key: "--data", Message: err.Error()}
+		}
 		if err != nil {
 			return nil, err
 		}
