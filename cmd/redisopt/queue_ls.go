@@ -8,6 +8,7 @@ import (
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/mover/tend"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
@@ -15,7 +16,7 @@ import (
 
 // queuesData is the contract of queue.ls/v1.
 type queuesData struct {
-	Queues []mover.QueueSummary `json:"queues"`
+	Queues []tend.Summary `json:"queues"`
 }
 
 func (a *app) queueLsCommand() *cobra.Command {
@@ -23,8 +24,9 @@ func (a *app) queueLsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "Every queue with its library, its jobs by state and whether it is paused",
-		Long: `Finds the queues of Bull and BullMQ by the keys they keep, and counts their jobs. Reads only: a SCAN
-over the whole database by 1,000 keys, and about thirty commands a queue.`,
+		Long: `Finds the queues of Bull and BullMQ by the keys they keep and those of asynq by its own list, and counts
+their jobs. asynq's queues mail:high, mail and mail:low are shown as one. Reads only: a SCAN over the whole
+database by 1,000 keys, and about thirty commands a queue; with --prefix asynq no SCAN.`,
 		Example: `  redisopt queue ls
   redisopt queue ls --prefix bull -o json`,
 		Args: cobra.NoArgs,
@@ -37,7 +39,7 @@ over the whole database by 1,000 keys, and about thirty commands a queue.`,
 
 func (a *app) queueLs(ctx context.Context, opts mover.ListOptions) error {
 	return a.withRedis(ctx, redisUse{component: meter.Queue}, func(up *upstream.Upstream, _ *config.Config) error {
-		queues, err := mover.List(ctx, up.Client(), opts)
+		queues, err := tend.List(ctx, up.Client(), opts)
 		if err != nil {
 			return searchHint(err)
 		}
@@ -46,10 +48,10 @@ func (a *app) queueLs(ctx context.Context, opts mover.ListOptions) error {
 }
 
 // queuesDocument is queue.ls/v1.
-func queuesDocument(queues []mover.QueueSummary) report.Document {
+func queuesDocument(queues []tend.Summary) report.Document {
 	doc := report.Document{Kind: "queue.ls/v1", Data: queuesData{Queues: queues}, Title: "queues"}
 	if len(queues) == 0 {
-		doc.Sections = []report.Section{{Text: "no queue of Bull or BullMQ in this database"}}
+		doc.Sections = []report.Section{{Text: "no queue of Bull, BullMQ or asynq in this database"}}
 		return doc
 	}
 	table := &report.Table{Columns: []report.Column{
@@ -64,11 +66,11 @@ func queuesDocument(queues []mover.QueueSummary) report.Document {
 		{Name: "oldest", Right: true},
 	}}
 	for _, q := range queues {
-		name, c := q.Endpoint.Prefix+":"+q.Endpoint.Queue, q.Counts
+		name, c := queueLabel(q.Endpoint), q.Counts
 		table.Rows = append(table.Rows, []string{
-			name, libraryOf(q),
-			fmt.Sprint(c[mover.Waiting] + c[mover.Paused] + c[mover.Prioritized] + c[mover.WaitingChildren]),
-			fmt.Sprint(c[mover.Active]), fmt.Sprint(c[mover.Delayed]), fmt.Sprint(c[mover.Failed]),
+			name, libraryOf(q.QueueSummary),
+			fmt.Sprint(c[mover.Waiting] + c[mover.Paused] + c[mover.Prioritized] + c[mover.WaitingChildren] + c[tend.Aggregating]),
+			fmt.Sprint(c[mover.Active]), fmt.Sprint(c[mover.Delayed] + c[tend.Retrying]), fmt.Sprint(c[mover.Failed]),
 			fmt.Sprint(c[mover.Completed]), fmt.Sprint(q.Repeats), waitedFor(q.OldestWaitingMS),
 		})
 		if q.Paused {

@@ -2,17 +2,14 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
-	"github.com/redisopt/redisopt/internal/runtime/config"
-	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/migrate/mover/tend"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -28,51 +25,22 @@ where nothing is kept there, the only one under which a queue of that name is fo
 		Args: cobra.ExactArgs(1),
 		RunE: a.action(func(ctx context.Context, args []string) error { return a.queueShow(ctx, prefix, args[0]) }),
 	}
-	cmd.Flags().StringVar(&prefix, "prefix", "", "the queue's key `prefix`, taken literally (default: find it)")
+	prefixFlag(cmd, &prefix)
 	return cmd
 }
 
 func (a *app) queueShow(ctx context.Context, prefix, name string) error {
-	return a.withRedis(ctx, redisUse{component: meter.Queue}, func(up *upstream.Upstream, _ *config.Config) error {
-		at := mover.Endpoint{Prefix: prefix, Queue: name}
-		if prefix == "" {
-			at.Prefix = "bull"
-		}
-		detail, err := mover.Show(ctx, up.Client(), at)
-		if errors.Is(err, mover.ErrNoQueue) {
-			detail, err = showElsewhere(ctx, up, prefix, name, err)
-		}
+	return a.withQueue(ctx, false, tend.Name{Prefix: prefix, Queue: name}, func(_ *upstream.Upstream, q *tend.Queue) error {
+		detail, err := q.Show(ctx)
 		if err != nil {
-			return searchHint(err)
+			return queueHint(err)
 		}
 		return a.print(queueDocument(detail))
 	})
 }
 
-// showElsewhere looks for a queue under other prefixes, unless one was named.
-func showElsewhere(ctx context.Context, up *upstream.Upstream, prefix, name string, missing error) (mover.QueueDetail, error) {
-	if prefix != "" {
-		return mover.QueueDetail{}, withHint(&usageError{missing}, "redisopt queue ls shows which queues there are")
-	}
-	found, err := mover.DetectQueues(ctx, up.Client(), mover.ListOptions{})
-	if err != nil {
-		return mover.QueueDetail{}, err
-	}
-	switch found = named(found, name); len(found) {
-	case 0:
-		return mover.QueueDetail{}, withHint(&usageError{missing}, "redisopt queue ls shows which queues there are")
-	case 1:
-		return mover.Show(ctx, up.Client(), found[0])
-	}
-	prefixes := []string{}
-	for _, e := range found {
-		prefixes = append(prefixes, e.Prefix)
-	}
-	return mover.QueueDetail{}, usagef("queue %q is kept under several prefixes, say which with --prefix: %s", name, strings.Join(prefixes, ", "))
-}
-
 // queueDocument is queue.show/v1.
-func queueDocument(d mover.QueueDetail) report.Document {
+func queueDocument(d tend.Detail) report.Document {
 	doc := report.Document{
 		Kind:     "queue.show/v1",
 		Data:     d,
@@ -85,13 +53,31 @@ func queueDocument(d mover.QueueDetail) report.Document {
 				{Name: "paused", Value: yesNo(d.Paused)},
 				{Name: "next job waits", Value: waitedFor(d.OldestWaitingMS)},
 			}},
-			countsSection("jobs", []string{"jobs"}, d.Counts),
+			jobsSection("jobs", d.Counts),
 		},
+	}
+	if len(d.Bands) > 0 {
+		doc.Sections = append(doc.Sections, bandsSection(d.Bands))
 	}
 	if len(d.Repeated) > 0 {
 		doc.Sections = append(doc.Sections, schedulesSection(d.Repeated))
 	}
 	return doc
+}
+
+// bandsSection is asynq's queues that are one.
+func bandsSection(bands []tend.Band) report.Section {
+	table := &report.Table{Columns: []report.Column{
+		{Name: "band", Elastic: true}, {Name: "waiting", Right: true}, {Name: "active", Right: true},
+		{Name: "delayed", Right: true}, {Name: "failed", Right: true}, {Name: "paused"},
+	}}
+	for _, b := range bands {
+		table.Rows = append(table.Rows, []string{
+			b.Queue, fmt.Sprint(b.Counts[mover.Waiting] + b.Counts[tend.Aggregating]), fmt.Sprint(b.Counts[mover.Active]),
+			fmt.Sprint(b.Counts[mover.Delayed] + b.Counts[tend.Retrying]), fmt.Sprint(b.Counts[mover.Failed]), yesNo(b.Paused),
+		})
+	}
+	return report.Section{Title: "bands", Table: table}
 }
 
 func schedulesSection(repeats []mover.Repeat) report.Section {

@@ -72,7 +72,8 @@ type Page struct {
 // ErrCursor reports a cursor that is not of this queue.
 var ErrCursor = errors.New("no cursor of this queue; use the one that the page before ended with, with the same states")
 
-// Page lists jobs: what runs next, or finished last, first. While workers run a job may be missing from
+// Page lists jobs: those that run, wait, failed and are done, and of each what runs next, or finished
+// last, first. While workers run a job may be missing from
 // a page or on two of them. Price: one command for every 200 jobs looked at, and one for each.
 func (q *Queue) Page(ctx context.Context, o PageOptions) (Page, error) {
 	o = o.withDefaults()
@@ -87,6 +88,7 @@ func (q *Queue) Page(ctx context.Context, o PageOptions) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
+	slices.SortStableFunc(all, func(a, b container) int { return interest(a.state) - interest(b.state) })
 	page := Page{Jobs: []Job{}}
 	at, rank, err := readCursor(o.Cursor, all)
 	if err != nil {
@@ -132,6 +134,14 @@ func (q *Queue) Page(ctx context.Context, o PageOptions) (Page, error) {
 		}
 	}
 	return page, nil
+}
+
+// interest is the order of states on pages: what happens, what will, what has.
+func interest(s mover.State) int {
+	return slices.Index([]mover.State{
+		mover.Active, mover.Waiting, mover.Paused, mover.Prioritized, Retrying, mover.Delayed, Aggregating, mover.WaitingChildren,
+		mover.Failed, mover.Completed,
+	}, s)
 }
 
 // A cursor is a container and a rank in it: failed@200, waiting/high@0.

@@ -245,6 +245,9 @@ func (q *Queue) containers(ctx context.Context, states []mover.State) ([]contain
 	return slices.DeleteFunc(all, func(c container) bool { return !slices.Contains(states, c.state) }), nil
 }
 
+// Order is the states of every layout, in the order a job passes through them.
+func Order() []mover.State { return order() }
+
 // order is all states, in the order a job passes through them.
 func order() []mover.State {
 	return []mover.State{

@@ -53,6 +53,9 @@ type Selection struct {
 	// Schedules is how many pending runs of schedules were left out.
 	Schedules int64
 
+	// Named says that the jobs were named, by Criteria.IDs.
+	Named bool
+
 	// Missing are those of Criteria.IDs that are not there in these states.
 	Missing []string
 
@@ -89,7 +92,7 @@ func (q *Queue) Select(ctx context.Context, k Criteria) (*Selection, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Selection{ByState: map[mover.State]int64{}, Missing: []string{}}
+	s := &Selection{ByState: map[mover.State]int64{}, Missing: []string{}, Named: len(k.IDs) > 0}
 	want := k.Filter.needs()
 	if want.hash || want.data {
 		s.names = q.sealed(k.Filter)
