@@ -108,6 +108,7 @@ func floors() []floor {
 			nil,
 			"it is given clients and feeds, and answers for the Redis behind them whatever that is",
 		},
+		{"internal/runtime/queue/shed", []string{"internal/runtime/budget"}, "what a budget allows is arithmetic, and needs neither queues nor a Redis"},
 		{
 			"internal/runtime/queue",
 			[]string{"internal/runtime/queue/governor", "internal/runtime/upstream"},
