@@ -88,6 +88,11 @@ func (a *app) withMigration(
 		if err != nil {
 			return a.migrationHint(err, t)
 		}
+		if use.writes && !a.flags.dryRun {
+			if err := s.Held(); err != nil { // before a plan costs a command for each job
+				return a.migrationHint(err, t)
+			}
+		}
 		return a.migrationHint(f(up, s, dir), t)
 	})
 }

@@ -51,6 +51,14 @@ type Standing struct {
 	Entries []journal.Entry `json:"-"`
 }
 
+// Held returns a *HeldError when somebody works on the migration, and nil when nobody does.
+func (s Standing) Held() error {
+	if s.Holder == nil {
+		return nil
+	}
+	return &HeldError{Key: s.Target.LeaseKey(), Owner: s.Holder.Owner, Expires: s.Holder.Expires}
+}
+
 // Look reads where a migration stands. It writes nothing, neither to Redis nor to disk, and needs no
 // lease. Price: 4 commands, 5 while somebody holds the lease; 2 in a database that never saw a migration.
 func Look(ctx context.Context, client redis.UniversalClient, opts SessionOptions) (Standing, error) {

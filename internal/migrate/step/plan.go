@@ -58,7 +58,7 @@ func PlanStart(ctx context.Context, client redis.UniversalClient, s migrate.Stan
 	}
 	p := &Plan{Plan: plan, Target: s.Target, Direction: There, InPlace: route.InPlace(), Stage: s.State.Stage}
 	p.Application = advice(plan, route)
-	p.refused = firstError(held(s), changed(s, phase), Blocked(plan))
+	p.refused = firstError(s.Held(), changed(s, phase), Blocked(plan))
 	return p, nil
 }
 
@@ -95,16 +95,8 @@ func PlanBack(ctx context.Context, client redis.UniversalClient, s migrate.Stand
 	p := &Plan{Plan: plan, Target: s.Target, Direction: BackAgain, InPlace: route.InPlace(), Stage: s.State.Stage}
 	p.Application = []string{fmt.Sprintf("stop the BullMQ workers and producers of %q first, then start the Bull ones with prefix %q",
 		route.To.Queue, route.From.Prefix)}
-	p.refused = firstError(held(s), Blocked(plan))
+	p.refused = firstError(s.Held(), Blocked(plan))
 	return p, nil
-}
-
-// held tells that somebody else works on the migration.
-func held(s migrate.Standing) error {
-	if s.Holder == nil {
-		return nil
-	}
-	return &migrate.HeldError{Key: s.Target.LeaseKey(), Owner: s.Holder.Owner, Expires: s.Holder.Expires}
 }
 
 // changed tells that the migration was begun with another plan.
