@@ -60,7 +60,7 @@ func (e *Engine) eachDead(ctx context.Context, queue, do string, f Filter, dry b
 		n, err := e.deadOf(ctx, band, do, f, least, most)
 		total += n
 		if n > 0 && do == "retry" {
-			e.governor.Added(band, n)
+			e.governor.Added(band)
 		}
 		if err != nil {
 			return total, e.explain(queue, "", err)

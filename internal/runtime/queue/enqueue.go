@@ -141,7 +141,8 @@ func (e *Engine) add(ctx context.Context, ps []prepared, now time.Time, results 
 		all(err)
 		return
 	}
-	pending, due := 0, map[int64]bool{}
+	var pending []string
+	due := map[int64]bool{}
 	for i, p := range ps {
 		results[p.index], errs[p.index] = p.result(reply[i], limit)
 		if errs[p.index] != nil {
@@ -149,12 +150,14 @@ func (e *Engine) add(ctx context.Context, ps []prepared, now time.Time, results 
 		}
 		l.count(func(s *Stats) { s.Enqueued++ })
 		if p.due == 0 {
-			pending++
+			pending = append(pending, p.id)
 		} else {
 			due[p.due] = true
 		}
 	}
-	e.governor.Added(band, pending)
+	if len(pending) > 0 {
+		e.governor.Added(band, pending...)
+	}
 	for unix := range due {
 		e.governor.Due(band, false, unix)
 	}
@@ -417,7 +420,7 @@ func (e *Engine) itemResult(l *line, band string, limit int, reply []any) (Enque
 	}
 	switch {
 	case due == 0:
-		e.governor.Added(band, 1)
+		e.governor.Added(band, r.ID)
 	default:
 		r.State, r.RunAt = Scheduled, time.Unix(due, 0)
 		if r.Items == 1 {

@@ -72,7 +72,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt, s settlement) error {
 		e.governor.Due(a.band, true, s.due)
 		e.observe(a, Event{Kind: Rescheduled, Reason: s.reason, RetryAt: time.Unix(s.due, 0)})
 	default:
-		e.governor.Added(a.band, 1)
+		e.governor.Added(a.band, a.id)
 	}
 	return nil
 }

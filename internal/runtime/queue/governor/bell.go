@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,8 +25,8 @@ const bellVersion = "1"
 
 // What a line of a message says.
 const (
-	workLine      = "p" // jobs became pending: count, queue
-	scheduledLine = "s" // a job was scheduled: Unix time, who looks after it, queue
+	workLine      = "p" // jobs became pending: queue, ids if there are few
+	scheduledLine = "s" // a job was scheduled: queue, Unix time, who looks after it
 	retryLine     = "r" // a job is to be tried again: the same
 	leaseLine     = "l" // jobs of the queue are being worked on: queue
 	helloLine     = "h" // a replica has come
@@ -59,8 +61,9 @@ func (b *bell) init() { b.flush = make(chan struct{}, 1) }
 type announcement struct {
 	last  time.Time // when something was said
 	at    time.Time // when to speak; zero: there is nothing to say
-	jobs  int64
-	due   [2]int64 // scheduled, retry; Unix time, 0 is none
+	ids   []string  // of jobs that became pending
+	more  bool      // and others
+	due   [2]int64  // scheduled, retry; Unix time, 0 is none
 	lease bool
 
 	leaseLast time.Time
@@ -72,12 +75,20 @@ func (g *Governor) channel() string { return "redisopt:" + g.opts.Scope + ":queu
 // talks is whether there is anybody to talk to. The mutex is held.
 func (g *Governor) talks() bool { return g.bell.mode == publishes && g.bell.peers > 0 }
 
-// announceWork says that n jobs became pending, unless they are taken here first. The mutex is held.
-func (g *Governor) announceWork(q *queue, n int64) {
+// announcedIDs is how many jobs are named in an announcement; with more, it says just that there are some.
+const announcedIDs = 16
+
+// announceWork says that jobs became pending, unless they are taken here first. Without ids it says that
+// there may be some. The mutex is held.
+func (g *Governor) announceWork(q *queue, ids ...string) {
 	if !g.talks() {
 		return
 	}
-	q.announce.jobs += n
+	a := &q.announce
+	a.ids = append(a.ids, ids...)
+	if len(ids) == 0 || len(a.ids) > announcedIDs {
+		a.ids, a.more = nil, true
+	}
 	wait := time.Duration(0)
 	if g.bell.takers > 0 {
 		wait = ownWork
@@ -215,7 +226,7 @@ func (g *Governor) compose(now time.Time) (message string, undo func(at time.Tim
 		g.bell.greet = g.bell.greet || greet
 		for _, s := range all {
 			a := &s.q.announce
-			a.jobs += s.was.jobs
+			a.ids, a.more = append(a.ids, s.was.ids...), a.more || s.was.more
 			a.lease = a.lease || s.was.lease
 			for i, d := range s.was.due {
 				if d != 0 && (a.due[i] == 0 || d < a.due[i]) {
@@ -230,12 +241,20 @@ func (g *Governor) compose(now time.Time) (message string, undo func(at time.Tim
 // write adds the lines of one queue; it returns whether there were any. The mutex is held.
 func (g *Governor) write(b *strings.Builder, q *queue) bool {
 	before, a := b.Len(), &q.announce
-	jobs := a.jobs
-	if !q.unsure {
-		jobs = min(jobs, q.credits) // the others were taken here
-	}
-	if jobs > 0 {
-		fmt.Fprintln(b, workLine, jobs, q.name)
+	name := url.QueryEscape(q.name)
+	ids := slices.DeleteFunc(a.ids, func(id string) bool {
+		_, waits := q.waiting[id]
+		return !waits && !g.opts.ClientOnly && !q.unsure // it was taken here
+	})
+	switch {
+	case a.more && (g.opts.ClientOnly || q.mayHaveWork()):
+		fmt.Fprintln(b, workLine, name)
+	case len(ids) > 0:
+		fmt.Fprint(b, workLine, " ", name)
+		for _, id := range ids {
+			fmt.Fprint(b, " ", url.QueryEscape(id))
+		}
+		fmt.Fprintln(b)
 	}
 	who := unattended
 	if !g.opts.ClientOnly && time.Since(g.bell.forwards) < 10*time.Second {
@@ -243,11 +262,11 @@ func (g *Governor) write(b *strings.Builder, q *queue) bool {
 	}
 	for i, line := range []string{scheduledLine, retryLine} {
 		if a.due[i] != 0 {
-			fmt.Fprintln(b, line, a.due[i], who, q.name)
+			fmt.Fprintln(b, line, name, a.due[i], who)
 		}
 	}
 	if a.lease {
-		fmt.Fprintln(b, leaseLine, q.name)
+		fmt.Fprintln(b, leaseLine, name)
 	}
 	return b.Len() > before
 }
@@ -277,46 +296,58 @@ func (g *Governor) hear(payload []byte) {
 
 // hearLine takes one line. What it does not know is of a later version that means no harm to this one.
 func (g *Governor) hearLine(line string) {
-	kind, rest, _ := strings.Cut(line, " ")
-	switch kind {
+	words := strings.Split(line, " ")
+	switch words[0] {
 	case helloLine:
 		g.bell.peers = max(1, g.bell.peers)
 		g.role.claim = time.Now()
+		return
 	case byeLine:
-		g.role.claim = time.Now().Add(g.role.patience)
-	case leaseLine:
-		if q := g.queues[rest]; q != nil {
-			q.foreign.suspect(time.Now().Add(g.opts.Announce + time.Second))
-		}
-	case workLine:
-		count, name, _ := strings.Cut(rest, " ")
-		n, err := number(count)
-		q := g.queues[name]
-		switch {
-		case q == nil:
-		case err != nil || n < 1:
-			q.suspect()
-		default:
-			q.paused = false
-			q.credit(n)
-		}
-	case scheduledLine, retryLine:
-		at, rest, _ := strings.Cut(rest, " ")
-		who, name, _ := strings.Cut(rest, " ")
-		unix, err := number(at)
-		q := g.queues[name]
-		if q == nil || err != nil {
-			return
-		}
-		d := &q.scheduled
-		if kind == retryLine {
-			d = &q.retry
-		}
-		if who == unattended && g.role.sweeper {
-			d.partial = true
-			d.note(unix)
-			return
-		}
-		d.noteForeign(unix, dueGrace+g.role.patience)
+		g.role.claim = time.Now().Add(g.role.patience / 20)
+		return
 	}
+	for i, w := range words {
+		words[i], _ = url.QueryUnescape(w)
+	}
+	if len(words) < 2 {
+		return
+	}
+	q := g.queues[words[1]]
+	if q == nil {
+		return
+	}
+	switch words[0] {
+	case leaseLine:
+		q.foreign.suspect(time.Now().Add(g.opts.Announce + time.Second))
+	case workLine:
+		if len(words) == 2 {
+			q.suspect()
+			return
+		}
+		q.paused = false
+		q.arrived(words[2:]...)
+	case scheduledLine, retryLine:
+		g.hearDue(q, words)
+	}
+}
+
+// hearDue takes when a delayed job of another process is due.
+func (g *Governor) hearDue(q *queue, words []string) {
+	if len(words) < 4 {
+		return
+	}
+	unix, err := number(words[2])
+	if err != nil {
+		return
+	}
+	d := &q.scheduled
+	if words[0] == retryLine {
+		d = &q.retry
+	}
+	if words[3] == unattended && g.role.sweeper {
+		d.partial = true
+		d.note(unix)
+		return
+	}
+	d.noteForeign(unix, dueGrace+g.role.patience)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -31,7 +30,7 @@ func (g *Governor) dequeue(ctx context.Context, c call, cmd redis.Cmder, next re
 		c.args[0] = time.Now().Add(g.opts.Lease).Unix()
 	}
 	g.mu.Lock()
-	begin, a := time.Now(), q.ask()
+	begin, known := time.Now(), q.ask()
 	g.mu.Unlock()
 	err := next(ctx, cmd)
 	switch {
@@ -44,7 +43,7 @@ func (g *Governor) dequeue(ctx context.Context, c call, cmd redis.Cmder, next re
 		defer g.mu.Unlock()
 		g.failures = 0
 		g.stats.Empty++
-		q.none(a)
+		q.none(known)
 		g.settle(q)
 		if q.found && !q.mayHaveWork() {
 			// It was not empty and gives nothing: it may be paused.
@@ -68,9 +67,9 @@ func (g *Governor) dequeue(ctx context.Context, c call, cmd redis.Cmder, next re
 	}
 	g.settle(q)
 	g.failures++
-	wait := backoff(g.failures)
+	after := backoff(g.failures)
 	g.mu.Unlock()
-	g.rest(ctx, wait)
+	g.rest(ctx, after)
 	return err
 }
 
@@ -87,10 +86,10 @@ func (g *Governor) dequeued(q *queue, c call, cmd redis.Cmder, begin time.Time) 
 	defer g.mu.Unlock()
 	g.failures = 0
 	g.stats.Dequeued++
-	q.took()
+	q.took(id)
 	if id != "" {
 		q.own[id] = claim{at: begin.Round(0)}
-		q.pushes.mine(id, time.Now())
+		q.pushes.mine(id, tookIt, time.Now())
 	}
 	g.settle(q)
 	g.announceLease(q, begin)
@@ -103,37 +102,28 @@ func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
 	defer nap.Stop()
 	for {
 		g.mu.Lock()
-		work := !g.retired && q.mayHaveWork() && !time.Now().Before(q.held)
-		if work {
+		now := time.Now()
+		if !g.retired && q.open(now) {
 			own.dequeues = 0
 			g.mu.Unlock()
 			if g.opts.Admit(q.name) {
 				return true
 			}
-			g.mu.Lock()
-			q.held = time.Now().Add(g.opts.Nap)
-			g.stats.Refused++
-			g.mu.Unlock()
+			g.refuse(q)
 			continue
 		}
-		if g.retired || own.dequeues > 0 || g.anyWork(own) {
+		work, next := g.workOf(own, now)
+		if g.retired || own.dequeues > 0 || work {
 			own.dequeues = max(0, own.dequeues-1)
 			g.mu.Unlock()
 			return false
 		}
-		changed, waiters := g.changed, &g.bell.takers
-		*waiters++
+		changed := g.changed
+		g.bell.takers++
 		g.mu.Unlock()
-		woken := true
-		select {
-		case <-changed:
-		case <-nap.C:
-			woken = false
-		case <-ctx.Done():
-			woken = false
-		}
+		woken := wait(ctx, changed, next, nap)
 		g.mu.Lock()
-		*waiters--
+		g.bell.takers--
 		if !woken {
 			own.dequeues = len(own.queues) - 1
 		}
@@ -144,13 +134,54 @@ func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
 	}
 }
 
-// anyWork is whether a dequeue of any queue of the group would be sent. The mutex is held.
-func (g *Governor) anyWork(own *group) bool {
-	now := time.Now()
-	return slices.ContainsFunc(own.queues, func(name string) bool {
+// refuse notes that Admit said no.
+func (g *Governor) refuse(q *queue) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	q.held = time.Now().Add(g.opts.Nap)
+	g.stats.Refused++
+}
+
+// workOf is whether a dequeue of any queue of the group is to be sent now, and otherwise when; zero is
+// never. The mutex is held.
+func (g *Governor) workOf(own *group, now time.Time) (work bool, next time.Time) {
+	for _, name := range own.queues {
 		q := g.queues[name]
-		return q != nil && q.mayHaveWork() && !now.Before(q.held)
-	})
+		if q == nil || !q.mayHaveWork() {
+			continue
+		}
+		at := q.polite
+		if at.Before(q.held) {
+			at = q.held
+		}
+		if !now.Before(at) {
+			return true, time.Time{}
+		}
+		if next.IsZero() || at.Before(next) {
+			next = at
+		}
+	}
+	return false, next
+}
+
+// wait waits until something has changed, or next, unless that is zero; false means that the nap was over
+// first.
+func wait(ctx context.Context, changed <-chan struct{}, next time.Time, nap *time.Timer) bool {
+	var due <-chan time.Time
+	if !next.IsZero() {
+		timer := time.NewTimer(time.Until(next))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-changed:
+	case <-due:
+	case <-nap.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 // backoff is a random time up to a bound that doubles with every failure in a row.

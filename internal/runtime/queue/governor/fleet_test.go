@@ -14,7 +14,6 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
-	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
 // A replica is what one process of serve has: an upstream, a governor, a client of asynq and maybe a server.
@@ -33,6 +32,7 @@ type plan struct {
 	handler     func(context.Context, *asynq.Task) error
 	options     func(*governor.Options)
 	silent      bool // without the bell
+	track       bool // let the server push, rather than replicas talk
 	retryAfter  time.Duration
 }
 
@@ -49,6 +49,11 @@ func join(t *testing.T, url string, p plan) *replica {
 	}
 	if !p.silent {
 		o.Subscribe = subscribe(up)
+	}
+	if p.track {
+		o.Track = func(ctx context.Context, prefixes ...string) (governor.Feed, error) {
+			return feed(up.Bell().Track(ctx, prefixes...))
+		}
 	}
 	if p.options != nil {
 		p.options(&o)
@@ -113,29 +118,31 @@ func (r *replica) serve(t *testing.T, p plan) {
 // subscribe is the bell of an upstream in the governor's terms.
 func subscribe(up *upstream.Upstream) func(context.Context, ...string) (governor.Feed, error) {
 	return func(ctx context.Context, channels ...string) (governor.Feed, error) {
-		sub, err := up.Bell().Subscribe(ctx, channels...)
-		if err != nil {
-			return governor.Feed{}, err
-		}
-		messages := make(chan governor.Message)
-		done := make(chan struct{})
-		var pump sync.WaitGroup
-		pump.Go(func() {
-			defer close(messages)
-			for m := range sub.C() {
-				select {
-				case messages <- governor.Message{Channel: m.Channel, Payload: m.Payload}:
-				case <-done:
-					return
-				}
-			}
-		})
-		return governor.Feed{Messages: messages, Gaps: sub.Gaps(), Close: func() {
-			close(done)
-			_ = sub.Close()
-			pump.Wait()
-		}}, nil
+		return feed(up.Bell().Subscribe(ctx, channels...))
 	}
+}
+
+func feed(sub *upstream.Subscription, err error) (governor.Feed, error) {
+	if err != nil {
+		return governor.Feed{}, err
+	}
+	messages, done := make(chan governor.Message), make(chan struct{})
+	var pump sync.WaitGroup
+	pump.Go(func() {
+		defer close(messages)
+		for m := range sub.C() {
+			select {
+			case messages <- governor.Message{Channel: m.Channel, Payload: m.Payload, Keys: m.Keys}:
+			case <-done:
+				return
+			}
+		}
+	})
+	return governor.Feed{Messages: messages, Gaps: sub.Gaps(), Close: func() {
+		close(done)
+		_ = sub.Close()
+		pump.Wait()
+	}}, nil
 }
 
 func within(t testing.TB, limit time.Duration, what string, ok func() bool) {
@@ -200,40 +207,4 @@ func reset(t testing.TB, look *redis.Client) {
 	if err := look.ConfigResetStat(context.Background()).Err(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func TestAServerRunsJobsAndIsStill(t *testing.T) {
-	s := redistest.Start(t)
-	look := s.Client(t)
-	done := make(chan string, 1000)
-	r := join(t, s.URL(), plan{queues: names(11), concurrency: 10, handler: func(_ context.Context, task *asynq.Task) error {
-		done <- task.Type()
-		return nil
-	}})
-	for i := range 20 {
-		begin := time.Now()
-		if _, err := r.client.Enqueue(asynq.NewTask(fmt.Sprint(i), nil), asynq.Queue("q03")); err != nil {
-			t.Fatal(err)
-		}
-		<-done
-		t.Log(time.Since(begin))
-	}
-	reset(t, look)
-	for i := range 200 {
-		if _, err := r.client.Enqueue(asynq.NewTask(fmt.Sprint(i), nil), asynq.Queue("q03")); err != nil {
-			t.Fatal(err)
-		}
-		<-done
-	}
-	within(t, time.Second, "all done", func() bool { return look.Exists(t.Context(), "asynq:{q03}:active").Val() == 0 })
-	t.Log(sum(billed(t, look)), billed(t, look), r.gov.Stats(), r.gov.MonthlyCost())
-	if _, err := r.client.Enqueue(asynq.NewTask("later", nil), asynq.Queue("q05"), asynq.ProcessIn(2*time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	begin := time.Now()
-	<-done
-	t.Log("later", time.Since(begin))
-	begin = time.Now()
-	r.stop()
-	t.Log("shutdown", time.Since(begin))
 }

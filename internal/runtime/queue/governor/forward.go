@@ -39,9 +39,9 @@ func (g *Governor) forward(ctx context.Context, c call, cmd redis.Cmder, next re
 		// It stays due. asynq begins its next round at once.
 		g.mu.Lock()
 		g.failures++
-		wait := backoff(g.failures)
+		after := backoff(g.failures)
 		g.mu.Unlock()
-		g.rest(ctx, wait)
+		g.rest(ctx, after)
 		return err
 	}
 	g.opts.InScript(c.command, c.ran(cmd))
@@ -50,9 +50,8 @@ func (g *Governor) forward(ctx context.Context, c call, cmd redis.Cmder, next re
 	defer g.mu.Unlock()
 	g.failures = 0
 	if moved > 0 {
-		q.credit(moved)
 		q.groups = true
-		g.announceWork(q, moved)
+		g.suspected(q)
 		g.stats.Forwarded += moved
 	}
 	if moved < forwardBatch {
@@ -86,32 +85,13 @@ func (g *Governor) awaitDue(ctx context.Context, d *due, own *group) bool {
 		}
 		changed := g.changed
 		g.mu.Unlock()
-		if !g.untilDue(ctx, next, nap, changed) {
+		if !wait(ctx, changed, next, nap) {
 			g.mu.Lock()
 			own.forwards = 2*len(own.queues) - 1
 			g.mu.Unlock()
 			return false
 		}
 	}
-}
-
-// untilDue waits; it returns false when the nap is over.
-func (g *Governor) untilDue(ctx context.Context, next time.Time, nap *time.Timer, changed <-chan struct{}) bool {
-	var due <-chan time.Time
-	if !next.IsZero() {
-		timer := time.NewTimer(time.Until(next))
-		defer timer.Stop()
-		due = timer.C
-	}
-	select {
-	case <-changed:
-	case <-due:
-	case <-nap.C:
-		return false
-	case <-ctx.Done():
-		return false
-	}
-	return true
 }
 
 // nextDue is when the first job of the group is due; zero is never. The mutex is held.

@@ -110,8 +110,19 @@ func (g *Governor) before(c call) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if q := g.queues[c.queue()]; q != nil {
-		q.pushes.mine(id, time.Now())
+		q.pushes.mine(id, c.deed(), time.Now())
 	}
+}
+
+// deed is what a script does to its job, as far as pushes show it.
+func (c call) deed() deed {
+	switch c.script {
+	case enqueueScript, enqueueUniqueScript:
+		return addedIt
+	case requeueScript:
+		return tookIt
+	}
+	return changedIt
 }
 
 // task is the id of the job that a script is about, when it is about one.
@@ -150,8 +161,7 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 		case err != nil:
 			g.suspected(q)
 		case reply == 1:
-			q.credit(1)
-			g.announceWork(q, 1)
+			g.added(q, c.task())
 		}
 	case scheduleScript:
 		g.delayed(q, &q.scheduled, c, 1, reply == 1 || err != nil)
@@ -169,8 +179,7 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 		}
 	case requeueScript:
 		g.finished(q, c, err)
-		q.credit(1)
-		g.announceWork(q, 1)
+		g.added(q, c.task())
 	case addToGroupScript, addToGroupUniqueScript, checkGroupScript:
 		q.groups, q.groupsAt = true, time.Now()
 	case runScript, unknownScript, dequeueScript, forwardScript:
@@ -183,7 +192,19 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 // suspected notes that a queue may have work, and tells the others.
 func (g *Governor) suspected(q *queue) {
 	q.suspect()
-	g.announceWork(q, 1)
+	g.announceWork(q)
+}
+
+// added notes jobs that have become pending here, and tells the others.
+func (g *Governor) added(q *queue, ids ...string) {
+	if g.opts.ClientOnly {
+		// Nobody here takes them.
+		g.announceWork(q, ids...)
+		return
+	}
+	q.polite = time.Time{}
+	q.arrived(ids...)
+	g.announceWork(q, ids...)
 }
 
 // delayed notes a job that waits for its time.

@@ -60,7 +60,7 @@ func (g *Governor) extend(ctx context.Context, queue string, cmd redis.Cmder, ne
 	if q != nil {
 		for i := first; i+1 < len(args); i += 2 {
 			args[i] = float64(now.Add(g.opts.Lease).Unix())
-			q.pushes.mine(text(args[i+1]), now)
+			q.pushes.mine(text(args[i+1]), changedIt, now)
 		}
 	}
 	g.mu.Unlock()
@@ -153,7 +153,7 @@ func (g *Governor) listExpired(ctx context.Context, c call, cmd redis.Cmder, nex
 			// Whoever had it: it is not ours any more.
 			id := taskID([]byte(text(m)))
 			delete(q.own, id)
-			q.pushes.mine(id, time.Now())
+			q.pushes.mine(id, changedIt, time.Now())
 		}
 		g.stats.Recovered += int64(len(messages))
 	}

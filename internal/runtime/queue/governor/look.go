@@ -121,7 +121,7 @@ func (g *Governor) isPaused(ctx context.Context, q *queue) error {
 	ctx, cancel := context.WithTimeout(ctx, ownTimeout)
 	defer cancel()
 	g.mu.Lock()
-	gen := q.gen
+	known := q.known
 	g.mu.Unlock()
 	n, err := g.opts.Client.Exists(ctx, keyOf(q.name, pausedPart)).Result()
 	if err != nil {
@@ -130,7 +130,7 @@ func (g *Governor) isPaused(ctx context.Context, q *queue) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	q.doubt = false
-	q.paused = n == 1 && q.gen == gen
+	q.paused = n == 1 && q.known == known
 	return nil
 }
 
@@ -141,7 +141,7 @@ func (g *Governor) unpaused(ctx context.Context) error {
 	var keys []asked
 	for _, name := range g.names {
 		if q := g.queues[name]; q.paused {
-			keys = append(keys, asked{q, pausedPart, q.gen})
+			keys = append(keys, asked{q, pausedPart, q.known})
 		}
 	}
 	g.mu.Unlock()

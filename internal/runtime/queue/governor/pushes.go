@@ -2,6 +2,7 @@ package governor
 
 import (
 	"maps"
+	"math/rand/v2"
 	"time"
 )
 
@@ -10,37 +11,81 @@ const (
 	pushesMemory = 10 * time.Second // at least, for jobs handled here: a push may come after the reply
 )
 
+// With other workers, one that hears of a job of somebody else waits this long, and up to so much more: who
+// enqueued it takes it at once, and is heard to.
+const (
+	politeness       = 2 * time.Millisecond
+	politenessSpread = 6 * time.Millisecond
+)
+
+// A deed is what was done to a job here, in terms of the keys that change with it.
+type deed int
+
+const (
+	changedIt deed = 0 // neither of the others
+	addedIt   deed = 1 // it became pending, and nothing else of it changed
+	tookIt    deed = 2 // it went from pending to active, or back
+)
+
 // pushes tells what the server's pushes about one queue mean. Every change of a job changes the key of the
 // job besides those of the lists that it is in, so a push names the jobs that it is about, and what was
 // done here is known by their ids: it costs nothing. The Governor's mutex guards it.
 type pushes struct {
-	own      map[string]time.Time // jobs that were handled here, and when
-	seen     map[string]bool      // those of others: whether they are active
-	suspects map[string]struct{}  // those of a push that came while a dequeue was under way, which may be about it
+	own      map[string]handled
+	others   map[string]whereabouts
+	suspects map[string]struct{} // jobs of a push that came while a dequeue was under way, which may be about it
 }
+
+// handled is what was done here lately to a job.
+type handled struct {
+	at    time.Time
+	deeds deed
+}
+
+// whereabouts is what is known of a job of others that is not pending.
+type whereabouts int
+
+const (
+	unheard whereabouts = iota
+	vanished
+	active
+)
 
 func (p *pushes) init() {
-	p.own, p.seen, p.suspects = map[string]time.Time{}, map[string]bool{}, map[string]struct{}{}
+	p.own, p.others, p.suspects = map[string]handled{}, map[string]whereabouts{}, map[string]struct{}{}
 }
 
-// mine notes that a job is handled here.
-func (p *pushes) mine(id string, now time.Time) {
+// mine notes that something is done to a job here.
+func (p *pushes) mine(id string, d deed, now time.Time) {
 	if len(p.own) >= pushesKept {
 		p.prune(now)
 	}
-	p.own[id] = now
-	delete(p.seen, id)
+	was := p.own[id]
+	if now.Sub(was.at) > pushesMemory {
+		was.deeds = 0
+	}
+	p.own[id] = handled{now, was.deeds | d}
+	delete(p.others, id)
 }
+
+// gone notes that a job which was pending is not: the push that says so is still to come.
+func (p *pushes) gone(id string) { p.others[id] = vanished }
 
 // prune forgets what is too old to matter.
 func (p *pushes) prune(now time.Time) {
-	maps.DeleteFunc(p.own, func(_ string, at time.Time) bool { return now.Sub(at) > pushesMemory })
+	maps.DeleteFunc(p.own, func(_ string, h handled) bool { return now.Sub(h.at) > pushesMemory })
 	if len(p.own) >= pushesKept {
 		clear(p.own)
 	}
-	if len(p.seen) >= pushesKept {
-		clear(p.seen)
+	if len(p.others) >= pushesKept {
+		clear(p.others)
 	}
+}
+
+// did is whether a push about a job is about what was done here.
+func (p *pushes) did(id string, d deed, now time.Time) bool {
+	h, ok := p.own[id]
+	return ok && now.Sub(h.at) <= pushesMemory && h.deeds&d == d
 }
 
 // A push is what changed in one queue at one time.
@@ -99,17 +144,31 @@ func (g *Governor) pushed(keys []string) {
 		}
 		changes[q].add(part)
 	}
+	now := time.Now()
 	for q, p := range changes {
-		g.understand(q, p)
+		known := q.known
+		g.understand(q, p, now)
+		if q.known != known {
+			g.signal()
+		}
 	}
 }
 
 // understand takes what changed in one queue.
-func (g *Governor) understand(q *queue, p *push) {
-	gen := q.gen
+func (g *Governor) understand(q *queue, p *push, now time.Time) {
+	if len(q.pushes.others) >= pushesKept {
+		q.pushes.prune(now)
+	}
+	d := changedIt
+	switch {
+	case p.pending && p.active:
+		d = tookIt
+	case p.pending:
+		d = addedIt
+	}
 	var foreign []string
 	for _, id := range p.ids {
-		if _, own := q.pushes.own[id]; !own {
+		if !q.pushes.did(id, d, now) {
 			foreign = append(foreign, id)
 		}
 	}
@@ -117,23 +176,13 @@ func (g *Governor) understand(q *queue, p *push) {
 		q.suspect()
 	}
 	if p.groups {
-		q.groups, q.groupsAt = true, time.Now()
+		q.groups, q.groupsAt = true, now
 	}
-	if len(foreign) > 0 {
-		g.foreignPush(q, p, foreign)
-	}
-	if q.gen != gen {
-		g.signal()
-	}
-}
-
-// foreignPush takes a change that is not, or not only, of what is done here.
-func (g *Governor) foreignPush(q *queue, p *push, ids []string) {
-	if len(q.pushes.seen) >= pushesKept {
-		q.pushes.prune(time.Now())
+	if len(foreign) == 0 {
+		return
 	}
 	if p.lease {
-		q.foreign.suspect(time.Now().Add(g.opts.Lease + g.opts.Grace + time.Second))
+		q.foreign.suspect(now.Add(g.opts.Lease + g.opts.Grace + time.Second))
 		g.prod()
 	}
 	if g.role.sweeper && !p.pending && (p.scheduled || p.retry) {
@@ -141,34 +190,52 @@ func (g *Governor) foreignPush(q *queue, p *push, ids []string) {
 		q.retry.ask = q.retry.ask || p.retry
 		g.prod()
 	}
-	switch {
-	case !p.pending:
-	case !p.active:
-		// Jobs were enqueued, moved when they were due, or run by an operator.
-		for _, id := range ids {
-			q.pushes.seen[id] = false
+	switch d {
+	case addedIt:
+		g.addedByOthers(q, foreign, now)
+	case tookIt:
+		if p.scheduled || p.retry || p.other {
+			q.suspect()
+			return
 		}
-		q.paused = false
-		q.credit(int64(len(ids)))
-	case p.scheduled || p.retry || p.other:
-		q.suspect()
-	default:
-		g.movedByOthers(q, ids)
+		g.movedByOthers(q, foreign, len(p.ids) == 1)
+	case changedIt:
 	}
 }
 
-// movedByOthers takes jobs that went from pending to active, or back.
-func (g *Governor) movedByOthers(q *queue, ids []string) {
+// addedByOthers takes jobs that were enqueued, moved when they were due, or run by an operator.
+func (g *Governor) addedByOthers(q *queue, ids []string, now time.Time) {
 	for _, id := range ids {
-		active, known := q.pushes.seen[id]
-		q.pushes.seen[id] = !known || !active
+		delete(q.pushes.others, id)
+	}
+	if !q.mayHaveWork() && g.bell.peers > 0 {
+		q.polite = now.Add(politeness + rand.N(politenessSpread))
+	}
+	q.paused = false
+	q.arrived(ids...)
+}
+
+// movedByOthers takes jobs that went from pending to active, or back. When it is about a single job it is
+// plain which; otherwise some may just have been enqueued at the same time.
+func (g *Governor) movedByOthers(q *queue, ids []string, single bool) {
+	for _, id := range ids {
+		_, waits := q.waiting[id]
+		was := q.pushes.others[id]
 		switch {
-		case known && !active:
-			// Another worker took it.
-		case !known && q.asking > 0:
+		case waits && single:
+			delete(q.waiting, id)
+			q.pushes.others[id] = active
+		case waits:
+			// Taken or enqueued; it stays known.
+		case was == vanished:
+			q.pushes.others[id] = active
+		case was == active && single:
+			delete(q.pushes.others, id)
+			q.arrived(id)
+		case was == unheard && q.asking > 0:
 			q.pushes.suspects[id] = struct{}{}
 		default:
-			// It was put back, or it was enqueued and taken at once: perhaps another with it.
+			q.pushes.others[id] = active
 			q.suspect()
 		}
 	}
@@ -179,8 +246,9 @@ func (g *Governor) settle(q *queue) {
 	if q.asking > 0 || len(q.pushes.suspects) == 0 {
 		return
 	}
+	now := time.Now()
 	for id := range q.pushes.suspects {
-		if _, own := q.pushes.own[id]; !own {
+		if !q.pushes.did(id, tookIt, now) {
 			q.suspect()
 			g.signal()
 			break

@@ -9,14 +9,15 @@ import (
 type queue struct {
 	name string
 
-	credits int64  // jobs that are known to have become pending and were not taken here
-	unsure  bool   // there may be jobs besides those
-	gen     uint64 // grows whenever one of the two is given cause to
-	paused  bool   // and known to be
-	found   bool   // a look at the key has found jobs since the last dequeue
-	doubt   bool   // it had jobs and gave none: find out whether it is paused
-	held    time.Time
-	asking  int // dequeues under way
+	waiting map[string]uint64 // jobs that are known to be pending, and when they became known, counted
+	unsure  bool              // there may be others
+	known   uint64            // grows whenever one of the two is given cause to
+	paused  bool              // and known to be
+	found   bool              // a look at the key has found jobs since the last dequeue
+	doubt   bool              // it had jobs and gave none: find out whether it is paused
+	held    time.Time         // Admit said no, and is asked again then
+	polite  time.Time         // another replica is likely to take what is known, until then
+	asking  int               // dequeues under way
 
 	scheduled, retry due
 	completed        expiry
@@ -31,54 +32,67 @@ type queue struct {
 }
 
 func newQueue(name string) *queue {
-	q := &queue{name: name, own: map[string]claim{}}
+	q := &queue{name: name, own: map[string]claim{}, waiting: map[string]uint64{}}
 	q.pushes.init()
 	// Nothing is known yet.
 	q.unsure, q.groups = true, true
 	return q
 }
 
+// waitingKept is how many jobs are known by their ids; with more, a queue is just believed to have some.
+const waitingKept = 4096
+
 // mayHaveWork is whether a dequeue can have an answer other than "none".
-func (q *queue) mayHaveWork() bool { return (q.credits > 0 || q.unsure) && !q.paused }
+func (q *queue) mayHaveWork() bool { return (len(q.waiting) > 0 || q.unsure) && !q.paused }
+
+// open is whether a dequeue is to be sent at now.
+func (q *queue) open(now time.Time) bool {
+	return q.mayHaveWork() && !now.Before(q.held) && !now.Before(q.polite)
+}
 
 // suspect notes that there may be work.
 func (q *queue) suspect() {
-	q.unsure, q.paused = true, false
-	q.gen++
+	q.unsure, q.paused, q.polite = true, false, time.Time{}
+	q.known++
 }
 
-// credit notes that n jobs have become pending.
-func (q *queue) credit(n int64) {
-	q.credits += n
-	q.gen++
+// arrived notes that jobs have become pending.
+func (q *queue) arrived(ids ...string) {
+	q.known++
+	if len(q.waiting)+len(ids) > waitingKept {
+		clear(q.waiting)
+		q.unsure = true
+		return
+	}
+	for _, id := range ids {
+		q.waiting[id] = q.known
+	}
 }
 
-// An ask is a dequeue that is under way.
-type ask struct {
-	credits int64
-	gen     uint64
-}
-
-func (q *queue) ask() ask {
+// ask notes that a dequeue is sent, and returns what is known by then.
+func (q *queue) ask() uint64 {
 	q.asking++
-	return ask{q.credits, q.gen}
+	return q.known
 }
 
 // took notes that a dequeue brought a job.
-func (q *queue) took() {
+func (q *queue) took(id string) {
 	q.asking--
 	q.found = false
-	if q.credits > 0 {
-		q.credits--
-	}
+	delete(q.waiting, id)
 }
 
 // none notes that a dequeue found no job: whatever was known when it was sent is gone, and what became
 // known meanwhile may be there.
-func (q *queue) none(a ask) {
+func (q *queue) none(known uint64) {
 	q.asking--
-	q.credits = max(0, q.credits-a.credits)
-	if q.gen == a.gen {
+	for id, at := range q.waiting {
+		if at <= known {
+			delete(q.waiting, id)
+			q.pushes.gone(id)
+		}
+	}
+	if q.known == known {
 		q.unsure = false
 	}
 }

@@ -2,17 +2,23 @@ package governor
 
 import "time"
 
-// Added says that n jobs of a queue became pending by a command that did not pass the hook, and that it
-// succeeded. Unlike Wake it is exact, so that no dequeue is sent in vain. Other replicas are told as of any
-// job. It costs what announcing costs: nothing when there is nobody to tell.
-func (g *Governor) Added(queue string, n int) {
+// Added says that jobs of a queue became pending by a command that did not pass the hook, and that it
+// succeeded. With their ids it is exact, so that no dequeue is sent in vain; without any it costs one dequeue
+// more, as Wake does. Other replicas are told as of any job. It costs what announcing costs: nothing when
+// there is nobody to tell, and otherwise at most one PUBLISH for each Options.Window.
+func (g *Governor) Added(queue string, ids ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if q := g.queues[queue]; q != nil && n > 0 {
-		q.credit(int64(n))
-		g.announceWork(q, int64(n))
-		g.signal()
+	q := g.queues[queue]
+	if q == nil {
+		return
 	}
+	if len(ids) == 0 {
+		g.suspected(q)
+	} else {
+		g.added(q, ids...)
+	}
+	g.signal()
 }
 
 // Due says the same of a delayed job: when it is due, in Unix seconds, and whether it waits to be tried
@@ -46,7 +52,7 @@ func (g *Governor) Own(queue string, ids ...string) {
 	}
 	now := time.Now()
 	for _, id := range ids {
-		q.pushes.mine(id, now)
+		q.pushes.mine(id, addedIt|tookIt, now)
 	}
 }
 

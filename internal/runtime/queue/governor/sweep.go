@@ -152,9 +152,9 @@ func (g *Governor) prune(now time.Time) {
 
 // An asked key is one that a sweep looks at.
 type asked struct {
-	q    *queue
-	part string
-	gen  uint64 // of the queue when it was decided
+	q     *queue
+	part  string
+	known uint64 // of the queue when it was decided
 }
 
 func (a asked) key() string { return keyOf(a.q.name, a.part) }
@@ -165,7 +165,7 @@ func (g *Governor) lookable() []asked {
 	for _, name := range g.names {
 		q := g.queues[name]
 		for _, part := range []string{pendingPart, activePart, leasePart} {
-			all = append(all, asked{q, part, q.gen})
+			all = append(all, asked{q, part, q.known})
 		}
 	}
 	return all
@@ -199,8 +199,9 @@ func (g *Governor) sweep(ctx context.Context, keys []asked) error {
 			q.suspect()
 			q.found = true
 		case a.part == pendingPart:
-			if q.gen == a.gen {
-				q.unsure, q.credits = false, 0
+			if q.known == a.known {
+				q.unsure = false
+				clear(q.waiting)
 			}
 		case !found[i]:
 		case a.part == leasePart:
@@ -312,7 +313,7 @@ func (g *Governor) resync(ctx context.Context) error {
 	for _, name := range g.names {
 		q := g.queues[name]
 		for _, part := range []string{scheduledPart, retryPart, completedPart, groupsPart, setsPart} {
-			keys = append(keys, asked{q, part, q.gen})
+			keys = append(keys, asked{q, part, q.known})
 		}
 	}
 	g.mu.Unlock()
