@@ -1,4 +1,4 @@
-// Package api is the HTTP API of the sidecar: /v1/cache, /v1/limit and /v1/control, health and readiness,
+// Package api is the HTTP API of the sidecar: /v1/cache, /v1/limit, /v1/queues and /v1/control, health and readiness,
 // metrics, and the OpenAPI document that describes all of it and is generated from the same code.
 //
 // Every request passes, in this order: a request id, a bound on how many are answered at once, the
@@ -34,8 +34,11 @@ type API struct {
 	traffic   *traffic
 	ready     *readiness
 	slots     chan struct{}       // one for each request being answered
+	waiting   chan struct{}       // one for each that may wait, for a job for example
 	bodies    *semaphore.Weighted // bytes of bodies held
 	stopping  atomic.Bool
+	stop      context.Context // ends when Serve is told to stop
+	stopNow   context.CancelFunc
 }
 
 // New prepares an API. It sends no command and opens no listener.
@@ -50,8 +53,10 @@ func New(o Options) (*API, error) {
 		mux:       http.NewServeMux(),
 		registry:  prometheus.NewRegistry(),
 		slots:     make(chan struct{}, o.MaxInFlight),
+		waiting:   make(chan struct{}, o.MaxWaiting),
 		bodies:    semaphore.NewWeighted(max(o.MaxBodyBytesInFlight, o.MaxBodyBytes)),
 	}
+	a.stop, a.stopNow = context.WithCancel(context.Background())
 	a.callers.Store(newCallers(o.Tokens, nil))
 	a.ready = newReadiness(o.Probes, o.ProbeTimeout)
 	if err := a.observe(); err != nil {
@@ -79,6 +84,7 @@ func (a *API) routes() error {
 
 	a.cacheRoutes(h)
 	a.limitRoutes(h)
+	a.queueRoutes(h)
 	a.controlRoutes(h)
 	a.healthRoutes(h)
 	return a.finishDocument(h.OpenAPI())
@@ -109,14 +115,24 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.traffic.ended(r.Method, info.route, rec.status, time.Since(info.start))
 	}()
 
+	slots := a.slots
+	if mayWait(r) {
+		slots = a.waiting
+	}
 	select {
-	case a.slots <- struct{}{}:
-		defer func() { <-a.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	default:
 		overloaded("the server answers as many requests as it may at once").write(rec, r)
 		return
 	}
 	a.handler.ServeHTTP(rec, r)
+}
+
+// mayWait is whether a request is of those that wait: they must not keep others from being answered.
+func mayWait(r *http.Request) bool {
+	return r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v1/queues/") &&
+		(strings.HasSuffix(r.URL.Path, "/lease") || strings.HasSuffix(r.URL.Path, "/drain"))
 }
 
 func overloaded(detail string) *problemError {

@@ -75,7 +75,7 @@ func engines(t testing.TB, client redis.UniversalClient) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Cache: c, Limit: l, Control: k, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
+	return Options{Cache: c, Limit: l, Queue: queues(t, client), Control: k, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
 }
 
 func newAPI(t testing.TB, o Options) *API {

@@ -158,9 +158,9 @@ func orEmpty(list []string) []string {
 	return list
 }
 
-func orEmptyMap(m map[string]float64) map[string]float64 {
+func orEmptyMap[V any](m map[string]V) map[string]V {
 	if m == nil {
-		return map[string]float64{}
+		return map[string]V{}
 	}
 	return m
 }

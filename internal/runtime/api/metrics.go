@@ -123,6 +123,9 @@ func (s *state) engines(e emitter) {
 	if l := s.api.opts.Limit; l != nil {
 		e.limits(l.Stats())
 	}
+	if q := s.api.opts.Queue; q != nil {
+		e.queues(q)
+	}
 }
 
 func (e emitter) cache(s cache.Stats) {

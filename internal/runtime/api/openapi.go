@@ -16,12 +16,13 @@ import (
 
 // describe says what the document is about.
 func describe(doc *huma.OpenAPI) {
-	doc.Info.Description = "Cache, rate limits and control of the redisopt sidecar. Every error is application/problem+json " +
+	doc.Info.Description = "Cache, rate limits, job queues and control of the redisopt sidecar. Every error is application/problem+json " +
 		"with a code, a hint and the request's id. A client may choose the id with X-Request-Id."
 	doc.Info.License = &huma.License{Name: "Apache 2.0", Identifier: "Apache-2.0"}
 	doc.Tags = []*huma.Tag{
 		{Name: "cache", Description: "Values in memory and in the upstream"},
 		{Name: "limit", Description: "Rate limits and quotas"},
+		{Name: "queue", Description: "Jobs: added, fetched, looked at, tried again"},
 		{Name: "control", Description: "What is ramped, paused and switched off"},
 		{Name: "health", Description: "For probes, scrapers and tools"},
 	}

@@ -125,7 +125,8 @@ func TestEveryOperationOfTheDocumentAnswersAsItSays(t *testing.T) {
 		}
 		c.header = bearer(secret(ScopeAdmin))
 		r := ask(t, a, c)
-		if r.StatusCode == http.StatusNotFound && op.id != "cache-get" || r.StatusCode == http.StatusMethodNotAllowed || r.StatusCode >= 500 {
+		absent := op.id == "cache-get" || strings.HasSuffix(c.path, "/none") || strings.Contains(c.path, "/none/")
+		if r.StatusCode == http.StatusNotFound && !absent || r.StatusCode == http.StatusMethodNotAllowed || r.StatusCode >= 500 {
 			t.Errorf("%s %s = %d: %s", op.method, op.path, r.StatusCode, r.body)
 			continue
 		}
@@ -133,6 +134,9 @@ func TestEveryOperationOfTheDocumentAnswersAsItSays(t *testing.T) {
 		response, ok := item["responses"].(map[string]any)[fmt.Sprint(r.StatusCode)].(map[string]any)
 		if !ok {
 			t.Errorf("%s answers %d, which the document does not say", op.id, r.StatusCode)
+			continue
+		}
+		if r.StatusCode == http.StatusNoContent {
 			continue
 		}
 		media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")

@@ -14,6 +14,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/queue"
 )
 
 // Defaults of Options.
@@ -21,6 +22,7 @@ const (
 	DefaultMaxBodyBytes         = 1 << 20
 	DefaultMaxBodyBytesInFlight = 64 << 20
 	DefaultMaxInFlight          = 1024
+	DefaultMaxWaiting           = 4096
 	DefaultTimeout              = 5 * time.Second
 	DefaultBodyTimeout          = 10 * time.Second
 	DefaultShutdownTimeout      = 10 * time.Second
@@ -38,6 +40,9 @@ type Options struct {
 	// TrustedProxies are the networks whose X-Forwarded-For lines are believed, where a caller of
 	// /v1/limit hands them on. None: no line is.
 	TrustedProxies []netip.Prefix
+
+	// Queue is behind /v1/queues; nil answers 404 and says that it is not enabled.
+	Queue *queue.Engine
 
 	// Control is behind /v1/control; nil answers 404 and says that it is not enabled.
 	Control *control.Control
@@ -92,7 +97,11 @@ type Options struct {
 	// MaxInFlight is how many requests are answered at once; more are answered 503. Default 1024.
 	MaxInFlight int
 
-	// Timeout is how long an operation may take. Default 5s.
+	// MaxWaiting is how many requests may wait for jobs at once, besides MaxInFlight; more are answered
+	// 503. Default 4096.
+	MaxWaiting int
+
+	// Timeout is how long an operation may take, the time it is asked to wait apart. Default 5s.
 	Timeout time.Duration
 
 	// BodyTimeout is how long a client may take to send a request's body. Default 10s.
@@ -121,6 +130,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxBodyBytes, DefaultMaxBodyBytes)
 	set(&o.MaxBodyBytesInFlight, DefaultMaxBodyBytesInFlight)
 	set(&o.MaxInFlight, DefaultMaxInFlight)
+	set(&o.MaxWaiting, DefaultMaxWaiting)
 	set(&o.Timeout, DefaultTimeout)
 	set(&o.BodyTimeout, DefaultBodyTimeout)
 	set(&o.ShutdownTimeout, DefaultShutdownTimeout)
@@ -152,6 +162,9 @@ func (o Options) validate() error {
 	}
 	if o.MaxInFlight < 1 {
 		bad("max in flight: got %d, want at least 1", o.MaxInFlight)
+	}
+	if o.MaxWaiting < 1 {
+		bad("max waiting: got %d, want at least 1", o.MaxWaiting)
 	}
 	if err := validateTokens(o.Tokens); err != nil {
 		errs = append(errs, err)

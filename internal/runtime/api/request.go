@@ -39,6 +39,7 @@ func requestID(sent string) string {
 const (
 	bodyKind  = "body"
 	scopeKind = "scope"
+	waitKind  = "wait" // how long it may wait besides what it does
 
 	jsonBody  = "json"  // one JSON document, described by the operation's input
 	valueBody = "value" // JSON or bytes, read by the operation itself from requestInfo
@@ -91,7 +92,14 @@ func (a *API) admit(ctx huma.Context, next func(huma.Context)) {
 
 // run does the operation within its time, which begins when its body is there.
 func (a *API) run(ctx huma.Context, next func(huma.Context)) {
-	bounded, cancel := context.WithTimeout(ctx.Context(), a.opts.Timeout)
+	most := a.opts.Timeout
+	if wait, ok := ctx.Operation().Metadata[waitKind].(time.Duration); ok {
+		most += wait
+		_, w := humago.Unwrap(ctx)
+		// A server without deadlines, in tests, has no slow clients either.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(most + writeSlack))
+	}
+	bounded, cancel := context.WithTimeout(ctx.Context(), most)
 	defer cancel()
 	next(huma.WithContext(ctx, bounded))
 }

@@ -71,7 +71,7 @@ func isLocal(hostPort string) bool {
 }
 
 // Serve answers requests from l until ctx ends. Then readiness says that it stops, no new connection is
-// taken, requests under way have ShutdownTimeout to end, and what is left is cut off. It closes l. It
+// taken, requests that wait are answered, those under way have ShutdownTimeout to end, and what is left is cut off. It closes l. It
 // returns nil when everything ended in time, and an *ExposedError, at once, where CheckListener has one.
 // TLS, if any, is l's.
 func (a *API) Serve(ctx context.Context, l net.Listener) error {
@@ -98,6 +98,7 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	case <-ctx.Done():
 	}
 	a.stopping.Store(true)
+	a.stopNow()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.ShutdownTimeout)
 	defer cancel()
 	err := server.Shutdown(drain)
@@ -115,10 +116,12 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 // wait returns when no request is being answered. A request whose connection is gone ends within the time
 // of its operation.
 func (a *API) wait() {
-	for range cap(a.slots) {
-		a.slots <- struct{}{}
-	}
-	for range cap(a.slots) {
-		<-a.slots
+	for _, slots := range []chan struct{}{a.slots, a.waiting} {
+		for range cap(slots) {
+			slots <- struct{}{}
+		}
+		for range cap(slots) {
+			<-slots
+		}
 	}
 }
