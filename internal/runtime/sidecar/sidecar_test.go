@@ -24,7 +24,7 @@ import (
 )
 
 // configured is the configuration of a file and an environment, on free ports and a directory of its own.
-func configured(t *testing.T, env map[string]string, file string) *config.Config {
+func configured(t testing.TB, env map[string]string, file string) *config.Config {
 	t.Helper()
 	conf, err := config.Load(sources(t, env, file))
 	if err != nil {
@@ -33,7 +33,7 @@ func configured(t *testing.T, env map[string]string, file string) *config.Config
 	return conf
 }
 
-func sources(t *testing.T, env map[string]string, file string) config.Sources {
+func sources(t testing.TB, env map[string]string, file string) config.Sources {
 	t.Helper()
 	dir := t.TempDir()
 	return config.Sources{
@@ -73,7 +73,7 @@ type running struct {
 	stop func() error
 }
 
-func run(t *testing.T, conf *config.Config, o Options) *running {
+func run(t testing.TB, conf *config.Config, o Options) *running {
 	t.Helper()
 	r, err := tryRun(t, conf, o)
 	if err != nil {
@@ -82,7 +82,7 @@ func run(t *testing.T, conf *config.Config, o Options) *running {
 	return r
 }
 
-func tryRun(t *testing.T, conf *config.Config, o Options) (*running, error) {
+func tryRun(t testing.TB, conf *config.Config, o Options) (*running, error) {
 	t.Helper()
 	r := &running{Log: &lockedBuffer{}}
 	o.Log = NewLogger(r.Log, "test", slog.LevelDebug)
