@@ -174,7 +174,7 @@ func (l *Limiter) together(ctx context.Context, items []*item) {
 	}
 	passed := !blocked
 	if len(open) > 0 {
-		ctx, cancel := context.WithTimeout(ctx, l.opts.Deadline)
+		ctx, cancel := context.WithTimeout(ctx, l.patience())
 		defer cancel()
 		l.ask(ctx, open, true)
 		for _, it := range open {

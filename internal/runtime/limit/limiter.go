@@ -83,7 +83,7 @@ func (l *Limiter) Check(ctx context.Context, req Request) (Result, error) {
 	if it.done {
 		return it.result, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.opts.Deadline)
+	ctx, cancel := context.WithTimeout(ctx, l.patience())
 	defer cancel()
 	if waiting != nil {
 		if err := waiting.wait(ctx); err != nil {
@@ -98,6 +98,9 @@ func (l *Limiter) Check(ctx context.Context, req Request) (Result, error) {
 	l.ask(ctx, []*item{&it}, false)
 	return it.result, nil
 }
+
+// patience is how long Redis is waited for: a tenth of the deadline is left for the way back.
+func (l *Limiter) patience() time.Duration { return l.opts.Deadline - l.opts.Deadline/10 }
 
 // CheckMany asks for each request on its own: one that is denied does not keep the others from passing.
 // It is one script call for all that memory cannot answer; on a Cluster one for each slot, and all limits
@@ -115,7 +118,7 @@ func (l *Limiter) CheckMany(ctx context.Context, reqs []Request) ([]Result, erro
 		}
 	}
 	if len(open) > 0 {
-		ctx, cancel := context.WithTimeout(ctx, l.opts.Deadline)
+		ctx, cancel := context.WithTimeout(ctx, l.patience())
 		defer cancel()
 		for _, group := range l.bySlot(open) {
 			l.ask(ctx, group, false)

@@ -89,7 +89,7 @@ func (l *Limiter) refill(it *item, now int64) {
 	next.flight = &flight{done: make(chan struct{}), room: plan.Want}
 	e.flight = next.flight
 	l.refills.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), l.opts.Deadline)
+		ctx, cancel := context.WithTimeout(context.Background(), l.patience())
 		defer cancel()
 		l.ask(ctx, []*item{next}, false)
 	})

@@ -50,7 +50,8 @@ type Options struct {
 	// hold.
 	Instances int
 
-	// Deadline is the longest a check may take, repetitions included. Default 50ms.
+	// Deadline is the longest a check may take, repetitions included. Default 50ms, of which Redis has
+	// nine tenths to answer.
 	Deadline time.Duration
 
 	// Failures is after how many failed calls in a row Redis is left alone for Pause. Default 5.
