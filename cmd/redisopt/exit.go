@@ -22,6 +22,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/history"
 	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
 // The exit codes. They name the cause and are the same in every output format.
@@ -114,7 +115,7 @@ func walk(err error, visit func(error)) {
 // causeOf returns the exit code of one error value, without looking at what it wraps.
 func causeOf(err error) (code int, known bool) {
 	switch e := err.(type) { //nolint:errorlint // walk unwraps
-	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError, *sidecar.LoopError:
+	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError, *sidecar.LoopError, *fleet.ImpossibleError:
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
@@ -129,11 +130,11 @@ func causeOf(err error) (code int, known bool) {
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,
 		*history.SchemaError, *history.DamagedError,
-		*control.SchemaError, *control.DamagedError, *sidecar.ListenError:
+		*control.SchemaError, *control.DamagedError, *fleet.SchemaError, *fleet.DamagedError, *sidecar.ListenError:
 		return exitBlocked, true
 	case *mover.DeniedError:
 		return exitDenied, true
-	case *commands.ResetError:
+	case *commands.ResetError, *fleet.FullError:
 		return exitTryLater, true
 	}
 	switch err { //nolint:errorlint // walk unwraps

@@ -14,6 +14,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/history"
 	"github.com/redisopt/redisopt/internal/runtime/sidecar"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
 // The flags of serve that the configuration knows.
@@ -174,6 +175,12 @@ func serveHint(err error) string {
 		return "unset UPSTASH_REDIS_REST_URL for redisopt serve, or set it to the https:// address of the provider"
 	case isA[*control.SchemaError](err):
 		return "a newer redisopt changed the control document; run that version here too"
+	case isA[*fleet.SchemaError](err):
+		return "a newer redisopt keeps the fleet's places; run that version here too"
+	case isA[*fleet.FullError](err):
+		return "end one of those that hold connections, allow the fleet more, or wait until a place comes free"
+	case isA[*fleet.ImpossibleError](err):
+		return "give this process fewer connections, or the fleet more"
 	}
 	return ""
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/history"
 	"github.com/redisopt/redisopt/internal/runtime/sidecar"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
 // A served is one redisopt serve in a process of its own.
@@ -202,6 +203,9 @@ func TestWhatEndsServeHasACodeAndAHint(t *testing.T) {
 		"an upstream that is itself":           {fmt.Errorf("serve: %w", &sidecar.LoopError{Addr: "127.0.0.1:8079"}), exitUsage, "unset UPSTASH_REDIS_REST_URL"},
 		"an address that is taken":             {&sidecar.ListenError{Key: "serve.listen", Addr: "127.0.0.1:1", Err: syscall.EADDRINUSE}, exitBlocked, "--listen"},
 		"a directory that is taken":            {fmt.Errorf("serve.state_dir: %w", history.ErrLocked), exitBlocked, "--state-dir"},
+		"a fleet of a newer schema":            {&fleet.SchemaError{Key: "k", Got: 2, Known: 1}, exitBlocked, "run that version"},
+		"a fleet that is full":                 {&fleet.FullError{Asked: 3, Cap: 3}, exitTryLater, "allow the fleet more"},
+		"more than the fleet may hold":         {&fleet.ImpossibleError{Asked: 3, Cap: 2}, exitUsage, "fewer connections"},
 		"a control document of a newer schema": {&control.SchemaError{Where: "key k", Got: 2, Known: 1}, exitBlocked, "run that version"},
 	} {
 		t.Run(name, func(t *testing.T) {
