@@ -29,6 +29,8 @@ func (e *Engine) compose() error {
 	}
 	e.governor = g
 	e.opts.Jobs.AddHook(e.witness)
+	e.opts.Jobs.AddHook(ear{e.watch})
+	e.opts.Client.AddHook(ear{e.watch})
 	return nil
 }
 

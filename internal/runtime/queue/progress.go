@@ -73,7 +73,6 @@ func (e *Engine) keep(ctx context.Context, a *attempt, field string, value []byt
 	ctx, cancel := context.WithTimeout(ctx, e.opts.CommandTimeout)
 	defer cancel()
 	n, err := e.scripts.keep.Run(ctx, e.opts.Client, []string{taskKey(a.band, a.id)}, field, value).Int64()
-	e.watch.heard(err)
 	if err != nil {
 		return e.explain(a.line.def.Name, a.id, err)
 	}

@@ -53,7 +53,6 @@ func (e *Engine) settle(ctx context.Context, a *attempt, s settlement) error {
 	reply, err := e.run(ctx, e.scripts.settle,
 		[]string{key(a.band, "active"), key(a.band, "lease"), key(a.band, s.part), taskKey(a.band, a.id)},
 		a.id, s.score, s.part, msg, now.UnixNano())
-	e.watch.heard(err)
 	if err != nil {
 		err = e.explain(a.line.def.Name, a.id, err)
 		e.witness.failed(a, err, false)

@@ -2,8 +2,12 @@ package queue
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A watch knows how long Redis has been silent. Silence counts only while something is asked, so a quiet
@@ -27,8 +31,10 @@ func (w *watch) heard(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case !down(err):
+	case answered(err):
 		w.last, w.silent, w.err = time.Now(), time.Time{}, nil
+	case errors.Is(err, context.Canceled):
+		// Who asked has lost patience: that says nothing.
 	default:
 		w.err = err
 		if w.silent.IsZero() {
@@ -85,4 +91,48 @@ func (w *watch) guard(ctx context.Context, reconnect func(context.Context) error
 		case <-timer.C:
 		}
 	}
+}
+
+// An ear is a hook that tells the watch how commands went.
+type ear struct{ w *watch }
+
+// DialHook changes nothing.
+func (e ear) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+// ProcessHook listens to single commands.
+func (e ear) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if !setsUp(cmd) {
+			e.w.heard(err)
+		}
+		return err
+	}
+}
+
+// ProcessPipelineHook listens to pipelines.
+func (e ear) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if !slices.ContainsFunc(cmds, setsUp) {
+			e.w.heard(err)
+		}
+		return err
+	}
+}
+
+// setsUp is whether a command is of those that begin a connection, which a shared connection answers without
+// asking anybody.
+func setsUp(cmd redis.Cmder) bool {
+	switch cmd.Name() {
+	case "hello", "auth", "select", "client":
+		return true
+	}
+	return false
+}
+
+// answered is whether err, or no error, is a word from the server.
+func answered(err error) bool {
+	_, reply := errors.AsType[redis.Error](err)
+	return err == nil || reply
 }

@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -52,11 +51,7 @@ func (w *witness) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 // ProcessPipelineHook changes nothing: asynq's workers send no pipelines.
 func (w *witness) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := next(ctx, cmds)
-		w.e.watch.heard(err)
-		return err
-	}
+	return next
 }
 
 // ProcessHook looks at scripts by the keys they are given, which are what they are about.
@@ -64,20 +59,69 @@ func (w *witness) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		s, ok := look(cmd)
 		if !ok {
+			return next(ctx, cmd)
+		}
+		if s.deed == took {
 			err := next(ctx, cmd)
-			w.e.watch.heard(err)
+			w.looked(s, cmd, err)
 			return err
 		}
-		if w.ours(ctx, s, cmd) {
-			return cmd.Err()
+		// asynq does not try again: its second attempts have a context that has ended. So it is done here,
+		// where that is safe, for as long as the lease is sure to be ours.
+		for pause := endFirst; ; pause = min(2*pause, endMost) {
+			err := w.end(ctx, s, cmd, next)
+			if err == nil || !w.again(ctx, s, err, pause) {
+				return err
+			}
 		}
-		err := next(ctx, cmd)
-		w.e.watch.heard(err)
-		if err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
-			w.saw(s, cmd, err)
-		}
-		return err
 	}
+}
+
+// How long to wait before what ends an attempt is tried again.
+const (
+	endFirst = 100 * time.Millisecond
+	endMost  = 2 * time.Second
+)
+
+// end has what ends an attempt written, by asynq's script or by ours.
+func (w *witness) end(ctx context.Context, s sighting, cmd redis.Cmder, next redis.ProcessHook) error {
+	if w.ours(ctx, s, cmd) {
+		return cmd.Err()
+	}
+	err := next(ctx, cmd)
+	if err == nil || !strings.HasPrefix(err.Error(), "NOSCRIPT") {
+		w.ended(s, err)
+	}
+	return err
+}
+
+// again waits, and returns whether what could not be written can be tried again: a job can be said to be done
+// twice, and can be put somewhere else when it was not for sure. That it is not ours any more is an answer.
+func (w *witness) again(ctx context.Context, s sighting, err error, pause time.Duration) bool {
+	deadline, limited := ctx.Deadline()
+	text := err.Error()
+	if !limited || strings.HasPrefix(text, "NOSCRIPT") || strings.Contains(text, "NOT FOUND") || strings.HasPrefix(text, "WRONGTYPE") {
+		return false
+	}
+	if _, gone := errors.AsType[*LeaseError](err); gone {
+		return false
+	}
+	_, unknown := errors.AsType[*UncertainError](err)
+	if repeatable := s.deed == finished || s.deed == kept; !repeatable && (unknown || !w.e.unsent(err)) {
+		return false
+	}
+	if time.Until(deadline) < pause+time.Second {
+		return false
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-w.e.interrupt.Done():
+	}
+	return false
 }
 
 // What a script of asynq's does, as far as it matters here.
@@ -146,7 +190,7 @@ func look(cmd redis.Cmder) (sighting, bool) {
 // plan, and a second try to put a job somewhere else when nobody knows what the first has done, since the
 // job may be somebody else's by now.
 func (w *witness) ours(ctx context.Context, s sighting, cmd redis.Cmder) bool {
-	if s.deed != requeued && s.deed != retried && s.deed != archived {
+	if s.deed == finished || s.deed == kept {
 		return false
 	}
 	w.mu.Lock()
@@ -174,21 +218,26 @@ func (w *witness) ours(ctx context.Context, s sighting, cmd redis.Cmder) bool {
 	return true
 }
 
-// saw notes what was done.
-func (w *witness) saw(s sighting, cmd redis.Cmder, err error) {
+// looked notes what a dequeue has brought.
+func (w *witness) looked(s sighting, cmd redis.Cmder, err error) {
 	l := w.e.byBand[s.band]
 	if l == nil {
 		return
 	}
-	if s.deed == took {
-		switch reply, _ := cmd.(*redis.Cmd); {
-		case errors.Is(err, redis.Nil):
-			l.seenEmpty(s.band)
-		case err == nil && reply != nil:
-			if text, bad := reply.Text(); bad == nil {
-				w.took(l, s.band, []byte(text))
-			}
+	switch reply, _ := cmd.(*redis.Cmd); {
+	case errors.Is(err, redis.Nil):
+		l.seenEmpty(s.band)
+	case err == nil && reply != nil:
+		if text, bad := reply.Text(); bad == nil {
+			w.took(l, s.band, []byte(text))
 		}
+	}
+}
+
+// ended notes what was written at the end of an attempt.
+func (w *witness) ended(s sighting, err error) {
+	l := w.e.byBand[s.band]
+	if l == nil {
 		return
 	}
 	w.mu.Lock()
@@ -220,7 +269,7 @@ func (w *witness) took(l *line, band string, msg []byte) {
 	w.at[a.place] = a
 	for p, old := range w.at {
 		if !old.returned.IsZero() && now.Sub(old.returned) > remembered {
-			w.end(old, errForgotten)
+			w.shut(old, errForgotten)
 			delete(w.at, p)
 		}
 	}
@@ -277,18 +326,18 @@ func (w *witness) failed(a *attempt, err error, repeatable bool) {
 	if _, unknown := errors.AsType[*UncertainError](err); unknown && !repeatable {
 		a.uncertain = err
 	}
-	w.end(a, err)
+	a.err = err
 }
 
 // close makes known what became of the attempt.
 func (w *witness) close(a *attempt, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.end(a, err)
+	w.shut(a, err)
 }
 
-// end is close with the mutex held.
-func (w *witness) end(a *attempt, err error) {
+// shut is close with the mutex held.
+func (w *witness) shut(a *attempt, err error) {
 	if a != nil && !a.closed {
 		a.closed, a.err = true, err
 		close(a.over)
@@ -300,7 +349,7 @@ func (w *witness) forget(p place) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if a := w.at[p]; a != nil && !a.returned.IsZero() {
-		w.end(a, nil)
+		w.shut(a, nil)
 		delete(w.at, p)
 	}
 }
@@ -348,22 +397,4 @@ func (w *witness) outcome(a *attempt) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return a.err
-}
-
-// answered is whether err, or no error, is a word from the server.
-func answered(err error) bool {
-	if err == nil {
-		return true
-	}
-	_, reply := errors.AsType[redis.Error](err)
-	return reply
-}
-
-// down is whether err says that the server could not be reached or did not answer.
-func down(err error) bool {
-	if answered(err) || errors.Is(err, context.Canceled) {
-		return false
-	}
-	var network net.Error
-	return errors.As(err, &network) || err != nil
 }
