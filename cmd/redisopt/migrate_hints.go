@@ -71,7 +71,8 @@ func migrationNext(err error, t migrate.Target) string {
 	case errors.As(err, &unknown):
 		return "redisopt queue ls lists every queue under every prefix"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EFBIG):
-		return "free space in the state directory, then " + resume
+		// The very first entry may be what found no room, and then there is nothing to resume.
+		return "nothing is lost; free space in the state directory, then run the same command again"
 	case errors.Is(err, context.Canceled):
 		return "nothing is lost; go on: " + resume + "; or go back: " + back
 	case errors.As(err, &at):

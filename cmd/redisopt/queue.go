@@ -102,6 +102,9 @@ func libraryOf(q mover.QueueSummary) string {
 	if name, version, ok := strings.Cut(q.Version, ":"); ok {
 		return name + " " + version
 	}
+	if q.Endpoint.Layout == mover.BullMQ {
+		return string(q.Endpoint.Layout) // a queue that was moved and that no BullMQ opened yet; 5 and 6 look alike
+	}
 	return layoutOf(q.Endpoint)
 }
 
