@@ -49,7 +49,7 @@ const dueGrace = 5 * time.Second
 type bell struct {
 	mode     bellMode
 	peers    int64         // other replicas that follow, as of the last PUBLISH
-	takers   int           // dequeues that wait here
+	takes    time.Time     // when a worker here was last idle
 	forwards time.Time     // when asynq last looked for delayed jobs here
 	flush    chan struct{} // of capacity 1: there is something to announce
 	greet    bool          // say hello
@@ -89,12 +89,19 @@ func (g *Governor) announceWork(q *queue, ids ...string) {
 	if len(ids) == 0 || len(a.ids) > announcedIDs {
 		a.ids, a.more = nil, true
 	}
-	wait := time.Duration(0)
-	if g.bell.takers > 0 {
-		wait = ownWork
-	}
-	g.speak(q, wait)
+	g.speak(q, g.patience())
 }
+
+// patience is how long to wait for the workers here to take a job before others are told of it.
+func (g *Governor) patience() time.Duration {
+	if time.Since(g.bell.takes) > serving {
+		return 0
+	}
+	return ownWork
+}
+
+// serving is how long after a worker was last idle there still is one, even if a busy one.
+const serving = time.Minute
 
 // announceDue says when a delayed job is due, so that it is not late when this process dies.
 func (g *Governor) announceDue(q *queue, retry bool, unix int64) {
@@ -198,11 +205,6 @@ func (g *Governor) compose(now time.Time) (message string, undo func(at time.Tim
 		was announcement
 	}
 	var all []spoken
-	greet := g.bell.greet
-	if greet {
-		fmt.Fprintln(&b, helloLine)
-		g.bell.greet = false
-	}
 	for _, name := range g.names {
 		q := g.queues[name]
 		a := &q.announce
@@ -216,14 +218,21 @@ func (g *Governor) compose(now time.Time) (message string, undo func(at time.Tim
 			continue
 		}
 		was := *a
-		if g.write(&b, q) {
+		if g.write(&b, q, now) {
 			a.last = now
 			all = append(all, spoken{q, was})
 		}
 		*a = announcement{last: a.last, leaseLast: a.leaseLast}
+		if (was.more || len(was.ids) > 0) && len(q.waiting) > 0 && !q.backlog(now, g.patience()) {
+			// They are new, and are taken here or told of in a moment.
+			a.ids, a.more = was.ids, was.more
+			a.at = now.Add(g.patience())
+			if next.IsZero() || a.at.Before(next) {
+				next = a.at
+			}
+		}
 	}
 	return b.String(), func(at time.Time) {
-		g.bell.greet = g.bell.greet || greet
 		for _, s := range all {
 			a := &s.q.announce
 			a.ids, a.more = append(a.ids, s.was.ids...), a.more || s.was.more
@@ -239,22 +248,11 @@ func (g *Governor) compose(now time.Time) (message string, undo func(at time.Tim
 }
 
 // write adds the lines of one queue; it returns whether there were any. The mutex is held.
-func (g *Governor) write(b *strings.Builder, q *queue) bool {
+func (g *Governor) write(b *strings.Builder, q *queue, now time.Time) bool {
 	before, a := b.Len(), &q.announce
 	name := url.QueryEscape(q.name)
-	ids := slices.DeleteFunc(a.ids, func(id string) bool {
-		_, waits := q.waiting[id]
-		return !waits && !g.opts.ClientOnly && !q.unsure // it was taken here
-	})
-	switch {
-	case a.more && (g.opts.ClientOnly || q.mayHaveWork()):
-		fmt.Fprintln(b, workLine, name)
-	case len(ids) > 0:
-		fmt.Fprint(b, workLine, " ", name)
-		for _, id := range ids {
-			fmt.Fprint(b, " ", url.QueryEscape(id))
-		}
-		fmt.Fprintln(b)
+	if g.opts.ClientOnly || q.unsure || q.backlog(now, g.patience()) {
+		writeWork(b, q, name, g.opts.ClientOnly || q.unsure)
 	}
 	who := unattended
 	if !g.opts.ClientOnly && time.Since(g.bell.forwards) < 10*time.Second {
@@ -269,6 +267,25 @@ func (g *Governor) write(b *strings.Builder, q *queue) bool {
 		fmt.Fprintln(b, leaseLine, name)
 	}
 	return b.Len() > before
+}
+
+// writeWork says which jobs are pending: all that were told here, or those that were not taken since.
+func writeWork(b *strings.Builder, q *queue, name string, all bool) {
+	a := &q.announce
+	ids := slices.DeleteFunc(slices.Clone(a.ids), func(id string) bool {
+		_, waits := q.waiting[id]
+		return !waits && !all
+	})
+	switch {
+	case a.more:
+		fmt.Fprintln(b, workLine, name)
+	case len(ids) > 0:
+		fmt.Fprint(b, workLine, " ", name)
+		for _, id := range ids {
+			fmt.Fprint(b, " ", url.QueryEscape(id))
+		}
+		fmt.Fprintln(b)
+	}
 }
 
 // hear takes a message of another replica.
@@ -325,7 +342,7 @@ func (g *Governor) hearLine(line string) {
 			return
 		}
 		q.paused = false
-		q.arrived(words[2:]...)
+		q.arrived(time.Now(), time.Time{}, words[2:]...)
 	case scheduledLine, retryLine:
 		g.hearDue(q, words)
 	}

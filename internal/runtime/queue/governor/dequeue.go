@@ -119,16 +119,12 @@ func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
 			return false
 		}
 		changed := g.changed
-		g.bell.takers++
+		g.bell.takes = now
 		g.mu.Unlock()
-		woken := wait(ctx, changed, next, nap)
-		g.mu.Lock()
-		g.bell.takers--
-		if !woken {
+		if !wait(ctx, changed, next, nap) {
+			g.mu.Lock()
 			own.dequeues = len(own.queues) - 1
-		}
-		g.mu.Unlock()
-		if !woken {
+			g.mu.Unlock()
 			return false
 		}
 	}
@@ -147,17 +143,15 @@ func (g *Governor) refuse(q *queue) {
 func (g *Governor) workOf(own *group, now time.Time) (work bool, next time.Time) {
 	for _, name := range own.queues {
 		q := g.queues[name]
-		if q == nil || !q.mayHaveWork() {
+		if q == nil {
 			continue
 		}
-		at := q.polite
-		if at.Before(q.held) {
-			at = q.held
-		}
-		if !now.Before(at) {
+		at := q.next(now)
+		switch {
+		case at.IsZero():
+		case !now.Before(at):
 			return true, time.Time{}
-		}
-		if next.IsZero() || at.Before(next) {
+		case next.IsZero() || at.Before(next):
 			next = at
 		}
 	}

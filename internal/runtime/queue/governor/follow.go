@@ -73,7 +73,6 @@ func (f Feed) close() {
 func (g *Governor) following(mode bellMode, heard chan<- struct{}) {
 	g.mu.Lock()
 	g.bell.mode, g.bell.greet = mode, true
-	g.pull()
 	g.mu.Unlock()
 	select {
 	case heard <- struct{}{}:

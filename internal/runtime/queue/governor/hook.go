@@ -151,6 +151,7 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 	if q == nil {
 		return
 	}
+	q.pushes.landed(c.task())
 	if err != nil && refusedByServer(err) && c.script != unknownScript {
 		return
 	}
@@ -202,8 +203,7 @@ func (g *Governor) added(q *queue, ids ...string) {
 		g.announceWork(q, ids...)
 		return
 	}
-	q.polite = time.Time{}
-	q.arrived(ids...)
+	q.arrived(time.Now(), time.Time{}, ids...)
 	g.announceWork(q, ids...)
 }
 

@@ -22,7 +22,7 @@ const (
 
 	DefaultResync   = 6 * time.Hour
 	DefaultLease    = 45 * time.Second
-	DefaultWindow   = 50 * time.Millisecond
+	DefaultWindow   = 20 * time.Millisecond
 	DefaultNap      = 250 * time.Millisecond
 	DefaultTidy     = 30 * time.Minute
 	DefaultAnnounce = time.Minute
@@ -94,7 +94,8 @@ type Options struct {
 	Grace time.Duration
 
 	// Window is how much time must pass between two announcements of work in the same queue. Nothing is
-	// lost by it: what came in between is announced at its end. Default 50ms.
+	// lost by it: what came in between is announced at its end, so it is also the longest that a worker in
+	// another process waits for word. Default 20ms.
 	Window time.Duration
 
 	// Announce is how often a replica says that it holds leases in a queue, so that others look after

@@ -33,7 +33,7 @@ func (g *Governor) Periodic() []Periodic {
 			paused++
 		}
 		for _, d := range []*due{&q.scheduled, &q.retry} {
-			if d.partial || len(d.times) > 0 {
+			if d.some() {
 				delayed++
 			}
 		}

@@ -38,8 +38,9 @@ type pushes struct {
 
 // handled is what was done here lately to a job.
 type handled struct {
-	at    time.Time
-	deeds deed
+	at     time.Time
+	deeds  deed
+	flying bool // the reply has not come
 }
 
 // whereabouts is what is known of a job of others that is not pending.
@@ -64,8 +65,16 @@ func (p *pushes) mine(id string, d deed, now time.Time) {
 	if now.Sub(was.at) > pushesMemory {
 		was.deeds = 0
 	}
-	p.own[id] = handled{now, was.deeds | d}
+	p.own[id] = handled{now, was.deeds | d, true}
 	delete(p.others, id)
+}
+
+// landed notes that the reply to what was done has come.
+func (p *pushes) landed(id string) {
+	if h, ok := p.own[id]; ok {
+		h.flying = false
+		p.own[id] = h
+	}
 }
 
 // gone notes that a job which was pending is not: the push that says so is still to come.
@@ -168,7 +177,7 @@ func (g *Governor) understand(q *queue, p *push, now time.Time) {
 	}
 	var foreign []string
 	for _, id := range p.ids {
-		if !q.pushes.did(id, d, now) {
+		if !q.pushes.did(id, d, now) && !q.pushes.own[id].flying { // the reply will tell
 			foreign = append(foreign, id)
 		}
 	}
@@ -198,8 +207,12 @@ func (g *Governor) understand(q *queue, p *push, now time.Time) {
 			q.suspect()
 			return
 		}
-		g.movedByOthers(q, foreign, len(p.ids) == 1)
+		g.movedByOthers(q, foreign, len(p.ids) == 1, now)
 	case changedIt:
+		if p.active && p.lease && len(p.ids) == 1 {
+			// It ended, so it was taken.
+			delete(q.waiting, p.ids[0])
+		}
 	}
 }
 
@@ -208,30 +221,35 @@ func (g *Governor) addedByOthers(q *queue, ids []string, now time.Time) {
 	for _, id := range ids {
 		delete(q.pushes.others, id)
 	}
-	if !q.mayHaveWork() && g.bell.peers > 0 {
-		q.polite = now.Add(politeness + rand.N(politenessSpread))
+	var ready time.Time
+	if g.bell.peers > 0 {
+		ready = now.Add(politeness + rand.N(politenessSpread))
 	}
 	q.paused = false
-	q.arrived(ids...)
+	q.arrived(now, ready, ids...)
 }
 
 // movedByOthers takes jobs that went from pending to active, or back. When it is about a single job it is
 // plain which; otherwise some may just have been enqueued at the same time.
-func (g *Governor) movedByOthers(q *queue, ids []string, single bool) {
+func (g *Governor) movedByOthers(q *queue, ids []string, single bool, now time.Time) {
 	for _, id := range ids {
-		_, waits := q.waiting[id]
+		waits, known := q.waiting[id]
 		was := q.pushes.others[id]
 		switch {
-		case waits && single:
+		case known && single:
 			delete(q.waiting, id)
 			q.pushes.others[id] = active
-		case waits:
-			// Taken or enqueued; it stays known.
+		case known:
+			// Taken or enqueued. Its end tells, or a dequeue.
+			if !waits.ready.IsZero() {
+				waits.ready = now.Add(4 * politeness)
+				q.waiting[id] = waits
+			}
 		case was == vanished:
 			q.pushes.others[id] = active
 		case was == active && single:
 			delete(q.pushes.others, id)
-			q.arrived(id)
+			q.arrived(now, time.Time{}, id)
 		case was == unheard && q.asking > 0:
 			q.pushes.suspects[id] = struct{}{}
 		default:

@@ -9,19 +9,20 @@ import (
 type queue struct {
 	name string
 
-	waiting map[string]uint64 // jobs that are known to be pending, and when they became known, counted
-	unsure  bool              // there may be others
-	known   uint64            // grows whenever one of the two is given cause to
-	paused  bool              // and known to be
-	found   bool              // a look at the key has found jobs since the last dequeue
-	doubt   bool              // it had jobs and gave none: find out whether it is paused
-	held    time.Time         // Admit said no, and is asked again then
-	polite  time.Time         // another replica is likely to take what is known, until then
-	asking  int               // dequeues under way
+	waiting map[string]pending // jobs that are known to be pending
+	unsure  bool               // there may be others
+	known   uint64             // grows whenever one of the two is given cause to
+	paused  bool               // and known to be
+	found   bool               // a look at the key has found jobs since the last dequeue
+	doubt   bool               // it had jobs and gave none: find out whether it is paused
+	held    time.Time          // Admit said no, and is asked again then
+	polite  time.Time          // another replica is likely to take what is known, until then
+	asking  int                // dequeues under way
 
 	scheduled, retry due
 	completed        expiry
 	groups           bool // jobs may wait in groups
+	unsynced         bool // nobody has looked whether they do
 	groupsAt         time.Time
 
 	own     map[string]claim // jobs taken here and not finished
@@ -32,32 +33,75 @@ type queue struct {
 }
 
 func newQueue(name string) *queue {
-	q := &queue{name: name, own: map[string]claim{}, waiting: map[string]uint64{}}
+	q := &queue{name: name, own: map[string]claim{}, waiting: map[string]pending{}}
 	q.pushes.init()
 	// Nothing is known yet.
-	q.unsure, q.groups = true, true
+	q.unsure, q.groups, q.unsynced = true, true, true
 	return q
 }
 
 // waitingKept is how many jobs are known by their ids; with more, a queue is just believed to have some.
 const waitingKept = 4096
 
+// A pending job is one that somebody has not taken yet.
+type pending struct {
+	known uint64    // of the queue when it became known
+	at    time.Time // when that was
+	ready time.Time // until then another replica is likely to take it
+}
+
 // mayHaveWork is whether a dequeue can have an answer other than "none".
 func (q *queue) mayHaveWork() bool { return (len(q.waiting) > 0 || q.unsure) && !q.paused }
 
+// next is when a dequeue is to be sent; zero is never, and what is past is now.
+func (q *queue) next(now time.Time) time.Time {
+	if !q.mayHaveWork() {
+		return time.Time{}
+	}
+	var first time.Time
+	if !q.unsure {
+		for _, p := range q.waiting {
+			if first.IsZero() || p.ready.Before(first) {
+				first = p.ready
+			}
+			if !first.After(now) {
+				break
+			}
+		}
+	}
+	if first.Before(q.held) {
+		first = q.held
+	}
+	if first.IsZero() {
+		first = now
+	}
+	return first
+}
+
 // open is whether a dequeue is to be sent at now.
 func (q *queue) open(now time.Time) bool {
-	return q.mayHaveWork() && !now.Before(q.held) && !now.Before(q.polite)
+	at := q.next(now)
+	return !at.IsZero() && !now.Before(at)
+}
+
+// backlog is whether a job that is known has waited for at least d.
+func (q *queue) backlog(now time.Time, d time.Duration) bool {
+	for _, p := range q.waiting {
+		if now.Sub(p.at) >= d {
+			return true
+		}
+	}
+	return false
 }
 
 // suspect notes that there may be work.
 func (q *queue) suspect() {
-	q.unsure, q.paused, q.polite = true, false, time.Time{}
+	q.unsure, q.paused = true, false
 	q.known++
 }
 
-// arrived notes that jobs have become pending.
-func (q *queue) arrived(ids ...string) {
+// arrived notes that jobs have become pending, which another replica is likely to take until ready.
+func (q *queue) arrived(now, ready time.Time, ids ...string) {
 	q.known++
 	if len(q.waiting)+len(ids) > waitingKept {
 		clear(q.waiting)
@@ -65,7 +109,7 @@ func (q *queue) arrived(ids ...string) {
 		return
 	}
 	for _, id := range ids {
-		q.waiting[id] = q.known
+		q.waiting[id] = pending{q.known, now, ready}
 	}
 }
 
@@ -86,8 +130,8 @@ func (q *queue) took(id string) {
 // known meanwhile may be there.
 func (q *queue) none(known uint64) {
 	q.asking--
-	for id, at := range q.waiting {
-		if at <= known {
+	for id, p := range q.waiting {
+		if p.known <= known {
 			delete(q.waiting, id)
 			q.pushes.gone(id)
 		}

@@ -16,6 +16,9 @@ func (g *Governor) Added(queue string, ids ...string) {
 	if len(ids) == 0 {
 		g.suspected(q)
 	} else {
+		for _, id := range ids {
+			q.pushes.landed(id)
+		}
 		g.added(q, ids...)
 	}
 	g.signal()

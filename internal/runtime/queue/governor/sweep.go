@@ -115,15 +115,23 @@ func (g *Governor) regular(ctx context.Context, at *times) error {
 		if err := g.unpaused(ctx); err != nil {
 			return err
 		}
-		at.sweep = now.Add(g.interval())
+		at.sweep = after(at.sweep, g.interval(), now)
 	}
 	if g.sweeper() && !now.Before(at.resync) {
 		if err := g.resync(ctx); err != nil {
 			return err
 		}
-		at.resync = now.Add(g.opts.Resync)
+		at.resync = after(at.resync, g.opts.Resync, now)
 	}
 	return nil
+}
+
+// after is the next time of something that is due every so often and was due at last.
+func after(last time.Time, every time.Duration, now time.Time) time.Time {
+	if next := last.Add(every); next.After(now) {
+		return next
+	}
+	return now.Add(every)
 }
 
 func (g *Governor) sweeper() bool {
@@ -306,14 +314,21 @@ func (g *Governor) halve(ctx context.Context, keys []asked, found []bool) error 
 	return g.halve(ctx, keys[half:], found[half:])
 }
 
-// resync reads anew which delayed, completed and grouped jobs there are.
+// resync reads anew which delayed, completed and grouped jobs there are. It costs one EXISTS over what is
+// believed not to exist, and when it does not; and one ZRANGE for each set of delayed jobs that there is.
 func (g *Governor) resync(ctx context.Context) error {
 	g.mu.Lock()
 	var keys []asked
 	for _, name := range g.names {
 		q := g.queues[name]
-		for _, part := range []string{scheduledPart, retryPart, completedPart, groupsPart, setsPart} {
-			keys = append(keys, asked{q, part, q.known})
+		q.scheduled.ask, q.retry.ask = q.scheduled.some(), q.retry.some()
+		for part, known := range map[string]bool{
+			scheduledPart: q.scheduled.ask, retryPart: q.retry.ask, completedPart: q.completed.first != 0,
+			groupsPart: q.groups && !q.unsynced, setsPart: q.groups && !q.unsynced,
+		} {
+			if !known {
+				keys = append(keys, asked{q, part, q.known})
+			}
 		}
 	}
 	g.mu.Unlock()
@@ -324,7 +339,6 @@ func (g *Governor) resync(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stats.Resyncs++
-	groups := map[*queue]bool{}
 	for i, a := range keys {
 		switch a.part {
 		case scheduledPart:
@@ -332,25 +346,22 @@ func (g *Governor) resync(ctx context.Context) error {
 		case retryPart:
 			a.q.retry.found(found[i])
 		case completedPart:
-			a.q.completed.ask = found[i] && a.q.completed.first == 0
+			a.q.completed.ask = found[i]
 		default:
-			groups[a.q] = groups[a.q] || found[i]
-		}
-	}
-	for q, any := range groups {
-		q.groups = any
-		if any {
-			q.groupsAt = time.Now()
+			if a.q.unsynced {
+				a.q.unsynced, a.q.groups = false, false
+			}
+			if found[i] {
+				a.q.groups, a.q.groupsAt = true, time.Now()
+			}
 		}
 	}
 	g.prod()
 	return nil
 }
 
-// found notes whether the set exists. When it does, its first is asked for.
-func (d *due) found(exists bool) {
-	d.ask = exists
-	if !exists && len(d.times) == 0 {
-		d.foreign, d.partial = 0, false
-	}
-}
+// found notes whether a set exists that was believed not to. When it does, its first is asked for.
+func (d *due) found(exists bool) { d.ask = d.ask || exists }
+
+// some is whether there are delayed jobs, as far as is known.
+func (d *due) some() bool { return len(d.times) > 0 || d.partial || d.foreign != 0 }

@@ -1,0 +1,123 @@
+package governor_test
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+func nothing(context.Context, *asynq.Task) error { return nil }
+
+// faster divides the intervals that cost something while there is nothing to do.
+func faster(by time.Duration) func(*governor.Options) {
+	return func(o *governor.Options) {
+		o.Sweep, o.Follow, o.Resync = governor.DefaultSweep/by, governor.DefaultFollow/by, governor.DefaultResync/by
+	}
+}
+
+func TestIdlingStaysWithinItsPrice(t *testing.T) {
+	for mode, track := range modes() {
+		t.Run(mode, func(t *testing.T) {
+			s := redistest.Start(t)
+			p := plan{queues: names(33), concurrency: 10, handler: nothing, track: track}
+			first := join(t, s.URL(), p)
+			for _, q := range names(11) {
+				enqueue(t, first.client, q, "later", asynq.ProcessIn(24*time.Hour))
+			}
+			price := func(what string, r *replica, most float64) {
+				t.Helper()
+				t.Logf("%s: %.0f commands a month", what, r.gov.MonthlyCost())
+				for _, c := range r.gov.Periodic() {
+					t.Logf("  %-25s every %-9s %2d commands, %5.0f a month: %s", c.Name, c.Interval, c.Price, c.PerMonth(), c.Why)
+				}
+				if got := r.gov.MonthlyCost(); got > most {
+					t.Errorf("%s: %.0f commands a month, want at most %.0f", what, got, most)
+				}
+			}
+			price("one replica, 11 queues in three bands, a delayed job in each", first, 10_000)
+			second := join(t, s.URL(), p)
+			within(t, 10*time.Second, "one of them sweeps, with a lease", func() bool {
+				return first.gov.Stats().Sweeper != second.gov.Stats().Sweeper && first.gov.Stats().Peers+second.gov.Stats().Peers > 0
+			})
+			if second.gov.Stats().Sweeper {
+				first, second = second, first
+			}
+			price("the sweeper of two", first, 10_000)
+			price("the other", second, 3_000)
+		})
+	}
+}
+
+// agree runs replicas with all intervals divided and compares what was sent with what Periodic says.
+func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Duration, track bool, replicas int, tolerance float64) {
+	t.Helper()
+	look := s.Client(t)
+	var all []*replica
+	for range replicas {
+		r := join(t, s.URL(), plan{queues: names(11), concurrency: 10, handler: nothing, track: track, options: faster(by)})
+		all = append(all, r)
+		if len(all) == 1 {
+			for _, q := range names(11) {
+				enqueue(t, r.client, q, "later", asynq.ProcessIn(24*time.Hour))
+			}
+		}
+	}
+	within(t, 10*time.Second, "their roles are settled", func() bool {
+		sweepers := 0
+		for _, r := range all {
+			if r.gov.Stats().Sweeper {
+				sweepers++
+			}
+		}
+		return sweepers == 1
+	})
+	// What was begun before it counts is over after the longest interval.
+	settle := time.NewTimer(2 * governor.DefaultFollow / by)
+	<-settle.C
+	reset(t, look)
+	begin := time.Now()
+	<-time.After(lasts)
+	got := float64(sum(billed(t, look)))
+	took := time.Since(begin)
+	want := 0.0
+	for _, r := range all {
+		for _, p := range r.gov.Periodic() {
+			want += float64(p.Price) * float64(took) / float64(p.Interval)
+		}
+	}
+	t.Logf("%d replicas, intervals divided by %d, %s: %.0f commands, %.1f said (%+.1f%%): %v", replicas, by, took.Round(time.Second), got, want, 100*(got-want)/want, billed(t, look))
+	if math.Abs(got-want) > tolerance*want {
+		t.Errorf("%.0f commands, want %.1f within %.0f%%", got, want, 100*tolerance)
+	}
+}
+
+func TestIdlingSendsWhatPeriodicSays(t *testing.T) {
+	for mode, track := range modes() {
+		for _, replicas := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s, %d replicas", mode, replicas), func(t *testing.T) {
+				t.Parallel()
+				agree(t, redistest.Start(t), 6000, 2*governor.DefaultResync/6000, track, replicas, 0.15)
+			})
+		}
+	}
+}
+
+func TestNothingIsSentBetweenSweeps(t *testing.T) {
+	s := redistest.Start(t)
+	look := s.Client(t)
+	r := join(t, s.URL(), plan{queues: names(11), concurrency: 10, handler: nothing})
+	enqueue(t, r.client, "q01", 1)
+	over(t, look, names(11))
+	reset(t, look)
+	<-time.After(2 * time.Second) // hundreds of rounds of asynq
+	if got := billed(t, look); sum(got) > 0 {
+		t.Errorf("idle for 2s: %v, want nothing", got)
+	}
+}
