@@ -3,7 +3,7 @@ package api
 import "github.com/redisopt/redisopt/internal/runtime/queue"
 
 // queues shows the engine as this replica knows it: reading metrics sends no command. To scale by, there
-// is redisopt_queue_wait_seconds, which grows as soon as jobs wait for a place, and redisopt_queue_running
+// is redisopt_queue_wait_seconds, which grows as soon as jobs wait for a place, and redisopt_queue_running_jobs
 // beside redisopt_queue_concurrency_max.
 func (e emitter) queues(q *queue.Engine) {
 	for _, s := range q.Stats() {

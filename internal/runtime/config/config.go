@@ -452,6 +452,29 @@ type Queues struct {
 
 	// List is the queues. Default none.
 	List []Queue `yaml:"list"`
+
+	// Concurrency is how many jobs of all queues one process runs at the same time. Default 0: the sum of
+	// what the queues allow.
+	Concurrency int `yaml:"concurrency" jsonschema:"minimum=0,maximum=100000"`
+
+	// Sweep is how often all queues are looked at for work that nobody announced, for 1 command each time,
+	// by one replica for all. A crashed worker's job waits up to it longer. Default 5m45s, which is 7,514
+	// commands in a 30-day month.
+	Sweep time.Duration `yaml:"sweep" min:"10s" max:"1h"`
+
+	// Presence is how often asynq's own tools are told that this process works. It costs about 5 commands
+	// each time. Default 0s: never.
+	Presence time.Duration `yaml:"presence" min:"0s" max:"24h"`
+
+	// Watchdog is how long commands may go unanswered before the connections are made anew; after as long
+	// again serve ends with an error, so that whoever supervises it starts it again. Default 2m.
+	Watchdog time.Duration `yaml:"watchdog" min:"1s" max:"1h"`
+
+	// Push is how jobs are sent to the application.
+	Push Push `yaml:"push"`
+
+	// Schedules are jobs that are added again and again, once for all replicas. Default none.
+	Schedules []Schedule `yaml:"schedules"`
 }
 
 // QueueDefaults hold for every queue.
@@ -514,6 +537,60 @@ type Queue struct {
 
 	// Note is anything a person should know. Default none.
 	Note string `yaml:"note"`
+
+	// Mode is who runs the jobs: push sends them to endpoint, lease waits for the application to fetch
+	// them, exec runs command, add takes jobs for other replicas to run. Default none: the queue is not
+	// ours, it is only known.
+	Mode QueueMode `yaml:"mode" jsonschema:"enum=push,enum=lease,enum=exec,enum=add"`
+
+	// Endpoint is where push sends jobs: http:// or https://. Required with push.
+	Endpoint URL `yaml:"endpoint"`
+
+	// Command is the program that exec runs for each job, with its arguments; the job is on its standard
+	// input. Required with exec.
+	Command []string `yaml:"command"`
+
+	// Exec is what the command may use.
+	Exec Exec `yaml:"exec"`
+
+	// Concurrency is how many jobs one process runs at the same time. Default 0: 1, and 100 with lease,
+	// where the applications decide.
+	Concurrency int `yaml:"concurrency" jsonschema:"minimum=0,maximum=100000"`
+
+	// Rate limits how many jobs begin.
+	Rate Rate `yaml:"rate"`
+
+	// Attempts is queues.defaults.attempts for this queue. Default 0: the same.
+	Attempts int `yaml:"attempts" jsonschema:"minimum=0,maximum=1000"`
+
+	// Backoff is the pause between attempts.
+	Backoff Backoff `yaml:"backoff"`
+
+	// Final are parts of errors that are not tried again: the job becomes a dead letter at once. Default
+	// none.
+	Final []string `yaml:"final"`
+
+	// Timeout is how long one attempt may take. Default 0s: 30m.
+	Timeout time.Duration `yaml:"timeout" min:"0s" max:"24h"`
+
+	// Completed is what stays of jobs that are done. Default an hour, at most 1000.
+	Completed Keep `yaml:"completed"`
+
+	// Failed is what stays of dead letters. Default 7 days, at most 100000.
+	Failed Keep `yaml:"failed"`
+
+	// MaxPayloadBytes is the largest payload. Default 0: 262144 (256 KiB).
+	MaxPayloadBytes int `yaml:"max_payload_bytes" jsonschema:"minimum=0,maximum=104857600"`
+
+	// SchemaFile is a file with the JSON Schema that every payload must match when it is added. Default
+	// none.
+	SchemaFile string `yaml:"schema_file"`
+
+	// Lease is how long an application may be silent about a job it has fetched. Default 0s: 30s.
+	Lease time.Duration `yaml:"lease" min:"0s" max:"24h"`
+
+	// Batch is how items with one batch key are put together.
+	Batch Batch `yaml:"batch"`
 }
 
 // Criticality is how much a queue matters.

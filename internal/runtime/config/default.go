@@ -50,7 +50,10 @@ func Default() *Config {
 			},
 		},
 		Queues: Queues{
-			Prefix: "bull",
+			Prefix:   "bull",
+			Sweep:    345 * time.Second,
+			Watchdog: 2 * time.Minute,
+			Push:     Push{MaxConnections: 64},
 			Defaults: QueueDefaults{
 				Attempts:          3,
 				Backoff:           time.Second,

@@ -118,6 +118,54 @@ budgets:
 				`redisopt.yaml:5:14: queues.list[2].name: "a" is also the name of queues.list[1]`,
 			},
 		},
+		"queues whose jobs nobody could run": {
+			file: `queues:
+  push: {secret: short}
+  list:
+    - {name: a, mode: push}
+    - {name: b, mode: exec, endpoint: "http://h/"}
+    - {name: c, mode: lease, command: [run], backoff: {delay: 2h, max: 1h}}
+    - {name: d:high, mode: lease}
+    - {name: e, mode: push, endpoint: "ftp://h/"}
+    - {name: f, mode: later}
+    - {name: g}
+`,
+			want: []string{
+				"redisopt.yaml:2:18: queues.push.secret: is shorter than 16 bytes, which can be guessed; make one with: openssl rand -hex 32",
+				"redisopt.yaml:4:7: queues.list[0].endpoint: missing; mode push sends jobs there",
+				"redisopt.yaml:5:7: queues.list[1].command: missing; mode exec runs it for each job",
+				"redisopt.yaml:5:39: queues.list[1].endpoint: only mode push sends jobs; this queue has mode exec",
+				"redisopt.yaml:6:39: queues.list[2].command: only mode exec runs one; this queue has mode lease",
+				"redisopt.yaml:6:72: queues.list[2].backoff.max: 1h is less than delay (2h)",
+				`redisopt.yaml:7:14: queues.list[3].name: got "d:high", want at most 200 bytes without braces that do not end in :high or :low, which are the bands of another queue`,
+				"redisopt.yaml:8:39: queues.list[4].endpoint: want http:// or https:// with a host, without user and fragment",
+				`redisopt.yaml:9:23: queues.list[5].mode: got "later", want push, lease, exec or add`,
+			},
+		},
+		"schedules that could not add a job": {
+			file: `queues:
+  list: [{name: a, mode: lease}, {name: b}]
+  schedules:
+    - {name: x, queue: a}
+    - {name: x, queue: b, cron: "* * * * *", every: 1m}
+    - {name: y, queue: c, every: 1m, time_zone: Mars, payload: "{"}
+`,
+			want: []string{
+				"redisopt.yaml:4:7: queues.schedules[0].cron: want cron or every, one of them",
+				`redisopt.yaml:5:14: queues.schedules[1].name: "x" is also the name of queues.schedules[0]`,
+				"redisopt.yaml:5:24: queues.schedules[1].queue: queues.list[1] has no mode, so no jobs can be added to it",
+				"redisopt.yaml:5:33: queues.schedules[1].cron: want cron or every, one of them",
+				"redisopt.yaml:6:24: queues.schedules[2].queue: no queue is named c",
+				`redisopt.yaml:6:49: queues.schedules[2].time_zone: got "Mars", want a name such as Europe/Berlin`,
+				"redisopt.yaml:6:64: queues.schedules[2].payload: is no JSON",
+			},
+		},
+		"a queue that sends jobs without a secret": {
+			file: "queues:\n  list: [{name: a, mode: push, endpoint: \"http://h/\"}]\n",
+			want: []string{
+				"redisopt.yaml:2:3: queues.push.secret: missing; queues.list[0] sends jobs, and the application must know that they are ours: set REDISOPT_PUSH_SECRET or REDISOPT_PUSH_SECRET_FILE",
+			},
+		},
 		"half a client certificate, a master without Sentinels, a bad address": {
 			file: "upstream:\n  tls_files: {cert: a.pem}\n  sentinel: {master: m}\n  cluster: [h:1, h]\n",
 			want: []string{

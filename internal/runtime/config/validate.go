@@ -131,7 +131,10 @@ func (k *checker) queues() {
 			k.bad(key+".migration_order", "%d is also the place of queue %s", queue.MigrationOrder, printable(other))
 		}
 		orders[queue.MigrationOrder] = queue.Name
+		k.jobs(key, queue)
 	}
+	k.push()
+	k.schedules(names)
 	for i, queue := range q.List {
 		for j, on := range queue.DependsOn {
 			key := fmt.Sprintf("queues.list[%d].depends_on[%d]", i, j)
