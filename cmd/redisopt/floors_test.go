@@ -56,6 +56,11 @@ func floors() []floor {
 			append(audit, "internal/inspect/connections"),
 			"commands are charged to whoever is connected, which the audit of connections finds out",
 		},
+		{
+			"internal/inspect/source",
+			[]string{"internal/inspect", "internal/inspect/source/script"},
+			"reading code needs no Redis and no configuration",
+		},
 		{"internal/inspect/source/script", nil, "reading code knows nothing of what is looked for in it"},
 		{"internal/inspect", nil, "findings are plain values"},
 
@@ -103,6 +108,7 @@ func floors() []floor {
 			"it is given a client and counts for itself, whatever is behind it",
 		},
 		{"internal/runtime/queue/cron", nil, "a schedule knows when and hands its tick to whoever takes jobs"},
+		{"internal/runtime/queue/push", []string{"internal/runtime/queue"}, "a way to run jobs knows what a job is, and nothing of where jobs are kept"},
 		{
 			"internal/runtime/queue/governor",
 			nil,
