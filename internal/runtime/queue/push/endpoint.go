@@ -116,15 +116,15 @@ func (e *Endpoint) Run(ctx context.Context, job queue.Job) ([]byte, error) {
 // and whether it was the one that tries.
 func (e *Endpoint) wait(ctx context.Context) (tries bool, err error) {
 	end := time.Now().Add(hold)
+	if deadline, ok := ctx.Deadline(); ok {
+		end = time.Now().Add(min(hold, time.Until(deadline)/2)) // it must not run out of time here
+	}
 	for {
 		ok, tries, wait, moved := e.circuit.begin(time.Now())
 		if ok {
 			return tries, nil
 		}
 		left := time.Until(end)
-		if deadline, ok := ctx.Deadline(); ok {
-			left = min(left, time.Until(deadline)/2) // it must not run out of time here
-		}
 		if left <= 0 {
 			return false, &queue.RetryAfterError{After: max(wait, time.Second), Reason: e.shown + " is left alone after it failed several times"}
 		}

@@ -137,8 +137,12 @@ func TestWhatEachAnswerMeans(t *testing.T) {
 	}{
 		{"201 is done", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(201) }, "done"},
 		{"204 is done", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) }, "done"},
-		{"409 is a dead letter", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such\n\tuser\x00", http.StatusConflict) }, "dead: URL answered 409 Conflict: no such user"},
-		{"422 is a dead letter, its reason bounded", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, strings.Repeat("x", 5000), http.StatusUnprocessableEntity) }, "dead: URL answered 422 Unprocessable Entity: " + strings.Repeat("x", 500) + " …"},
+		{"409 is a dead letter", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, "no such\n\tuser\x00", http.StatusConflict)
+		}, "dead: URL answered 409 Conflict: no such user"},
+		{"422 is a dead letter, its reason bounded", func(w http.ResponseWriter, _ *http.Request) {
+			http.Error(w, strings.Repeat("x", 5000), http.StatusUnprocessableEntity)
+		}, "dead: URL answered 422 Unprocessable Entity: " + strings.Repeat("x", 500) + " …"},
 		{"429 with seconds waits", after(429, "7"), "after 7s"},
 		{"503 with seconds waits", after(503, "120"), "after 2m0s"},
 		{"a Retry-After of no time waits a second", after(503, "0"), "after 1s"},
