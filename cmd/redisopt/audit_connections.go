@@ -104,7 +104,7 @@ func (a *app) watchConnections(ctx context.Context, auditor *connections.Auditor
 			a.note("%s", sampleLine(s))
 			return
 		}
-		if err := stream.Write(report.Document{Kind: "audit.connections.sample/v1", Data: s}); err != nil {
+		if err := stream.Write(sampleDocument(s)); err != nil {
 			broken = err
 			stop() // nobody reads any more
 		}
@@ -125,6 +125,10 @@ func (a *app) watchConnections(ctx context.Context, auditor *connections.Auditor
 		return fmt.Errorf("watch ended after %s: %w", shortDuration(w.Duration), err)
 	}
 	return f.verdict(w.Last.Findings, w.Last.Missing)
+}
+
+func sampleDocument(s connections.Sample) report.Document {
+	return report.Document{Kind: "audit.connections.sample/v1", Data: s}
 }
 
 func sampleLine(s connections.Sample) string {
