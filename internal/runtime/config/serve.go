@@ -8,7 +8,155 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
+
+// Serve configures the sidecar.
+type Serve struct {
+	// Listen is where the API, health and metrics are, host:port. Without tokens only a loopback
+	// address is allowed. Default 127.0.0.1:8080.
+	Listen string `yaml:"listen" flag:"listen" jsonschema:"minLength=1"`
+
+	// GatewayListen is where the Upstash-compatible gateway is, host:port. Without tokens only a
+	// loopback address is allowed. Default 127.0.0.1:8079.
+	GatewayListen string `yaml:"gateway_listen" flag:"gateway-listen" jsonschema:"minLength=1"`
+
+	// TLSCert is the PEM file of the certificate with which both addresses speak TLS; tls_key is then
+	// needed too. It is read again when the configuration is. Default none: plain HTTP.
+	TLSCert string `yaml:"tls_cert"`
+
+	// TLSKey is the PEM file of the certificate's private key. Default none.
+	TLSKey string `yaml:"tls_key"`
+
+	// StateDir is the directory for what must survive a restart: samples and cached control. Default
+	// .redisopt in the working directory.
+	StateDir string `yaml:"state_dir" flag:"state-dir" jsonschema:"minLength=1"`
+
+	// Token is the bearer token that guards our own gateway and API. Default none.
+	Token Secret `yaml:"token" env:"REDISOPT_TOKEN"`
+
+	// ReadonlyToken is the bearer token that may only read. Default none.
+	ReadonlyToken Secret `yaml:"readonly_token" env:"REDISOPT_READONLY_TOKEN"`
+
+	// Tokens are further tokens, each with a name and what it may do. Default none.
+	Tokens []Token `yaml:"tokens"`
+
+	// ShutdownTimeout is how long requests under way may take after the first signal, before they are
+	// cut off. Default 25s, within the 30s that orchestrators usually wait.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" min:"0s" max:"1h"`
+
+	// Replica is this process's name in the fleet: letters, digits, dots, hyphens and underscores.
+	// Default the name of the host.
+	Replica string `yaml:"replica" env:"REDISOPT_REPLICA"`
+
+	// ControlKey is the key of the control document in the upstream. Default redisopt:control.
+	ControlKey string `yaml:"control_key" jsonschema:"minLength=1"`
+
+	// ControlSweep is how often the control document is read without having been told of a change.
+	// Default 15m, which is 2,880 commands in a 30-day month for each replica.
+	ControlSweep time.Duration `yaml:"control_sweep" min:"1m" max:"24h"`
+
+	// SampleEvery is how often a sample is added to the history on disk. A sample costs one INFO, which
+	// Upstash does not bill; elsewhere one a minute is 43,200 commands in a 30-day month. Default 1m.
+	SampleEvery time.Duration `yaml:"sample_every" min:"10s" max:"1h"`
+
+	// OpenMetrics lets /metrics be read without a token. Default false.
+	OpenMetrics bool `yaml:"open_metrics"`
+
+	// MaxBodyBytes is the largest body of a request to the API. Default 1048576 (1 MiB).
+	MaxBodyBytes int `yaml:"max_body_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
+
+	// LogLevel is the least that is logged. Default info.
+	LogLevel LogLevel `yaml:"log_level" jsonschema:"enum=debug,enum=info,enum=warn,enum=error"`
+
+	// LogService is the field service of every log line. Default redisopt.
+	LogService string `yaml:"log_service" jsonschema:"minLength=1"`
+
+	// Gateway is what the gateway lets through.
+	Gateway Gateway `yaml:"gateway"`
+}
+
+// LogLevel is the least that is logged.
+type LogLevel string
+
+// The log levels.
+const (
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+)
+
+// A Token is one bearer token with what it may do.
+type Token struct {
+	// Name is what logs and metrics call the token. Required.
+	Name string `yaml:"name" jsonschema:"minLength=1"`
+
+	// Token is the secret itself. Either this or token_file is required. Default none.
+	Token Secret `yaml:"token"`
+
+	// TokenFile is a file that holds the secret; one line break at its end is dropped. Default none.
+	TokenFile string `yaml:"token_file"`
+
+	// Scopes are what the token may do in the API: cache:read, cache:write, limit, queue, control:read,
+	// metrics, or admin, which is everything. Default none of it.
+	Scopes []string `yaml:"scopes" jsonschema:"enum=cache:read,enum=cache:write,enum=limit,enum=queue,enum=control:read,enum=metrics,enum=admin"`
+
+	// Gateway is what the token may do at the gateway: none, read or write. Default none.
+	Gateway GatewayAccess `yaml:"gateway" jsonschema:"enum=none,enum=read,enum=write"`
+
+	// MaxPerSecond is the most requests a second with this token on each replica, at the gateway and at
+	// the API each. Default 0: no limit.
+	MaxPerSecond int `yaml:"max_per_second" jsonschema:"minimum=0"`
+
+	// MaxConcurrent is the most requests with this token that the gateway answers at once, streams
+	// among them. Default 0: no limit.
+	MaxConcurrent int `yaml:"max_concurrent" jsonschema:"minimum=0"`
+
+	// Allow are commands that the gateway lets this token use besides the usual ones, such as KEYS.
+	// Default none.
+	Allow []string `yaml:"allow"`
+}
+
+// GatewayAccess is what a token may do at the gateway.
+type GatewayAccess string
+
+// What a token may do at the gateway.
+const (
+	NoAccess    GatewayAccess = "none"
+	ReadAccess  GatewayAccess = "read"
+	WriteAccess GatewayAccess = "write"
+)
+
+// Gateway configures the gateway.
+type Gateway struct {
+	// Allow are commands that every token may use besides the usual ones, such as KEYS. FLUSHALL,
+	// FLUSHDB, KEYS, CONFIG, DEBUG and SHUTDOWN are refused unless they are named here. Default none.
+	Allow []string `yaml:"allow"`
+
+	// MaxRequestBytes is the most bytes of one command's arguments together. Default 10485760 (10 MiB).
+	MaxRequestBytes int `yaml:"max_request_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
+
+	// MaxReplyBytes is the largest reply to one command. Default 10485760 (10 MiB).
+	MaxReplyBytes int `yaml:"max_reply_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
+
+	// MaxBodyBytes is the largest body of one HTTP request, at least max_request_bytes. Default
+	// 33554432 (32 MiB).
+	MaxBodyBytes int `yaml:"max_body_bytes" jsonschema:"minimum=1024,maximum=1073741824"`
+
+	// MaxPipeline is the most commands in one request. Default 1000.
+	MaxPipeline int `yaml:"max_pipeline" jsonschema:"minimum=1,maximum=100000"`
+
+	// MaxClients is the most HTTP connections of all clients together. Default 10000.
+	MaxClients int `yaml:"max_clients" jsonschema:"minimum=1,maximum=1000000"`
+
+	// Timeout is how long a request may wait for the upstream; the gateway then answers that it did
+	// not. Default 4s, less than the five after which @upstash/ratelimit lets its request pass.
+	Timeout time.Duration `yaml:"timeout" min:"10ms" max:"4.9s"`
+
+	// NoMonitor refuses /monitor, which shows every command and value of all clients. Default false.
+	NoMonitor bool `yaml:"no_monitor"`
+}
 
 // serve reports what is wrong with how the sidecar listens and whom it lets in.
 func (k *checker) serve() {
