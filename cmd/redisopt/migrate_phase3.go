@@ -61,7 +61,7 @@ type tuning struct {
 }
 
 func (t *tuning) register(cmd *cobra.Command) {
-	cmd.Flags().IntVar(&t.maxRate, "max-rate", 0, "move at most `n` jobs a second (0: as fast as the server answers)")
+	cmd.Flags().IntVar(&t.maxRate, "max-rate", 0, "move at most `n` jobs a second; more than producers add, or it never ends (0: as fast as the server answers)")
 	cmd.Flags().BoolVar(&t.workersStopped, "workers-stopped", false,
 		"you know that no worker of the source runs, where CLIENT LIST cannot show it")
 	cmd.Flags().DurationVar(&t.activeTimeout, "active-timeout", 30*time.Second,
