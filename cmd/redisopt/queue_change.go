@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -168,14 +169,11 @@ func (c *queueChange) possible(q *tend.Queue, states []mover.State) ([]mover.Sta
 }
 
 func joined(states []mover.State) string {
-	text := ""
+	names := make([]string, len(states))
 	for i, s := range states {
-		if i > 0 {
-			text += ", "
-		}
-		text += string(s)
+		names[i] = string(s)
 	}
-	return text
+	return strings.Join(names, ", ")
 }
 
 // carryOut asks about a selection and acts on it.

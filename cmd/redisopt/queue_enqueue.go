@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -213,10 +214,9 @@ func enqueueError(err error) error {
 	if taken, is := errors.AsType[*tend.TakenError](err); is {
 		return withHint(verdictf(exitBlocked, "%s", taken.Error()), "redisopt queue jobs QUEUE --state all --filter 'id="+taken.ID+"' shows it")
 	}
-	switch upstream.Classify(err) {
-	case upstream.Timedout, upstream.Reset, upstream.IdleClose, upstream.Canceled:
+	class := upstream.Classify(err)
+	if slices.Contains([]upstream.Class{upstream.Timedout, upstream.Reset, upstream.IdleClose, upstream.Canceled}, class) {
 		return withHint(err, "it is not known whether the job was added: look with redisopt queue jobs; with --id the command can be run again")
-	default:
 	}
 	return err
 }

@@ -105,8 +105,12 @@ func queueJobsDocument(d queueJobsData, now time.Time) report.Document {
 // jobTable shows jobs one to a line.
 func jobTable(title string, jobs []tend.Job, now time.Time) report.Section {
 	table := &report.Table{Columns: []report.Column{
-		{Name: "job", Elastic: true}, {Name: "state"}, {Name: "name", Elastic: true}, {Name: "added", Right: true},
-		{Name: "tries", Right: true}, {Name: "about", Elastic: true},
+		{Name: "job", Elastic: true},
+		{Name: "state"},
+		{Name: "name", Elastic: true},
+		{Name: "added", Right: true},
+		{Name: "tries", Right: true},
+		{Name: "about", Elastic: true},
 	}}
 	for i := range jobs {
 		j := &jobs[i]

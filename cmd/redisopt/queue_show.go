@@ -68,8 +68,12 @@ func queueDocument(d tend.Detail) report.Document {
 // bandsSection is asynq's queues that are one.
 func bandsSection(bands []tend.Band) report.Section {
 	table := &report.Table{Columns: []report.Column{
-		{Name: "band", Elastic: true}, {Name: "waiting", Right: true}, {Name: "active", Right: true},
-		{Name: "delayed", Right: true}, {Name: "failed", Right: true}, {Name: "paused"},
+		{Name: "band", Elastic: true},
+		{Name: "waiting", Right: true},
+		{Name: "active", Right: true},
+		{Name: "delayed", Right: true},
+		{Name: "failed", Right: true},
+		{Name: "paused"},
 	}}
 	for _, b := range bands {
 		table.Rows = append(table.Rows, []string{

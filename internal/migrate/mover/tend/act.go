@@ -6,6 +6,7 @@ import (
 	_ "embed" // the scripts are compiled in
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -66,17 +67,7 @@ func (q *Queue) Retryable() []mover.State {
 
 // Deletable are the states whose jobs can be deleted. A running job of asynq's cannot.
 func (q *Queue) Deletable() []mover.State {
-	states := q.States()
-	if q.at.Layout != Asynq {
-		return states
-	}
-	kept := states[:0]
-	for _, s := range states {
-		if s != mover.Active {
-			kept = append(kept, s)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(q.States(), func(s mover.State) bool { return s == mover.Active && q.at.Layout == Asynq })
 }
 
 // Why a job was left alone.
@@ -173,6 +164,9 @@ func (q *Queue) Act(ctx context.Context, action Action, s *Selection, o ActOptio
 				o.OnProgress(s.Jobs-out.Left, s.Jobs)
 			}
 		}
+		if action == Retry && q.at.Layout == Asynq {
+			q.ring(ctx, 0, l.c.band)
+		}
 	}
 	return out, nil
 }
@@ -259,10 +253,8 @@ func (q *Queue) script(action Action, c container) (*redis.Script, error) {
 	if action == Retry {
 		allowed = q.Retryable()
 	}
-	for _, s := range allowed {
-		if s == c.state {
-			return redis.NewScript(claimsLua + body), nil
-		}
+	if slices.Contains(allowed, c.state) {
+		return redis.NewScript(claimsLua + body), nil
 	}
 	return nil, fmt.Errorf("%s: a job that is %s cannot be; want one that is %s", action, c.state, joinStates(allowed))
 }

@@ -352,6 +352,9 @@ func (q *Queue) addTask(ctx context.Context, j NewJob) (Added, error) {
 	}
 	var err error
 	added.ID, err = q.add(ctx, redis.NewScript(enqueueAsynqLua), keys, j, j.ID, m.encode(), j.Now.UnixNano(), due, life)
+	if err == nil {
+		q.ring(ctx, due, j.Band)
+	}
 	return added, err
 }
 

@@ -173,9 +173,9 @@ func TestRealWorkersRunWhatIsEnqueuedInTheLibrarysOwnOrder(t *testing.T) {
 				at.Major = 6
 			}
 			q := tend.At(client, at)
-			add := func(n int, j tend.NewJob) tend.Added {
+			add := func(n int, j tend.NewJob) {
 				j.Name, j.Data = "send", fmt.Appendf(nil, `{"n":%d}`, n)
-				return enqueue(t, q, j)
+				enqueue(t, q, j)
 			}
 			add(1, tend.NewJob{})
 			add(2, tend.NewJob{Priority: 5})
@@ -196,11 +196,13 @@ func TestRealWorkersRunWhatIsEnqueuedInTheLibrarysOwnOrder(t *testing.T) {
 			refused("a unique value that is held", tend.NewJob{Unique: "ann"})
 			worker := startPeer(t, peerOptions{}, "worker", lib, portOf(server.Addr), "bull", "mail")
 			worker.awaitDone(7)
-			want := []int{1, 5, 7, 3, 2, 4, 6}
+			want := []int{1, 5, 7, 3, 2, 4}
 			if lib == "bull" {
-				want = []int{3, 2, 4, 1, 5, 7, 6}
+				want = []int{3, 2, 4, 1, 5, 7}
 			}
-			if got := worker.order(0); !slices.Equal(got, want) {
+			// The delayed job comes when it is due, which may be before the worker has begun.
+			got := slices.DeleteFunc(worker.order(0), func(n int) bool { return n == 6 })
+			if !slices.Equal(got, want) {
 				t.Errorf("the worker ran %v, want %v", got, want)
 			}
 			// A worker that is blocked is woken, and the unique value is free again.

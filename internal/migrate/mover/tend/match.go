@@ -51,10 +51,12 @@ func (t *term) match(j *Job, data any, now time.Time) bool {
 		return !j.Hollow && t.compare(float64(j.Priority), t.number)
 	}
 	text, number, isNumber, found := lookUp(data, t.path)
-	if found && t.exact && isNumber && t.re == nil && !(whole(text) && whole(t.text) && (t.op == "=" || t.op == "!=")) {
-		return t.compare(number, t.number) // whole numbers are compared as text: 2^53 and 2^53+1 are one float
+	equality := t.op == "=" || t.op == "!="
+	asText := equality && whole(text) && whole(t.text) // 2^53 and 2^53+1 are one float
+	if found && t.exact && isNumber && t.re == nil && !asText {
+		return t.compare(number, t.number)
 	}
-	if t.op != "=" && t.op != "!=" && t.re == nil {
+	if !equality && t.re == nil {
 		return false // a number was asked for, and there is none
 	}
 	return t.word(text, found)

@@ -79,6 +79,7 @@ func decodeMessage(raw []byte) (message, error) {
 }
 
 func decodeHeader(raw []byte) (key, value string, err error) {
+	into := map[protowire.Number]*string{1: &key, 2: &value}
 	for len(raw) > 0 {
 		number, wire, n := protowire.ConsumeTag(raw)
 		if n < 0 {
@@ -89,14 +90,9 @@ func decodeHeader(raw []byte) (key, value string, err error) {
 		if size < 0 {
 			return "", "", errMessage
 		}
-		if wire == protowire.BytesType {
+		if at, ok := into[number]; ok && wire == protowire.BytesType {
 			text, _ := protowire.ConsumeBytes(raw)
-			switch number {
-			case 1:
-				key = string(text)
-			case 2:
-				value = string(text)
-			}
+			*at = string(text)
 		}
 		raw = raw[size:]
 	}

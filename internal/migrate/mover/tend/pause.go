@@ -40,7 +40,8 @@ type Pausing struct {
 // a band.
 func (q *Queue) Pause(ctx context.Context) (Pausing, error) { return q.setPaused(ctx, true) }
 
-// Resume lets workers take jobs again. Price: as Pause.
+// Resume lets workers take jobs again. Price: as Pause; for asynq one command more, and one for each
+// redisopt that follows the queues.
 func (q *Queue) Resume(ctx context.Context) (Pausing, error) { return q.setPaused(ctx, false) }
 
 // Paused says whether the queue is paused; for asynq, whether each of its bands is. One command, for
@@ -130,6 +131,9 @@ func (q *Queue) setTasksPaused(ctx context.Context, pause bool) (Pausing, error)
 		}
 		done.Already = done.Already && !changed
 		done.Bands = append(done.Bands, q.bandName(band))
+	}
+	if !pause {
+		q.ring(ctx, 0, q.bands...)
 	}
 	return done, nil
 }

@@ -295,8 +295,7 @@ func TestAJobThatCannotBeIsRefusedWithEveryReason(t *testing.T) {
 		{mover.Endpoint{Layout: tend.Asynq, Queue: "mail"}, tend.NewJob{Name: "a", Band: "top"}, []string{"no worker is known"}},
 	} {
 		_, err := tend.At(client, c.e).Enqueue(t.Context(), c.j)
-		var wrong *tend.JobError
-		if !errors.As(err, &wrong) {
+		if _, wrong := errors.AsType[*tend.JobError](err); !wrong {
 			t.Errorf("%s %+v: %v, want a *JobError", c.e, c.j, err)
 			continue
 		}
