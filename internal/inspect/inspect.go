@@ -68,8 +68,41 @@ type Finding struct {
 	// SavingCommandsPerMonth is what the remedy saves, in commands per 30 days; 0 when unknown.
 	SavingCommandsPerMonth float64 `json:"saving_commands_per_month,omitempty"`
 
+	// SavingUSDPerMonth is what those commands cost on a plan that charges for each, at the price the
+	// audit names; 0 when unknown.
+	SavingUSDPerMonth float64 `json:"saving_usd_per_month,omitempty"`
+
 	// File, Line and Column locate a finding in source code; Line and Column count from 1, 0 means none.
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Column int    `json:"column,omitempty"`
+
+	// Fix is the exact change, where it is known exactly. Nil: only Remedy says what to do.
+	Fix *Fix `json:"fix,omitempty"`
+}
+
+// A Fix is a change of source code that a tool can apply.
+type Fix struct {
+	// Description says in a few words what the edits do.
+	Description string `json:"description"`
+
+	// Edits belong together and do not overlap. All positions are those before any of them.
+	Edits []Edit `json:"edits"`
+}
+
+// An Edit replaces a range of a file. A range that ends where it begins is an insertion.
+type Edit struct {
+	// File is the path relative to the root that was scanned, with forward slashes.
+	File string `json:"file"`
+
+	// Line and Column are the first character replaced, from 1, columns in characters.
+	Line   int `json:"line"`
+	Column int `json:"column"`
+
+	// EndLine and EndColumn are the first character that is kept.
+	EndLine   int `json:"end_line"`
+	EndColumn int `json:"end_column"`
+
+	// Text is what is put there.
+	Text string `json:"text"`
 }

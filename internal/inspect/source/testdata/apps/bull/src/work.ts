@@ -1,0 +1,3 @@
+export async function work(queue: string, data: unknown): Promise<void> {
+  console.log(queue, data);
+}
