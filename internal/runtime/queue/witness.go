@@ -100,7 +100,8 @@ func (w *witness) end(ctx context.Context, s sighting, cmd redis.Cmder, next red
 func (w *witness) again(ctx context.Context, s sighting, err error, pause time.Duration) bool {
 	deadline, limited := ctx.Deadline()
 	text := err.Error()
-	if !limited || strings.HasPrefix(text, "NOSCRIPT") || strings.Contains(text, "NOT FOUND") || strings.HasPrefix(text, "WRONGTYPE") {
+	// Where there is no lease, as when asynq recovers a job, asynq looks again by itself.
+	if !limited || time.Until(deadline) > time.Hour || strings.HasPrefix(text, "NOSCRIPT") || strings.Contains(text, "NOT FOUND") || strings.HasPrefix(text, "WRONGTYPE") {
 		return false
 	}
 	if _, gone := errors.AsType[*LeaseError](err); gone {

@@ -38,6 +38,10 @@ func (g *Governor) sweeps(ctx context.Context, heard <-chan struct{}) {
 			wait = backoff(failures)
 		} else {
 			failures = 0
+			if !at.sweep.IsZero() {
+				// Leases that have ended are known now too: asynq looks for them when it starts.
+				g.once.Do(func() { close(g.ready) })
+			}
 		}
 		timer.Reset(max(wait, time.Until(g.earliest(&at))))
 		if wait > 0 {
@@ -72,7 +76,6 @@ func (g *Governor) everything(ctx context.Context, at *times) error {
 	}
 	now := time.Now()
 	at.sweep, at.resync = now.Add(g.interval()), now.Add(g.opts.Resync)
-	g.once.Do(func() { close(g.ready) })
 	return nil
 }
 
@@ -81,7 +84,7 @@ func (g *Governor) interval() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.role.sweeper {
-		return g.opts.Sweep
+		return time.Duration(g.slowness) * g.opts.Sweep
 	}
 	return g.opts.Follow
 }
