@@ -121,7 +121,7 @@ func (e *Engine) worked() map[string]int {
 // admit is whether a job of a band may be taken now. It is asked before each dequeue.
 func (e *Engine) admit(band string) bool {
 	l := e.byBand[band]
-	if l == nil || l.def.Mode == "" {
+	if l == nil || l.def.Mode == "" || !e.opts.Admit(l.def.Name) {
 		return false
 	}
 	if l.def.Mode == Lease && !e.desk.wants(l) {

@@ -265,8 +265,8 @@ func (e *Engine) message(r EnqueueRequest, l *line, now time.Time) (message, err
 		Timeout: seconds(r.Timeout + timeoutGrace),
 		Headers: headers,
 	}
-	if l.def.Completed.Age > 0 {
-		m.Retention = seconds(l.def.Completed.Age)
+	if keep := max(l.def.Completed.Age, r.Retain); keep > 0 {
+		m.Retention = seconds(keep)
 	}
 	return m, nil
 }

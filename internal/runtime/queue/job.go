@@ -128,6 +128,10 @@ type EnqueueRequest struct {
 
 	// Schedule is the name of the schedule that adds it, see Newest. Default none.
 	Schedule string
+
+	// Retain keeps the traces of the job for at least as long after it was done, where the queue keeps them
+	// for less time; Keep.Count holds all the same. Default 0.
+	Retain time.Duration
 }
 
 // An Enqueued is what became of an EnqueueRequest.

@@ -60,6 +60,10 @@ type Options struct {
 	Paused  func(queue string) bool
 	Changed func() <-chan struct{}
 
+	// Admit is asked before each job of a queue is taken; false leaves the job in Redis until Admitted tells
+	// that the answer may be another. It must not block. Nil takes all.
+	Admit func(queue string) bool
+
 	// Observe is told of every attempt that ended; may be nil. It is called from several goroutines and
 	// must return soon.
 	Observe func(Event)
@@ -97,6 +101,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Paused == nil {
 		o.Paused = func(string) bool { return false }
+	}
+	if o.Admit == nil {
+		o.Admit = func(string) bool { return true }
 	}
 	if o.Observe == nil {
 		o.Observe = func(Event) {}

@@ -38,6 +38,12 @@ func compileSchema(text json.RawMessage) (*jsonschema.Schema, error) {
 	return c.Compile(here)
 }
 
+// CheckSchema is whether text is a JSON Schema that a Queue can have.
+func CheckSchema(text json.RawMessage) error {
+	_, err := compileSchema(text)
+	return err
+}
+
 // checkPayload is whether the queue takes a payload.
 func (l *line) checkPayload(payload []byte) error {
 	if len(payload) > l.def.MaxPayload {

@@ -32,6 +32,7 @@ type Governor struct {
 	bell     bell
 	stats    Stats
 	presence presence
+	slowness int // by how much sweeps are slowed; see SlowSweeps
 	cancels  map[*stub]struct{}
 }
 
@@ -45,7 +46,7 @@ func New(o Options) (*Governor, error) {
 	g := &Governor{
 		opts: o, id: rand.Text()[:12], scripts: pinned(), pool: o.Jobs,
 		ready: make(chan struct{}), changed: make(chan struct{}), poke: make(chan struct{}, 1),
-		queues: map[string]*queue{}, names: o.Queues,
+		queues: map[string]*queue{}, names: o.Queues, slowness: 1,
 		cancels: map[*stub]struct{}{},
 	}
 	g.all = &group{queues: o.Queues}
@@ -98,6 +99,13 @@ func (g *Governor) Admitted(queues ...string) {
 		q.held = time.Time{}
 	}
 	g.signal()
+}
+
+// SlowSweeps makes the sweep for all replicas factor times as rare; 1 is as Options say.
+func (g *Governor) SlowSweeps(factor int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.slowness = max(1, factor)
 }
 
 // Retire makes every call that waits return, and lets no dequeue through any more: what was taken is
