@@ -310,7 +310,10 @@ func mayHaveRun(err error) bool {
 		upstream.TLSMismatch, upstream.TLSUntrusted, upstream.Reset, upstream.IdleClose, upstream.Timedout,
 		upstream.Unreachable, upstream.NotRedis, upstream.Server:
 	}
-	return !strings.Contains(err.Error(), "REDISOPT_WRONGTYPE")
+	text := err.Error()
+	// A user who may not run scripts at all is refused with NOPERM; one who may not run a command of a
+	// script is told so by the script.
+	return !strings.Contains(text, "REDISOPT_WRONGTYPE") && (!strings.HasPrefix(text, "NOPERM") || strings.Contains(text, "script"))
 }
 
 // scriptError turns what a script refused into the error it stands for.

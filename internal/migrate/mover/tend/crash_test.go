@@ -144,25 +144,33 @@ func TestAServerThatDiesBetweenScriptsHasEveryJobInOnePlace(t *testing.T) {
 	}
 }
 
-func TestAServerWithoutMemoryRefusesAChangeAndNothingHasChanged(t *testing.T) {
+func TestAServerWithoutMemoryHasEveryJobInOnePlaceAndTakesNoNewOne(t *testing.T) {
 	for _, e := range []mover.Endpoint{bullMail(), bullMQMail(5), bullMQMail(6)} {
 		ctx, client := t.Context(), redistest.Start(t).Client(t)
 		fill(t, client, e, 60)
 		client.ConfigSet(ctx, "maxmemory", "1")
 		q := tend.At(client, e)
+		if _, err := q.Enqueue(ctx, tend.NewJob{Name: "send"}); err == nil {
+			t.Errorf("%s: a job was added", e)
+		}
+		if n := client.Exists(ctx, e.Key("wait"), e.Key("61")).Val(); n != 0 {
+			t.Errorf("%s: of a refused job %d keys are left", e, n)
+		}
 		s, err := q.Select(ctx, tend.Criteria{States: []mover.State{mover.Failed}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		out, err := q.Act(ctx, tend.Retry, s, tend.ActOptions{})
-		if err == nil || out.Unknown != 0 || out.Left != 60 {
+		if out.Unknown != 0 || out.Done+out.Left != 60 || (err == nil) != (out.Left == 0) {
 			t.Errorf("%s: %+v, %v", e, out, err)
 		}
-		if _, err := q.Enqueue(ctx, tend.NewJob{Name: "send"}); err == nil {
-			t.Errorf("%s: a job was added", e)
+		for id, n := range places(t, client, e) {
+			if n != 1 {
+				t.Errorf("%s: job %s is in %d places", e, id, n)
+			}
 		}
-		if n := client.ZCard(ctx, e.Key("failed")).Val(); n != 60 || client.Exists(ctx, e.Key("wait"), e.Key("61")).Val() != 0 {
-			t.Errorf("%s: %d are left of 60", e, n)
+		if n := client.LLen(ctx, e.Key("wait")).Val(); n != out.Done {
+			t.Errorf("%s: %d jobs wait, %d are done", e, n, out.Done)
 		}
 	}
 }
@@ -183,5 +191,31 @@ func TestAnActThatIsInterruptedStopsBetweenTwoScripts(t *testing.T) {
 	}})
 	if !errors.Is(err, context.Canceled) || out.Done < 100 || out.Unknown != 0 || out.Done+out.Left != 230 {
 		t.Errorf("%+v, %v", out, err)
+	}
+}
+
+func TestAUserWhoMayNotTakeJobsAwayPutsNoneInTwoPlaces(t *testing.T) {
+	for _, e := range []mover.Endpoint{bullMail(), bullMQMail(5), bullMQMail(6)} {
+		server := redistest.Start(t)
+		ctx, client := t.Context(), server.Client(t)
+		fill(t, client, e, 60)
+		if err := client.Do(ctx, "ACL", "SETUSER", "half", "on", ">pw", "~*", "&*", "+@all", "-zrem").Err(); err != nil {
+			t.Fatal(err)
+		}
+		half := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "half", Password: "pw", DisableIdentity: true, MaxRetries: -1})
+		t.Cleanup(func() { _ = half.Close() })
+		q := tend.At(half, e)
+		s, err := q.Select(ctx, tend.Criteria{States: []mover.State{mover.Failed}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := q.Act(ctx, tend.Retry, s, tend.ActOptions{}); err == nil {
+			t.Errorf("%s: %+v", e, out)
+		}
+		for id, n := range places(t, client, e) {
+			if n != 1 {
+				t.Errorf("%s: job %s is in %d places", e, id, n)
+			}
+		}
 	}
 }

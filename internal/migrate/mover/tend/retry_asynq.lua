@@ -3,6 +3,7 @@
 typed(KEYS[1], 'zset')
 typed(KEYS[2], 'list')
 typed(KEYS[3], 'set')
+if not wrong then call('ZREM', KEYS[1], '') end -- whoever may not run it fails here, before a job is in both places
 return each(function(id, key, seal)
   if not call('ZSCORE', KEYS[1], id) then return 'g' end
   local is = call('TYPE', key)['ok']

@@ -2,6 +2,7 @@
 typed(KEYS[1], 'zset')
 typed(KEYS[2], 'list')
 typed(KEYS[3], 'list')
+if not wrong then call('ZREM', KEYS[1], '') end -- whoever may not run it fails here, before a job is in both places
 local target = KEYS[2]
 if call('EXISTS', KEYS[4]) == 1 then target = KEYS[3] end
 return each(function(id, key, seal)

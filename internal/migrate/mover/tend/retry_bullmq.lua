@@ -10,6 +10,7 @@ typed(KEYS[7], 'zset')
 typed(KEYS[8], 'string')
 typed(KEYS[9], 'stream')
 if wrong then return redis.error_reply('REDISOPT_WRONGTYPE ' .. wrong) end
+call('ZREM', KEYS[1], '') -- whoever may not run it fails here, before a job is in both places
 local six = tonumber(ARGV[4]) >= 6
 local result = word == 'failed' and 'failedReason' or 'returnvalue'
 local about = call('HMGET', KEYS[4], 'paused', 'concurrency', 'opts.maxLenEvents')
