@@ -93,8 +93,9 @@ func (c *Cache) GetMany(ctx context.Context, keys []string) ([]Result, error) {
 	return results, nil
 }
 
-// fromMemory answers without looking at the upstream, if memory may.
+// fromMemory answers without looking at the upstream, if memory may. It is where every read begins.
 func (c *Cache) fromMemory(a address, now time.Time) (Result, bool) {
+	a.space.reuse.read(a.store, now)
 	e := c.memory.get(a.store)
 	if e == nil || !now.Before(e.believed) || !e.forever && !now.Before(e.fresh) ||
 		e.checked.UnixNano() <= c.doubt.Load() || !e.current(c.versions, a.store) {

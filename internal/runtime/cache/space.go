@@ -16,6 +16,7 @@ type space struct {
 	bare      bool // keys and values are as others have them
 	deny      []rule
 	counts    *counts
+	reuse     *reuse
 }
 
 // spaces finds namespaces by name. Those that nobody configured are made when they are first seen.
@@ -42,6 +43,7 @@ func newSpaces(o *Options) *spaces {
 			bare:      ns.Codec == IORedisJSON,
 			deny:      without(s.deny, ns.Allow),
 			counts:    &counts{},
+			reuse:     newReuse(),
 		}
 	}
 	s.rest = s.plain("(others)")
@@ -49,7 +51,7 @@ func newSpaces(o *Options) *spaces {
 }
 
 func (s *spaces) plain(name string) *space {
-	return &space{name: name, Namespace: Namespace{Codec: Raw}, deny: s.deny, counts: &counts{}}
+	return &space{name: name, Namespace: Namespace{Codec: Raw}, deny: s.deny, counts: &counts{}, reuse: newReuse()}
 }
 
 func (s *spaces) find(name string) *space {

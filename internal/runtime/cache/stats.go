@@ -95,6 +95,8 @@ type NamespaceStats struct {
 	StoredBytes int64 `json:"stored_bytes"` // of what was sent for them
 	BytesRead   int64 `json:"bytes_read"`   // of what the upstream sent back
 	Compressed  int64 `json:"compressed"`   // of Writes
+
+	Reuse Reuse `json:"reuse"`
 }
 
 // HitRatio is the share of reads that found an entry, 0 to 1; 0 without reads.
@@ -121,7 +123,8 @@ func (c *Cache) Stats() Stats {
 	s.CommandsSaved = max(0, s.KeyReads-s.ReadCommands)
 	s.TripsSaved = max(0, s.ReadCalls-s.ReadTrips)
 	c.spaces.each(func(sp *space) {
-		if n := sp.counts.snapshot(); n != (NamespaceStats{}) {
+		n := sp.counts.snapshot()
+		if n.Reuse = sp.reuse.measured(c.opts.MaxTTL); n != (NamespaceStats{}) {
 			s.Namespaces[sp.name] = n
 		}
 	})
