@@ -59,9 +59,10 @@ local function add(id, message, score, hashes, life, once, schedule)
       local holder = call('GET', lock)
       for i = 0, hashes - 1 do
         local prefix = string.sub(KEYS[k + i], 1, -#id - 1)
-        local state = holder and call('HGET', prefix .. holder, 'state')
-        if state and (once or not ended(state)) then
-          return {-1, holder, state}
+        local held = holder and call('HMGET', prefix .. holder, 'state', 'unique_key') or {}
+        -- A job that died with the key may have been added again without it.
+        if held[1] and held[2] == lock and (once or not ended(held[1])) then
+          return {-1, holder, held[1]}
         end
       end
       call('SET', lock, id, 'EX', life)
@@ -79,11 +80,21 @@ local function add(id, message, score, hashes, life, once, schedule)
   if schedule ~= '' then
     fields[#fields + 1], fields[#fields + 2] = 'schedule', schedule
   end
+  local leftover = {}
+  if life == '' then
+    leftover[1] = 'unique_key'
+  end
+  if schedule == '' then
+    leftover[#leftover + 1] = 'schedule'
+  end
+  if score ~= '' then
+    leftover[#leftover + 1] = 'pending_since'
+  end
   call('HSET', task, unpack(fields))
   for _, old in ipairs(stale) do
     call('ZREM', string.sub(old[1], 1, -#id - 3) .. old[2], id)
     if old[1] == task then
-      call('HDEL', task, 'result', 'progress')
+      call('HDEL', task, 'result', 'progress', 'items', unpack(leftover))
     else
       call('DEL', old[1])
     end

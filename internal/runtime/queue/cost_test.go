@@ -1,0 +1,125 @@
+package queue_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/queue"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// billed is how many commands the server has counted, those in scripts included, except those that set up
+// connections, those that no provider bills, and those of the one who asks.
+func billed(t *testing.T, c *redis.Client) int {
+	t.Helper()
+	info, err := c.Info(t.Context(), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := 0
+	for line := range strings.Lines(info) {
+		rest, ok := strings.CutPrefix(line, "cmdstat_")
+		if !ok {
+			continue
+		}
+		name, numbers, _ := strings.Cut(rest, ":")
+		if slices.Contains([]string{"info", "hello", "ping", "client|setinfo", "client|setname", "config|resetstat", "subscribe", "select", "script|load"}, name) {
+			continue
+		}
+		var calls int
+		if _, err := fmt.Sscanf(numbers, "calls=%d", &calls); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		sum += calls
+	}
+	return sum
+}
+
+// What things cost, as the server counts it. The first of a kind is apart: scripts have to be told once.
+func TestWhatOperationsCost(t *testing.T) {
+	s := redistest.Start(t)
+	c := s.Client(t)
+	none := works("none", done)
+	none.Completed.Age = -1
+	none.Concurrency = 10
+	kept := works("kept", done)
+	kept.Concurrency = 10
+	kept.Completed.Count = 100_000
+	r := run(t, s.URL(), []queue.Queue{none, kept, waits("idle")}, nil)
+	settle := func(name string, want int64) {
+		t.Helper()
+		eventually(t, func() error {
+			for _, st := range r.Stats() {
+				if st.Queue == name && st.Done == want {
+					return nil
+				}
+			}
+			return fmt.Errorf("stats are %+v, want %d done in %s", r.Stats(), want, name)
+		})
+	}
+	many := func(name string, n int) {
+		t.Helper()
+		reqs := make([]queue.EnqueueRequest, n)
+		for i := range reqs {
+			reqs[i] = queue.EnqueueRequest{Queue: name}
+		}
+		if _, errs := r.EnqueueMany(t.Context(), reqs); errors.Join(errs...) != nil {
+			t.Fatal(errors.Join(errs...))
+		}
+	}
+	// Everything once, so that scripts and names are known.
+	r.add(t, queue.EnqueueRequest{Queue: "none"})
+	r.add(t, queue.EnqueueRequest{Queue: "kept"})
+	r.add(t, queue.EnqueueRequest{Queue: "idle"})
+	settle("none", 1)
+	settle("kept", 1)
+
+	const n = 400
+	for _, step := range []struct {
+		name string
+		do   func()
+		jobs int
+		most float64
+	}{
+		{"enqueue one by one", func() {
+			for range n {
+				r.add(t, queue.EnqueueRequest{Queue: "idle"})
+			}
+		}, n, 4},
+		{"enqueue in bulk", func() { many("idle", n) }, n, 4},
+		{"unique", func() {
+			for i := range n {
+				r.add(t, queue.EnqueueRequest{Queue: "idle", Unique: fmt.Sprint(i)})
+			}
+		}, n, 5},
+		{"delayed", func() {
+			for range n {
+				r.add(t, queue.EnqueueRequest{Queue: "idle", Delay: time.Hour})
+			}
+		}, n, 4},
+		{"burst of jobs, nothing kept", func() { many("none", n); settle("none", n+1) }, n, 18},
+		{"burst of jobs, kept", func() { many("kept", n); settle("kept", n+1) }, n, 19},
+		{"alone, nothing kept", func() {
+			for i := range 50 {
+				r.add(t, queue.EnqueueRequest{Queue: "none"})
+				settle("none", int64(n+2+i))
+			}
+		}, 50, 22},
+	} {
+		if err := c.ConfigResetStat(t.Context()).Err(); err != nil {
+			t.Fatal(err)
+		}
+		step.do()
+		per := float64(billed(t, c)) / float64(step.jobs)
+		t.Logf("%-28s %5.2f billed commands for each job", step.name, per)
+		if per > step.most {
+			t.Errorf("%s costs %.2f commands for each job, want at most %.0f", step.name, per, step.most)
+		}
+	}
+}
