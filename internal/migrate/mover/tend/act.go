@@ -34,10 +34,11 @@ var (
 	deleteAsynqLua string
 )
 
-// Bounds of one script: how many jobs, and how long it may keep the server busy before the next is
-// given fewer.
+// Bounds of one script: how many jobs, how many of a list at first, whose removal looks through it, and
+// how long it may keep the server busy before the next is given fewer.
 const (
 	mostPerScript = 50
+	firstOfList   = 10
 	longScript    = 30 * time.Millisecond
 	shortScript   = 10 * time.Millisecond
 )
@@ -150,6 +151,9 @@ func (q *Queue) Act(ctx context.Context, action Action, s *Selection, o ActOptio
 		script, err := q.script(action, l.c)
 		if err != nil {
 			return out, err
+		}
+		if l.c.list {
+			run.size = firstOfList
 		}
 		for claims := l.claims; len(claims) > 0; {
 			if err := ctx.Err(); err != nil {

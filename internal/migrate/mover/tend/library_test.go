@@ -196,6 +196,54 @@ func sortedJSON(text string, recent func(string) string) string {
 	return strings.Join(parts, ",")
 }
 
+// An ear hears what is published about the queues under bull.
+type ear struct {
+	t      *testing.T
+	client *redis.Client
+	heard  *redis.PubSub
+}
+
+func listen(t *testing.T, addr string) *ear {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
+	t.Cleanup(func() { _ = client.Close() })
+	heard := client.PSubscribe(t.Context(), "bull:*", "end")
+	t.Cleanup(func() { _ = heard.Close() })
+	for range 2 {
+		if _, err := heard.Receive(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &ear{t, client, heard}
+}
+
+// since is what was published about a queue until now, without tokens and times.
+func (e *ear) since(queue string) []string {
+	e.t.Helper()
+	if err := e.client.Publish(e.t.Context(), "end", "").Err(); err != nil {
+		e.t.Fatal(err)
+	}
+	said := []string{}
+	for {
+		got, err := e.heard.ReceiveTimeout(e.t.Context(), patience)
+		m, ok := got.(*redis.Message)
+		if err != nil || !ok {
+			e.t.Fatalf("heard %v, %v", got, err)
+		}
+		if m.Channel == "end" {
+			return said
+		}
+		channel, _, _ := strings.Cut(m.Channel, "@")
+		if name, about := strings.CutPrefix(channel, "bull:"+queue+":"); about {
+			payload := m.Payload
+			if len(payload) == 13 { // milliseconds of when a job is due
+				payload = "a time"
+			}
+			said = append(said, name+" "+payload)
+		}
+	}
+}
+
 func TestWhatIsDoneIsWhatTheRealLibraryWouldHaveDoneKeyByKey(t *testing.T) {
 	for _, lib := range libraries() {
 		t.Run(lib, func(t *testing.T) {
@@ -218,13 +266,19 @@ func TestWhatIsDoneIsWhatTheRealLibraryWouldHaveDoneKeyByKey(t *testing.T) {
 			delayed, first := add(map[string]any{"n": 3}, map[string]any{"delay": 3600000}), add(map[string]any{"n": 4}, map[string]any{"priority": 1})
 
 			// Each step begins from the same keys on both sides, and must end with the same.
+			ear := listen(t, server.Addr)
 			step := func(name string, lib func(), ours func(q *tend.Queue)) {
 				t.Helper()
 				client.Del(t.Context(), client.Keys(t.Context(), "bull:ours:*").Val()...)
 				copyQueue(t, client, "theirs", "ours")
+				ear.since("theirs")
 				lib()
+				want := ear.since("theirs")
 				q := find(t, client, "ours")
 				ours(q)
+				if diff := cmp.Diff(want, ear.since("ours")); diff != "" {
+					t.Errorf("%s is told differently (-the library +ours):\n%s", name, diff)
+				}
 				if diff := cmp.Diff(contents(t, client, "theirs", began), contents(t, client, "ours", began)); diff != "" {
 					t.Errorf("%s differs (-the library +ours):\n%s", name, diff)
 				}
