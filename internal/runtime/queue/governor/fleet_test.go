@@ -2,6 +2,7 @@ package governor_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -39,9 +40,19 @@ type plan struct {
 // join starts a replica; it is stopped when the test ends, or by stop.
 func join(t *testing.T, url string, p plan) *replica {
 	t.Helper()
-	up, err := upstream.Open(t.Context(), upstream.Options{URL: url, Shared: true, Component: meter.Queue})
+	r, err := start(url, p)
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(r.stop)
+	return r
+}
+
+// start makes a replica, and a server of it once the governor is ready.
+func start(url string, p plan) (*replica, error) {
+	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue, Lazy: true})
+	if err != nil {
+		return nil, err
 	}
 	o := governor.Options{
 		Client: up.As(meter.Queue), Jobs: up.View(meter.Queue), Queues: p.queues, Scope: "0:test",
@@ -60,16 +71,12 @@ func join(t *testing.T, url string, p plan) *replica {
 	}
 	gov, err := governor.New(o)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	r := &replica{up: up, gov: gov, client: asynq.NewClientFromRedisClient(gov.Client())}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() {
-		if err := gov.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
+	running.Go(func() { _ = gov.Run(ctx) })
 	var once sync.Once
 	r.stop = func() {
 		once.Do(func() {
@@ -82,23 +89,22 @@ func join(t *testing.T, url string, p plan) *replica {
 			_ = up.Close()
 		})
 	}
-	t.Cleanup(r.stop)
-	within(t, 20*time.Second, "the governor is ready", func() bool {
-		select {
-		case <-gov.Ready():
-			return true
-		default:
-			return false
-		}
-	})
-	if p.concurrency > 0 {
-		r.serve(t, p)
+	select {
+	case <-gov.Ready():
+	case <-time.After(20 * time.Second):
+		r.stop()
+		return nil, errors.New("not ready within 20s")
 	}
-	return r
+	if p.concurrency > 0 {
+		if err := r.serve(p); err != nil {
+			r.stop()
+			return nil, err
+		}
+	}
+	return r, nil
 }
 
-func (r *replica) serve(t *testing.T, p plan) {
-	t.Helper()
+func (r *replica) serve(p plan) error {
 	weights := map[string]int{}
 	for _, q := range p.queues {
 		weights[q] = 1
@@ -106,13 +112,11 @@ func (r *replica) serve(t *testing.T, p plan) {
 	r.server = asynq.NewServerFromRedisClient(r.gov.Client(p.queues...), asynq.Config{
 		Concurrency: p.concurrency, Queues: weights,
 		TaskCheckInterval: 2 * time.Millisecond, DelayedTaskCheckInterval: 5 * time.Millisecond,
-		JanitorInterval: 100 * time.Millisecond, ShutdownTimeout: 2 * time.Second,
+		JanitorInterval: 50 * time.Millisecond, ShutdownTimeout: 500 * time.Millisecond,
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return p.retryAfter },
 		LogLevel:       asynq.FatalLevel,
 	})
-	if err := r.server.Start(asynq.HandlerFunc(p.handler)); err != nil {
-		t.Fatal(err)
-	}
+	return r.server.Start(asynq.HandlerFunc(p.handler))
 }
 
 // subscribe is the bell of an upstream in the governor's terms.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
+	"strconv"
 	"testing"
 	"time"
 
@@ -98,14 +100,30 @@ func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Durat
 	}
 }
 
+// With TORTURE=1 it takes half an hour with the intervals divided by 20, and one hour with them as they are;
+// a larger number is minutes of the first alone.
 func TestIdlingSendsWhatPeriodicSays(t *testing.T) {
+	by, lasts, tolerance := time.Duration(6000), 2*governor.DefaultResync/6000, 0.15
+	minutes, _ := strconv.Atoi(os.Getenv("TORTURE"))
+	if minutes > 0 {
+		by, lasts, tolerance = 20, 30*time.Minute, 0.05
+	}
+	if minutes > 1 {
+		lasts = time.Duration(minutes) * time.Minute
+	}
 	for mode, track := range modes() {
 		for _, replicas := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s, %d replicas", mode, replicas), func(t *testing.T) {
 				t.Parallel()
-				agree(t, redistest.Start(t), 6000, 2*governor.DefaultResync/6000, track, replicas, 0.15)
+				agree(t, redistest.Start(t), by, lasts, track, replicas, tolerance)
 			})
 		}
+	}
+	if minutes == 1 {
+		t.Run("an hour as it is", func(t *testing.T) {
+			t.Parallel()
+			agree(t, redistest.Start(t), 1, time.Hour, false, 2, 0.3) // 14 commands: one more or less is 7%
+		})
 	}
 }
 

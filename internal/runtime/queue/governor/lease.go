@@ -24,13 +24,15 @@ func (e *LostError) Error() string {
 	return fmt.Sprintf("queue %q: job %s was not extended for %s and may be somebody else's now", e.Queue, e.Task, e.After.Round(time.Second))
 }
 
-// firm is how long after it was last extended a lease need not be extended again, so that what asynq
-// believes in ends before somebody else may take the job, with time left for clocks that disagree.
-func (g *Governor) firm() time.Duration { return g.opts.Lease - skewMargin }
+// margin is how much clocks may disagree.
+func (g *Governor) margin() time.Duration { return min(skewMargin, (g.opts.Lease+g.opts.Grace)/4) }
 
-// believed is how long after the last extension asynq may believe in a lease: one heartbeat answered at
-// the end of firm.
-func (g *Governor) believed() time.Duration { return g.firm() + heldLocally }
+// firm is how long after it was last extended a lease need not be extended again. asynq then believes in it
+// for 30s more, which ends a margin before somebody else may take the job.
+func (g *Governor) firm() time.Duration { return g.opts.Lease - g.margin() }
+
+// believed is how long after the last extension a job may still be finished here.
+func (g *Governor) believed() time.Duration { return g.opts.Lease + g.opts.Grace - g.margin() }
 
 // extend handles ZADD key XX score id ..., which is how asynq extends leases every five seconds.
 func (g *Governor) extend(ctx context.Context, queue string, cmd redis.Cmder, next redis.ProcessHook) error {
@@ -88,7 +90,8 @@ func (q *queue) holds(id string) bool {
 // mayFinish refuses what a worker wants to do to a job that may not be its own any more. Workers have a
 // deadline, the end of their lease; what has none is asynq's recovery, which acts for those who are gone.
 func (g *Governor) mayFinish(ctx context.Context, c call) error {
-	if _, worker := ctx.Deadline(); !worker {
+	// A view of an upstream gives those that have no deadline one that is years away.
+	if deadline, worker := ctx.Deadline(); !worker || time.Until(deadline) > time.Hour {
 		return nil
 	}
 	g.mu.Lock()

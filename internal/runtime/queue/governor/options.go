@@ -28,12 +28,10 @@ const (
 	DefaultAnnounce = time.Minute
 )
 
-// How a lease is used; see Options.Lease. A lease is believed to be held skewMargin less than asynq's
-// recovery would wait for, and asynq itself believes in it for heldLocally after each heartbeat.
+// How leases are used; see Options.Lease.
 const (
-	heldLocally   = 30 * time.Second
-	recoveryGrace = 30 * time.Second
-	skewMargin    = 16 * time.Second
+	recoveryGrace = 30 * time.Second // of asynq
+	skewMargin    = 16 * time.Second // between the end of what a worker believes and what others may take
 )
 
 // Options say what to govern. Client, Jobs and Queues are required; the zero value of every other field
@@ -86,7 +84,7 @@ type Options struct {
 	// Lease is how long a worker's claim to a job holds in Redis after it was last extended; another
 	// worker may take the job 30s after that. It is extended in Redis when it is older than Lease less
 	// 16s and answered locally otherwise, so a longer one costs fewer commands while long jobs run and
-	// lets a crashed worker's job wait longer. Default 45s, at least 20s, of which asynq's own is 30s.
+	// lets a crashed worker's job wait longer. Default 45s; asynq's own is 30s. Less than 20s is for tests.
 	Lease time.Duration
 
 	// Grace is how long after the end of a lease asynq lets others take the job: 30s, which is a constant
@@ -201,7 +199,7 @@ func (o Options) validate() error {
 		{"sweep", o.Sweep, time.Millisecond},
 		{"follow", o.Follow, time.Millisecond},
 		{"resync", o.Resync, time.Millisecond},
-		{"lease", o.Lease, 20 * time.Second},
+		{"lease", o.Lease, time.Second},
 		{"grace", o.Grace, 0},
 		{"window", o.Window, time.Millisecond},
 		{"announce", o.Announce, time.Millisecond},

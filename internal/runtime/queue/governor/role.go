@@ -54,7 +54,7 @@ func (g *Governor) decide(ctx context.Context) error {
 	}
 	if !elder {
 		// Whoever was alone until now has heard of it as well, and comes first.
-		g.role = role{claim: time.Now().Add(200*time.Millisecond + rand.N(300*time.Millisecond)), patience: rand.N(rolePatience)}
+		g.role = role{claim: time.Now().Add(200*time.Millisecond + rand.N(300*time.Millisecond)), patience: rand.N(g.longest())}
 		g.mu.Unlock()
 		g.prod()
 		return nil
@@ -62,6 +62,9 @@ func (g *Governor) decide(ctx context.Context) error {
 	g.mu.Unlock()
 	return g.claim(ctx)
 }
+
+// longest bounds the patience of a replica that is not the sweeper.
+func (g *Governor) longest() time.Duration { return min(rolePatience, g.opts.Follow) }
 
 // claim takes the sweeper's lease if nobody has it.
 func (g *Governor) claim(ctx context.Context) error {
@@ -89,7 +92,7 @@ func (g *Governor) claim(ctx context.Context) error {
 		g.role.patience = 0
 		g.role.renew = time.Now().Add(sweeperRenews * g.opts.Follow)
 	} else if was || g.role.patience == 0 {
-		g.role.patience = rand.N(rolePatience)
+		g.role.patience = rand.N(g.longest())
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ type Stats struct {
 	ExtendedLocally int64 `json:"extended_locally"` // extensions that were not sent
 	Lost            int64 `json:"lost"`             // jobs not finished because their lease had ended
 	Recovered       int64 `json:"recovered"`        // jobs whose worker was gone, handed to asynq's recovery
+	Expired         int64 `json:"expired"`          // queues in which a lease has ended and the job has not been taken yet
 	Repaired        int64 `json:"repaired"`         // active jobs without a lease, and the reverse
 	Sweeps          int64 `json:"sweeps"`
 	Resyncs         int64 `json:"resyncs"`
@@ -30,5 +31,10 @@ func (g *Governor) Stats() Stats {
 	defer g.mu.Unlock()
 	s := g.stats
 	s.Tracking, s.Sweeper, s.Peers = g.bell.mode == tracks, g.role.sweeper, g.bell.peers
+	for _, q := range g.queues {
+		if q.foreign.expired {
+			s.Expired++
+		}
+	}
 	return s
 }
