@@ -17,11 +17,15 @@ type breaker struct {
 	failed atomic.Int64 // in a row
 	until  atomic.Int64 // Unix ns before which nothing is sent; 0 is closed
 	opened atomic.Int64 // how often
+	spared atomic.Bool  // see Cache.MemoryOnly
 }
 
 // allow is whether a call may be sent now. While the breaker is open it is true for one caller in each
 // interval.
 func (b *breaker) allow(now time.Time) bool {
+	if b.spared.Load() {
+		return false
+	}
 	until := b.until.Load()
 	if until == 0 {
 		return true
@@ -33,7 +37,7 @@ func (b *breaker) allow(now time.Time) bool {
 }
 
 // open is whether the upstream is being left alone.
-func (b *breaker) open() bool { return b.until.Load() != 0 }
+func (b *breaker) open() bool { return b.until.Load() != 0 || b.spared.Load() }
 
 // report says how a call ended.
 func (b *breaker) report(err error, now time.Time) {

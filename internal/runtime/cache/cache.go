@@ -30,6 +30,7 @@ type Cache struct {
 	merge    *merger
 	pending  *pending
 	counts   totals
+	lazy     atomic.Bool  // see NoRefresh
 	doubt    atomic.Int64 // Unix ns: what was checked with the upstream before is not believed
 
 	flightsMu sync.Mutex

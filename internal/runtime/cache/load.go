@@ -43,7 +43,7 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, o SetOptions, load Lo
 	}
 	now := time.Now()
 	if r, ok := c.fromMemory(a, now); ok {
-		if e := c.memory.get(a.store); e != nil && e.early(now) {
+		if e := c.memory.get(a.store); e != nil && c.early(e, now) {
 			a.space.counts.earlyLoads.Add(1)
 			c.board(ctx, a, o, p.tags, load)
 		}
@@ -158,7 +158,7 @@ func (c *Cache) fly(ctx context.Context, f *flight, a address, o SetOptions, tag
 	case s.entry != nil:
 		r := c.answer(a, s)
 		f.publish(r, r.absence())
-		if !r.Stale && !s.entry.early(now) {
+		if !r.Stale && !c.early(s.entry, now) {
 			return
 		}
 	default:

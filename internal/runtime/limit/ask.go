@@ -67,13 +67,16 @@ func (l *Limiter) ask(ctx context.Context, items []*item, all bool) {
 
 // fail ends what others may be waiting for.
 func (it *item) fail(err error) {
-	it.rule.stats.errors.Add(1)
+	spared := errors.Is(err, errSpared)
+	if !spared {
+		it.rule.stats.errors.Add(1)
+	}
 	if it.local == nil {
 		return
 	}
 	it.local.mu.Lock()
 	defer it.local.mu.Unlock()
-	if errors.Is(err, errLeftAlone) || errors.Is(err, errNoClient) {
+	if spared || errors.Is(err, errLeftAlone) || errors.Is(err, errNoClient) {
 		it.local.ledger.Return(it.want.Give)
 	} else {
 		it.rule.stats.leaseExpired.Add(it.want.Give.Units) // perhaps given back; never twice
@@ -86,6 +89,9 @@ func (it *item) fail(err error) {
 func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent int64) (reply, error) {
 	if l.opts.Client == nil {
 		return reply{}, errNoClient
+	}
+	if l.spares(items) {
+		return reply{}, errSpared
 	}
 	if !l.breaker.admit() {
 		return reply{}, errLeftAlone

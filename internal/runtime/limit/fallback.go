@@ -9,7 +9,7 @@ func (l *Limiter) fallback(it *item, err error) {
 	if it.cost == 0 {
 		return // a refill; those who need units ask for themselves
 	}
-	switch it.rule.OnError {
+	switch it.without(err) {
 	case Open:
 		l.finish(it, Result{Reason: ReasonOpen}, true)
 		l.tell(it, EventBypassed, err)
@@ -49,11 +49,11 @@ func (l *Limiter) here(it *item, take bool) window.Decision {
 func (l *Limiter) fallbackAll(items []*item, err error) {
 	passed := true
 	for _, it := range items {
-		denied := it.rule.OnError == Closed || it.rule.OnError == Local && l.here(it, false).Granted == 0
+		denied := it.without(err) == Closed || it.without(err) == Local && l.here(it, false).Granted == 0
 		passed = passed && (!denied || it.soft())
 	}
 	for _, it := range items {
-		if passed || it.rule.OnError == Closed || it.rule.OnError == Local && l.here(it, false).Granted == 0 {
+		if passed || it.without(err) == Closed || it.without(err) == Local && l.here(it, false).Granted == 0 {
 			l.fallback(it, err)
 			continue
 		}

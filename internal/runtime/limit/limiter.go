@@ -46,6 +46,7 @@ type Limiter struct {
 	trip    atomic.Int64 // how long a call takes, in microseconds, averaged
 	refills sync.WaitGroup
 	closing atomic.Bool
+	spared  atomic.Bool // see DecideHere
 }
 
 // New makes a Limiter and reports all problems of o at once. It sends nothing and starts nothing.

@@ -76,7 +76,7 @@ func (l *Limiter) bounded(it *item, plan lease.Plan) lease.Plan {
 // refill starts to fetch units before the last ones are spent. The item's local is locked.
 func (l *Limiter) refill(it *item, now int64) {
 	e := it.local
-	if e.flight != nil || l.closing.Load() || l.opts.Client == nil || l.breaker.open() ||
+	if e.flight != nil || l.closing.Load() || l.opts.Client == nil || l.breaker.open() || l.spares([]*item{it}) ||
 		e.ledger.Denied(now, 1) > 0 || !e.ledger.Low(now, l.trip.Load()) {
 		return
 	}
