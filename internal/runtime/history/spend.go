@@ -17,9 +17,15 @@ const (
 	// DefaultSpendKey is the prefix of the months' keys: redisopt:spend:2026-11.
 	DefaultSpendKey = "redisopt:spend"
 
-	// DefaultFlushEvery is how often a replica writes what it spent. At 15 minutes that is 2,880
-	// commands in a 30-day month for each replica.
+	// DefaultFlushEvery is how often a busy replica writes what it spent. At 15 minutes that is 2,880
+	// commands in a 30-day month.
 	DefaultFlushEvery = 15 * time.Minute
+
+	// DefaultFlushLate is how often one does that has hardly anything to write: 360 commands.
+	DefaultFlushLate = 2 * time.Hour
+
+	// fewCommands are hardly anything to write.
+	fewCommands = 100
 
 	// keptFor is how long a month's key lives after its month has begun.
 	keptFor = 100 * 24 * time.Hour
@@ -39,8 +45,12 @@ type SpendOptions struct {
 	// Key is the prefix of the months' keys. Default DefaultSpendKey.
 	Key string
 
-	// Every is the time between two flushes. Default DefaultFlushEvery; at least 1 minute.
+	// Every is the least time between two flushes. Default DefaultFlushEvery; at least 1 minute.
 	Every time.Duration
+
+	// Late is the most time between two flushes of Run: less than 100 commands wait for others until then.
+	// Default DefaultFlushLate, or Every where that is longer.
+	Late time.Duration
 }
 
 func (o SpendOptions) withDefaults() SpendOptions {
@@ -49,6 +59,9 @@ func (o SpendOptions) withDefaults() SpendOptions {
 	}
 	if o.Every == 0 {
 		o.Every = DefaultFlushEvery
+	}
+	if o.Late == 0 {
+		o.Late = max(DefaultFlushLate, o.Every)
 	}
 	return o
 }
@@ -60,6 +73,9 @@ func (o SpendOptions) validate() error {
 	}
 	if o.Replica == "" || len(o.Replica) > 64 || strings.ContainsFunc(o.Replica, notInName) {
 		errs = append(errs, fmt.Errorf("replica: got %q, want 1 to 64 letters, digits, dots, hyphens and underscores", o.Replica))
+	}
+	if o.Late < o.Every {
+		errs = append(errs, fmt.Errorf("late: got %s, want at least every, %s", o.Late, o.Every))
 	}
 	if o.Every < time.Minute {
 		errs = append(errs, fmt.Errorf("every: got %s, want at least 1m", o.Every))
@@ -80,7 +96,8 @@ func notInName(r rune) bool {
 //	run:ID/N:base     the server's counter when the month began, or when it was first seen
 //	run:ID/N:end      the server's counter when it last counted on from there
 //
-// A replica writes its own field with one HINCRBY every 15 minutes: 2,880 commands in a 30-day month.
+// A replica writes its own field with one HINCRBY every 15 minutes, and every 2 hours while it sends
+// next to nothing: 360 to 2,880 commands in a 30-day month.
 // The server's own counter comes from INFO and needs no such writing, because it is cumulative: its
 // base is written once a month by whichever replica is first. Beyond that a replica spends at most 7
 // commands at its start, 7 when a month begins, and 3 when the server has restarted.
@@ -186,7 +203,8 @@ func (s *Spend) expire(ctx context.Context, month string) error {
 	return nil
 }
 
-// Run counts and flushes every s.Every until ctx ends, and once more then, for at most 2 seconds. Own
+// Run counts every s.Every and flushes then, or, while less than 100 commands are to be written, every
+// s.Late, until ctx ends, and once more then, for at most 2 seconds. Own
 // returns how many commands this process has sent since it began. Info reads INFO; when it is nil
 // only our own commands are known. A flush that fails is passed to failed, which may be nil, and made
 // up for by the next.
@@ -194,11 +212,12 @@ func (s *Spend) Run(ctx context.Context, own func() int64, info func(context.Con
 	if failed == nil {
 		failed = func(error) {}
 	}
-	counted := int64(0)
+	counted, last := int64(0), time.Now()
 	flush := func(ctx context.Context) {
-		now := time.Now()
+		now, before := time.Now(), last
+		last = now
 		total := own()
-		s.Count(total-counted, now.Add(-s.Every))
+		s.Count(total-counted, before)
 		counted = total
 		if info != nil {
 			c, err := info(ctx)
@@ -218,14 +237,23 @@ func (s *Spend) Run(ctx context.Context, own func() int64, info func(context.Con
 	for {
 		select {
 		case <-ticker.C:
-			flush(ctx)
+			if own()-counted+s.unwritten() >= fewCommands || time.Since(last) > s.Late-s.Every/2 {
+				flush(ctx)
+			}
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 			defer cancel()
-			flush(last)
+			flush(bounded)
 			return nil
 		}
 	}
+}
+
+// unwritten is what was counted and is not known to be written.
+func (s *Spend) unwritten() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pending + s.uncertain
 }
 
 func (s *Spend) key(month string) string { return s.Key + ":" + month }

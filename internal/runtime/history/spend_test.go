@@ -335,6 +335,16 @@ func TestSpendOptions(t *testing.T) {
 // TestThePriceOfAMonth runs a whole 30-day month in no time, against a Redis of its own on the other
 // end of a hook, because a socket would leave the bubble.
 func TestThePriceOfAMonth(t *testing.T) {
+	for name, of := range map[string]struct {
+		each int64 // commands between two looks at them
+		want int
+	}{"with work": {200, 2880}, "idle": {3, 360}} {
+		t.Run(name, func(t *testing.T) { priceOfAMonth(t, of.each, of.want) })
+	}
+}
+
+func priceOfAMonth(t *testing.T, each int64, want int) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		client := redis.NewClient(&redis.Options{
 			Addr: "nowhere", MaxRetries: -1,
@@ -349,12 +359,12 @@ func TestThePriceOfAMonth(t *testing.T) {
 		own := int64(0)
 		ctx, cancel := context.WithTimeout(t.Context(), 30*24*time.Hour)
 		defer cancel()
-		must(t, s.Run(ctx, func() int64 { own += 3; return own }, func(context.Context) (Counters, error) {
+		must(t, s.Run(ctx, func() int64 { own += each; return own }, func(context.Context) (Counters, error) {
 			return reading("x", 2*own), nil
 		}, func(err error) { t.Error(err) }))
 
 		// The bubble's clock begins on 1 January 2000, so this is the month's first 30 days.
-		if got, want := fake.commands["hincrby"], 2880; got < want || got > want+1 {
+		if got := fake.commands["hincrby"]; got < want || got > want+1 {
 			t.Errorf("HINCRBY = %d, want %d, and one more at the end", got, want)
 		}
 		others := -fake.commands["hincrby"]
