@@ -211,5 +211,9 @@ type Verification struct {
 	// no fault of the move and are left out of Mismatches.
 	Known int64 `json:"known"`
 
+	// Finished says that the last Move this way came to its end: with what belongs to the queue as a
+	// whole, which comes after the last job.
+	Finished bool `json:"finished"`
+
 	Mismatches []Problem `json:"mismatches"` // jobs in two containers, hashes without a container …
 }

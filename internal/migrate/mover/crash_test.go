@@ -134,6 +134,15 @@ func everything(t *testing.T, client *redis.Client) []capture.Key {
 	return keys
 }
 
+func remains(v Verification) bool {
+	for _, n := range v.Remaining {
+		if n > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func TestResumeAfterACrashAtAnyScriptEndsLikeAnUninterruptedRun(t *testing.T) {
 	for _, j := range journeys() {
 		t.Run(j.name, func(t *testing.T) {
@@ -170,7 +179,11 @@ func TestResumeAfterACrashAtAnyScriptEndsLikeAnUninterruptedRun(t *testing.T) {
 						if _, err = m.Move(t.Context()); errors.Is(err, errCrash) {
 							crashed = true
 							hook.at = -1
-							_, err = m.Move(t.Context())
+							// As a migration that goes on: what is verified to be in place is not applied again.
+							var check Verification
+							if check, err = m.Verify(t.Context()); err == nil && (!check.Finished || remains(check)) {
+								_, err = m.Move(t.Context())
+							}
 						}
 						if err != nil {
 							t.Fatalf("crash at %d (after: %v): %v", at, after, err)

@@ -27,7 +27,7 @@ func (r *run) finish(ctx context.Context) error {
 		keys = append(keys, to.Key(k))
 	}
 	keys = append(keys, r.ledgerKey("counts"), r.fenceKey())
-	args := []any{r.opts.Fence.Token, strconv.Itoa(to.major()), flag(r.inPlace()), flag(paused)}
+	args := []any{r.opts.Fence.Token, strconv.Itoa(to.major()), flag(r.inPlace()), flag(paused), r.way()}
 	if r.inPlace() {
 		args = append(args, "5",
 			r.counter(Waiting), "l", "9", r.counter(Paused), "l", "10", r.counter(Delayed), "z", "14",
@@ -48,6 +48,14 @@ func (r *run) finish(ctx context.Context) error {
 		return fmt.Errorf("finish %s: %w", to, err)
 	}
 	return nil
+}
+
+// way is how the ledger calls the direction of a move that was finished.
+func (m *Mover) way() string {
+	if m.opts.Reverse {
+		return "back"
+	}
+	return "there"
 }
 
 // scorePriority reads the priority out of a score of BullMQ's prioritized set.

@@ -2,8 +2,9 @@
 -- KEYS  1-2 source and target metrics:completed   3-4 their data   5-6 metrics:failed   7-8 their data
 --       9 wait  10 paused  11 meta-paused  12 meta  13 marker  14 delayed  15 prioritized  16 limiter:index
 --      17 ledger counts  18 fence  19 completed  20 failed  then keys that are deleted (in place only)
--- ARGV  1 fence token  2 target: 4 5 6  3 in place  4 the queue is paused  5 number of counters, then
---       counter, container type (l or z) and key index into KEYS of each
+-- ARGV  1 fence token  2 target: 4 5 6  3 in place  4 the queue is paused  5 the way  6 number of counters,
+--       then counter, container type (l or z) and key index into KEYS of each
+-- The last thing it writes is that it was done: prepare takes that back when more is to be moved.
 local call = redis.call
 if ARGV[1] ~= '' and call('GET', KEYS[18]) ~= ARGV[1] then
   return redis.error_reply('REDISOPT_FENCED the lease on this migration was lost')
@@ -23,6 +24,7 @@ if ARGV[3] == '0' then
       end
     end
   end
+  call('HSET', KEYS[17], 'finished', ARGV[5])
   return 'ok'
 end
 
@@ -54,9 +56,10 @@ end
 for i = 21, #KEYS do
   call('DEL', KEYS[i])
 end
-for i = 0, tonumber(ARGV[5]) - 1 do
-  local counter, kind, key = ARGV[6 + i * 3], ARGV[7 + i * 3], KEYS[tonumber(ARGV[8 + i * 3])]
+for i = 0, tonumber(ARGV[6]) - 1 do
+  local counter, kind, key = ARGV[7 + i * 3], ARGV[8 + i * 3], KEYS[tonumber(ARGV[9 + i * 3])]
   local n = call(kind == 'l' and 'LLEN' or 'ZCARD', key)
   if n > 0 then call('HSET', KEYS[17], counter, n) else call('HDEL', KEYS[17], counter) end
 end
+call('HSET', KEYS[17], 'finished', ARGV[5])
 return 'ok'

@@ -17,6 +17,7 @@ for i = 1, #kinds do
 end
 
 local target, inplace = ARGV[2], ARGV[6] == '1'
+call('HDEL', KEYS[8], 'finished') -- from here on there is something to finish again
 if ARGV[5] == '0' then call('HSETNX', KEYS[8], 'paused', ARGV[3]) end
 if not inplace then
   local source = tonumber(call('GET', KEYS[1])) or 0

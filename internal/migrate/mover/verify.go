@@ -62,6 +62,7 @@ func (v *verifier) verify(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read ledger: %w", err)
 	}
+	v.report.Finished = ledger["finished"] == v.way()
 	prefix := v.counter("")
 	for field, n := range ledger {
 		if state, ok := strings.CutPrefix(field, prefix); ok {

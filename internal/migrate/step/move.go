@@ -85,13 +85,14 @@ func (m *Move) Apply(ctx context.Context) error {
 }
 
 // Verify compares source and target. Jobs that are left are no mismatch: after an Apply of this process
-// they were added since, or were reported as skipped.
+// they were added since, or were reported as skipped. A move that a crash kept from carrying over what
+// belongs to the queue as a whole is not in place, although no job is left.
 func (m *Move) Verify(ctx context.Context) error {
 	check, err := m.verify(ctx, m.out, m.route.To)
 	if err != nil {
 		return err
 	}
-	if !m.drained && total(check.Remaining) > 0 {
+	if !m.drained && (total(check.Remaining) > 0 || !check.Finished) {
 		return migrate.ErrNotApplied
 	}
 	return nil

@@ -28,6 +28,7 @@ type belt struct {
 	onMove      func(ctx context.Context)
 	passes      int
 	forgotten   bool
+	finished    bool // by the last Move
 }
 
 func (b *belt) Plan(context.Context) (mover.Plan, error) { return mover.Plan{}, nil }
@@ -47,6 +48,7 @@ func (b *belt) Move(ctx context.Context) (mover.Result, error) {
 	if err == nil {
 		err = ctx.Err()
 	}
+	b.finished = err == nil
 	return mover.Result{Moved: map[mover.State]int64{mover.Waiting: n}, Held: b.held, Skipped: b.skipped, Scripts: 1}, err
 }
 
@@ -55,7 +57,7 @@ func (b *belt) Note(context.Context) error { return nil }
 func (b *belt) Verify(context.Context) (mover.Verification, error) {
 	return mover.Verification{
 		Remaining: map[mover.State]int64{mover.Waiting: *b.here}, Target: map[mover.State]int64{mover.Waiting: *b.there},
-		Mismatches: b.mismatches, Schedulers: b.schedulers,
+		Mismatches: b.mismatches, Schedulers: b.schedulers, Finished: b.finished,
 	}, nil
 }
 
@@ -98,6 +100,27 @@ func TestMoveIsIdempotentBothWays(t *testing.T) {
 		if *out.here != verb.here || *out.there != 10-verb.here {
 			t.Errorf("%s: %d here and %d there, want %d and %d", verb.name, *out.here, *out.there, verb.here, 10-verb.here)
 		}
+	}
+}
+
+// After the last job comes what belongs to the queue as a whole, and a crash can come between.
+func TestAMoveThatMovedEveryJobAndDidNotFinishIsNotInPlace(t *testing.T) {
+	m, out, _ := belts(10)
+	crash := errors.New("crash after the last job")
+	out.err = crash
+	if err := m.Apply(t.Context()); !errors.Is(err, crash) {
+		t.Fatalf("Apply = %v, want the crash", err)
+	}
+	fresh := &Move{route: m.route, out: out, back: m.back}
+	if err := fresh.Verify(t.Context()); !errors.Is(err, migrate.ErrNotApplied) {
+		t.Errorf("Verify with no job left = %v, want ErrNotApplied", err)
+	}
+	out.err = nil
+	if err := fresh.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Move{route: m.route, out: out, back: m.back}).Verify(t.Context()); err != nil {
+		t.Errorf("Verify in a third process = %v, want nil", err)
 	}
 }
 
