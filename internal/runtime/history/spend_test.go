@@ -347,7 +347,7 @@ func priceOfAMonth(t *testing.T, each int64, want int) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		client := redis.NewClient(&redis.Options{
-			Addr: "nowhere", MaxRetries: -1,
+			Addr: "127.0.0.1:1", MaxRetries: -1,
 			Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, errLost },
 		})
 		defer func() { _ = client.Close() }()
