@@ -64,10 +64,23 @@ type construction struct {
 	lazy *use
 	used bool
 
+	// What a client is for: the blocking part of a BullMQ worker, or a role of Bull's createClient.
+	worker bool
+	roles  []string
+
+	// removes says that a call of add() removes finished jobs.
+	removes bool
+
 	// delayed is where something is scheduled for later on a queue.
 	delayed *use
 
 	self *object
+
+	// Go: what is held and spent is known where it is made.
+	holds    *span
+	spends   *spend
+	goClient *goClient
+	lbrace   goPlace // of the options
 }
 
 // A use is a call that makes more of a construction.
@@ -108,6 +121,8 @@ func (k *construction) option(path ...string) value {
 func (k *construction) connections() []weighed {
 	one := func(n float64) []weighed { return []weighed{{k.guards, span{min: n, max: n}}} }
 	switch {
+	case k.holds != nil:
+		return []weighed{{k.guards, *k.holds}}
 	case k.library == Bull:
 		return k.bullConnections()
 	case k.library == BeeQueue:

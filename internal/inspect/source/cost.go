@@ -92,6 +92,8 @@ func (p period) pinned(certain bool) period {
 func (k *construction) idle(delayed *use) (spend, []guard) {
 	var s spend
 	switch {
+	case k.spends != nil:
+		return *k.spends, k.guards
 	case k.library == Bull && k.processed != nil:
 		s.every(periodOf(k.option("settings", "drainDelay"), drainSeconds, 1), 1, 0)
 		s.every(periodOf(k.option("settings", "guardInterval"), guardSeconds, 1000), 1, bullGuardInner)

@@ -77,7 +77,7 @@ func newEvaluator(ctx context.Context, p *project, known map[string]string) *eva
 	return ev
 }
 
-func (ev *evaluator) here(at file.Idx) place { return place{ev.mod, at} }
+func (ev *evaluator) here(at file.Idx) place { return place{mod: ev.mod, at: at} }
 
 // step counts work and reports whether there is some left.
 func (ev *evaluator) step() bool {

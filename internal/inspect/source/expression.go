@@ -106,7 +106,7 @@ func (ev *evaluator) name(e *ast.Identifier) value {
 
 func (ev *evaluator) objectLiteral(e *ast.ObjectLiteral) value {
 	o := newObject()
-	o.place = ev.here(e.LeftBrace)
+	o.place, o.end = ev.here(e.LeftBrace), e.RightBrace
 	for _, p := range e.Value {
 		switch p := p.(type) {
 		case *ast.PropertyShort:

@@ -28,7 +28,9 @@ func globals() map[string]value {
 	return g
 }
 
-func method(name string, f func(ev *evaluator, c call) value) *native { return &native{name: name, call: f} }
+func method(name string, f func(ev *evaluator, c call) value) *native {
+	return &native{name: name, call: f}
+}
 
 func conversion(name string, f func(value) value) *native {
 	return method(name, func(_ *evaluator, c call) value {

@@ -31,6 +31,7 @@ func (ev *evaluator) bullClient(k *construction, role string, at place) {
 	made := ev.apply(k.option("createClient"), call{this: undefined{}, args: []value{role, newObject()}, place: at})
 	if c := clientOf(made); c != nil {
 		c.used = true
+		c.roles = append(c.roles, role)
 		if role == "client" {
 			k.client = c
 		}
@@ -62,7 +63,9 @@ func (k *construction) bullMethod(ev *evaluator, name string, c call) {
 // scheduled notes that a job is put off or repeated.
 func (k *construction) scheduled(ev *evaluator, c call) {
 	for _, a := range c.args {
-		if o, ok := a.(*object); ok && (o.has("delay") || o.has("repeat")) && k.delayed == nil {
+		o, ok := a.(*object)
+		k.removes = k.removes || ok && o.has("removeOnComplete")
+		if ok && (o.has("delay") || o.has("repeat")) && k.delayed == nil {
 			k.delayed = ev.useAt(c.place)
 		}
 	}

@@ -72,6 +72,7 @@ func (k *construction) connect(v value, present bool) {
 	if c := clientOf(v); c != nil {
 		k.link, k.client = lent, c
 		c.used = true
+		c.worker = c.worker || k.kind == Worker
 		if isUnknown(v) {
 			for _, a := range v.(*unknown).alts { //nolint:forcetypeassert // it is one
 				if other := clientOf(a); other != nil {

@@ -70,7 +70,7 @@ func (ev *evaluator) bootRest() {
 	}
 	for _, c := range ev.nest.modules {
 		if !imported[c] {
-			ev.bootNest(c, place{c.mod, c.node.Class})
+			ev.bootNest(c, place{mod: c.mod, at: c.node.Class})
 		}
 	}
 }
@@ -219,7 +219,7 @@ func (b *boot) register(d *dynamicModule) {
 		if strings.HasSuffix(d.what, "Async") {
 			b.ev.spread(merged, b.factory(options, d.place))
 		}
-		merged.place = options.place
+		merged.place, merged.end = options.place, options.end
 		kind := Queue
 		if strings.HasPrefix(d.what, "registerFlow") {
 			kind = FlowProducer
@@ -281,7 +281,7 @@ func (b *boot) process(lib Library, name string, settings *object, at place) {
 	}
 	if settings != nil {
 		b.ev.spread(options, settings)
-		options.place = settings.place
+		options.place, options.end = settings.place, settings.end
 	}
 	b.make(lib, Worker, name, options, at)
 }
@@ -368,10 +368,10 @@ func (b *boot) instance(c *class) value {
 			args = append(args, &unknown{})
 		}
 	}
-	o := b.ev.construct(c, call{args: args, place: place{c.mod, c.node.Class}})
+	o := b.ev.construct(c, call{args: args, place: place{mod: c.mod, at: c.node.Class}})
 	for _, hook := range []string{"onModuleInit", "onApplicationBootstrap"} {
 		if f := c.methods[hook]; f != nil {
-			b.ev.apply(f, call{this: o, place: place{c.mod, f.node.Idx0()}})
+			b.ev.apply(f, call{this: o, place: place{mod: c.mod, at: f.node.Idx0()}})
 		}
 	}
 	return o

@@ -28,7 +28,9 @@ func (ev *evaluator) handOverAll(o *object, at place) {
 }
 
 func (ev *evaluator) handOver(name string, f value, at place) {
-	run := func() { ev.apply(f, call{this: undefined{}, args: []value{&unknown{}, &unknown{}, &unknown{}}, place: at}) }
+	run := func() {
+		ev.apply(f, call{this: undefined{}, args: []value{&unknown{}, &unknown{}, &unknown{}}, place: at})
+	}
 	if n, ok := f.(*native); ok && n.call == nil {
 		return
 	}

@@ -76,6 +76,9 @@ func (s *scan) run() error {
 		r.play(reaching)
 		s.runs = append(s.runs, r)
 	}
+	if r := s.project.readGo(); r != nil {
+		s.runs = append(s.runs, r)
+	}
 	return s.ctx.Err()
 }
 
@@ -174,6 +177,9 @@ func (ev *evaluator) probeFunction(e ast.Expression, this value, home *class) {
 
 // where is a place in the words of a report; ok is false for code that nobody wrote.
 func where(p place) (file string, line, column int, ok bool) {
+	if p.pos != nil {
+		return p.pos.file, p.pos.line, p.pos.column, true
+	}
 	if p.mod == nil || p.mod.file == nil {
 		return "", 0, 0, false
 	}

@@ -152,7 +152,7 @@ func (s *scan) report() *Report {
 	s.environment(r)
 	s.unresolved(r)
 	s.explain(r)
-	r.Findings = append(r.Findings, s.project.syntax...)
+	s.judge(r)
 	r.Measures = r.measures()
 	return r
 }

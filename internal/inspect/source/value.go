@@ -33,14 +33,15 @@ type unknown struct {
 type place struct {
 	mod *module
 	at  file.Idx
+	pos *goPlace // in a Go file, instead of the others
 }
 
 // A prop is one property, with where it was written when an object literal holds it.
 type prop struct {
 	v      value
 	getter *function
-	place  place    // of the key
-	node   ast.Node // the value as written; nil when it was not written out
+	place  place          // of the key
+	node   ast.Expression // the value as written; nil when it was not written out
 }
 
 // An object is an object literal, an instance of a class, or the exports of a module.
@@ -62,7 +63,8 @@ type object struct {
 	// esModule says that it is the exports of a module with import and export.
 	esModule bool
 
-	place place // of the literal
+	place place // of the literal's first brace
+	end   file.Idx
 }
 
 type array struct {

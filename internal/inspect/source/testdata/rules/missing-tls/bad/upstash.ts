@@ -1,0 +1,3 @@
+import Redis from 'ioredis';
+
+export const redis = new Redis({ host: 'eu1-first-fish-1.upstash.io', port: 6379, password: process.env.PASSWORD });
