@@ -108,6 +108,7 @@ func floors() []floor {
 			"it is given a client and counts for itself, whatever is behind it",
 		},
 		{"internal/runtime/queue/cron", nil, "a schedule knows when and hands its tick to whoever takes jobs"},
+		{"internal/runtime/queue/child", []string{"internal/runtime/queue"}, "a way to run jobs knows what a job is, and nothing of where jobs are kept"},
 		{"internal/runtime/queue/push", []string{"internal/runtime/queue"}, "a way to run jobs knows what a job is, and nothing of where jobs are kept"},
 		{
 			"internal/runtime/queue/governor",
