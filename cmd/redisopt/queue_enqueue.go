@@ -72,7 +72,7 @@ A queue that is not there yet needs --layout, and so does a band of asynq's that
 	flags.StringVar(&f.job.ID, "id", "", "the job's `id` (default: the library's next)")
 	flags.IntVar(&f.job.Attempts, "attempts", 0, "try it `n` times (default: as the library does, once; asynq 26 times)")
 	flags.StringVar(&f.job.Unique, "unique", "", "refuse it while a job with the same `value` has not ended")
-	flags.DurationVar(&f.job.UniqueTTL, "unique-ttl", 0, "with --unique: for this long instead (asynq at most a day by default)")
+	flags.DurationVar(&f.job.UniqueTTL, "unique-ttl", 0, "with --unique: for this long instead (asynq at most 30 days by default)")
 	return cmd
 }
 

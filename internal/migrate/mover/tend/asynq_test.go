@@ -117,6 +117,28 @@ func TestAsynqsOwnInspectorReadsWhatWasAddedRetriedPausedAndDeleted(t *testing.T
 		t.Errorf("a unique value that is held: %v", err)
 	}
 
+	// Over all bands, and not by one that has ended.
+	if _, err := q.Enqueue(t.Context(), tend.NewJob{Name: "send", Unique: "ann", Band: "low"}); !errors.As(err, &taken) {
+		t.Errorf("a unique value that is held in another band: %v", err)
+	}
+	if _, err := q.Enqueue(t.Context(), tend.NewJob{Name: "send", ID: "own", Band: "low"}); !errors.As(err, &taken) {
+		t.Errorf("an id that is there in another band: %v", err)
+	}
+	ended := enqueue(t, q, tend.NewJob{Name: "send", Unique: "bob"})
+	if err := w.inspector.ArchiveTask("mail", ended.ID); err != nil {
+		t.Fatal(err)
+	}
+	again := enqueue(t, q, tend.NewJob{Name: "send", Unique: "bob"})
+	if _, out := act(t, q, tend.Delete, tend.Criteria{States: q.Deletable(), IDs: []string{ended.ID}}); out.Done != 1 {
+		t.Errorf("delete of the one that has ended: %+v", out)
+	}
+	if _, err := q.Enqueue(t.Context(), tend.NewJob{Name: "send", Unique: "bob"}); !errors.As(err, &taken) || taken.ID != again.ID {
+		t.Errorf("with the one that has ended the lock of the other went: %v", err)
+	}
+	if _, out := act(t, q, tend.Delete, tend.Criteria{States: q.Deletable(), IDs: []string{again.ID}}); out.Done != 1 {
+		t.Errorf("delete of the other: %+v", out)
+	}
+
 	if did, err := q.Pause(t.Context()); err != nil || did.Already || len(did.Bands) != 3 {
 		t.Errorf("Pause = %+v, %v", did, err)
 	}

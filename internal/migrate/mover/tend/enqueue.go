@@ -30,10 +30,10 @@ var (
 const (
 	maxData       = 16 << 20
 	maxIDBytes    = 512
-	maxPriority   = 2097151        // the largest whose score BullMQ can keep exactly
-	asynqAttempts = 26             // asynq's own default: the first and 25 retries
-	asynqTimeout  = 30 * 60        // seconds; asynq's own default
-	uniqueLife    = 24 * time.Hour // asynq's locks must end
+	maxPriority   = 2097151             // the largest whose score BullMQ can keep exactly
+	asynqAttempts = 26                  // asynq's own default: the first and 25 retries
+	asynqTimeout  = 30 * 60             // seconds; asynq's own default
+	uniqueLife    = 30 * 24 * time.Hour // asynq's locks must end; as long as those of redisopt's own queues
 	maxDelay      = 10 * 365 * 24 * time.Hour
 )
 
@@ -67,8 +67,9 @@ type NewJob struct {
 	Attempts int
 
 	// Unique keeps the job out while another with the same value has not ended: Bull's debounce, BullMQ's
-	// deduplication, asynq's unique lock. With UniqueTTL it does so for that long instead; asynq's locks
-	// end after a day at the latest unless it says otherwise.
+	// deduplication, asynq's unique lock, which is that of redisopt's own queues and holds over all bands.
+	// With UniqueTTL it does so for that long instead, for asynq at most that long; asynq's locks end after
+	// 30 days at the latest unless it says otherwise.
 	Unique    string
 	UniqueTTL time.Duration
 
@@ -258,7 +259,14 @@ func (q *Queue) Check(ctx context.Context, given NewJob) (Added, error) {
 		added.State, added.DueMS = mover.Delayed, j.Now.Add(j.Delay).UnixMilli()
 	}
 	if j.ID != "" {
-		n, err := q.client.Exists(ctx, q.jobBase(j.Band)+j.ID).Result()
+		keys := []string{q.jobBase(j.Band) + j.ID}
+		if q.at.Layout == Asynq {
+			keys = keys[:0]
+			for _, band := range q.together(j.Band) {
+				keys = append(keys, q.jobBase(band)+j.ID)
+			}
+		}
+		n, err := q.client.Exists(ctx, keys...).Result()
 		if err != nil {
 			return added, fmt.Errorf("look for job %q: %w", j.ID, err)
 		}
@@ -269,28 +277,43 @@ func (q *Queue) Check(ctx context.Context, given NewJob) (Added, error) {
 	if j.Unique == "" {
 		return added, nil
 	}
-	lock := q.base(j.Band) + "de:" + j.Unique
+	return added, q.checkUnique(ctx, j)
+}
+
+// checkUnique says whether another job has the unique value of j.
+func (q *Queue) checkUnique(ctx context.Context, j NewJob) error {
+	lock := q.base("") + "de:" + j.Unique
 	if q.at.Layout == Asynq {
-		lock = q.base(j.Band) + "unique:" + j.Name + ":" + j.Unique
+		lock = q.uniqueLock(j)
 	}
 	holder, err := q.client.Get(ctx, lock).Result()
 	if errors.Is(err, redis.Nil) {
-		return added, nil
+		return nil
 	}
 	if err != nil {
-		return added, fmt.Errorf("read %q: %w", lock, wrongType(err, lock))
+		return fmt.Errorf("read %q: %w", lock, wrongType(err, lock))
 	}
-	if q.at.Layout == Asynq {
-		return added, &TakenError{ID: holder, Unique: j.Unique}
+	taken := &TakenError{ID: holder, Unique: j.Unique}
+	if q.at.Layout != Asynq {
+		n, err := q.client.Exists(ctx, q.jobBase("")+holder).Result()
+		if err != nil {
+			return fmt.Errorf("look for job %q: %w", holder, err)
+		}
+		if n > 0 || q.client.PTTL(ctx, lock).Val() >= 0 {
+			return taken
+		}
+		return nil
 	}
-	n, err := q.client.Exists(ctx, q.jobBase("")+holder).Result()
-	if err != nil {
-		return added, fmt.Errorf("look for job %q: %w", holder, err)
+	for _, band := range q.together(j.Band) {
+		state, err := q.client.HGet(ctx, q.jobBase(band)+holder, "state").Result()
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return fmt.Errorf("look for job %q: %w", holder, err)
+		}
+		if state != "" && state != "archived" && state != "completed" {
+			return taken
+		}
 	}
-	if n > 0 || q.client.PTTL(ctx, lock).Val() >= 0 {
-		return added, &TakenError{ID: holder, Unique: j.Unique}
-	}
-	return added, nil
+	return nil
 }
 
 // newOpts are the options of a job, as the library keeps them.
@@ -337,8 +360,13 @@ func (q *Queue) addTask(ctx context.Context, j NewJob) (Added, error) {
 		added.State, added.DueMS = mover.Delayed, due*1000
 	}
 	keys, life := []string{q.jobBase(j.Band) + j.ID, target, q.jobBase(j.Band) + j.ID}, int64(0)
+	for _, band := range q.together(j.Band) {
+		if band != j.Band {
+			keys = append(keys, q.jobBase(band)+j.ID)
+		}
+	}
 	if j.Unique != "" {
-		m.uniqueKey = base + "unique:" + j.Name + ":" + j.Unique
+		m.uniqueKey = q.uniqueLock(j)
 		keys[2] = m.uniqueKey
 		ttl := j.UniqueTTL
 		if ttl == 0 {
@@ -356,6 +384,23 @@ func (q *Queue) addTask(ctx context.Context, j NewJob) (Added, error) {
 		q.ring(ctx, due, j.Band)
 	}
 	return added, err
+}
+
+// together are the bands that one script can look at: on a cluster each is on a node of its own.
+func (q *Queue) together(band string) []string {
+	if _, cluster := q.client.(*redis.ClusterClient); cluster {
+		return []string{band}
+	}
+	return bandNames()
+}
+
+// uniqueLock is the key that keeps others like j out of asynq's queue: the one that redisopt's own queues use.
+func (q *Queue) uniqueLock(j NewJob) string {
+	band := ""
+	if len(q.together(j.Band)) == 1 {
+		band = j.Band
+	}
+	return q.base(band) + "unique:redisopt:" + j.Unique
 }
 
 // add runs a script that adds a job.
