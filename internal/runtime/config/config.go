@@ -92,6 +92,11 @@ type Upstream struct {
 	// Default 3.
 	MaxConnections int `yaml:"max_connections" jsonschema:"minimum=1,maximum=10000"`
 
+	// FleetConnections is the most connections that all replicas of serve together may hold, those of a
+	// deploy included: a replica that would exceed it waits up to 2 minutes, and ends with exit code 75.
+	// Default 0: budgets.connections.fleet times its deploy_factor, and no limit where that is 0 too.
+	FleetConnections int `yaml:"fleet_connections" jsonschema:"minimum=0"`
+
 	// Timeout is how long to wait for one reply. Default 5s.
 	Timeout time.Duration `yaml:"timeout" flag:"timeout" min:"1ms" max:"10m"`
 

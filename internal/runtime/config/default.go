@@ -71,7 +71,7 @@ func Default() *Config {
 			StateDir:        ".redisopt",
 			ShutdownTimeout: 25 * time.Second,
 			ControlKey:      "redisopt:control",
-			ControlSweep:    15 * time.Minute,
+			ControlSweep:    6 * time.Hour,
 			SampleEvery:     time.Minute,
 			MaxBodyBytes:    1 << 20,
 			LogLevel:        LogInfo,

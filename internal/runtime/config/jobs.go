@@ -34,7 +34,7 @@ type Push struct {
 
 // Exec says what a command may use. Limits hold on Linux and, memory apart, on macOS; 0 means none.
 type Exec struct {
-	// Dir is the directory it runs in. Default that of this process.
+	// Dir is the directory it runs in. Default a new one for each job, which is removed when it has ended.
 	Dir string `yaml:"dir"`
 
 	// Env are the names of variables of this process that it sees. Default PATH alone.

@@ -135,7 +135,7 @@ type Queue struct {
 	// none.
 	Final []string `yaml:"final"`
 
-	// Timeout is how long one attempt may take. Default 0s: 30m.
+	// Timeout is how long one attempt may take. Default 0s: 1m with push, otherwise 30m.
 	Timeout time.Duration `yaml:"timeout" min:"0s" max:"24h"`
 
 	// Completed is what stays of jobs that are done. Default an hour, at most 1000.

@@ -53,7 +53,7 @@ type Serve struct {
 	ControlKey string `yaml:"control_key" jsonschema:"minLength=1"`
 
 	// ControlSweep is how often the control document is read without having been told of a change.
-	// Default 15m, which is 2,880 commands in a 30-day month for each replica.
+	// Default 6h, which is 120 commands in a 30-day month for each replica.
 	ControlSweep time.Duration `yaml:"control_sweep" min:"1m" max:"24h"`
 
 	// SampleEvery is how often a sample is added to the history on disk. A sample costs one INFO, which

@@ -15,9 +15,9 @@ const (
 	// DefaultKey is where the document is. Its name with ":changed" behind it is the bell's channel.
 	DefaultKey = "redisopt:control"
 
-	// DefaultSweep is how often a replica looks without having been told: 2,880 commands in a 30-day
+	// DefaultSweep is how often a replica looks without having been told: 120 commands in a 30-day
 	// month for each replica.
-	DefaultSweep = 15 * time.Minute
+	DefaultSweep = 6 * time.Hour
 
 	// DefaultTimeout is how long one reading or one change may take.
 	DefaultTimeout = 5 * time.Second

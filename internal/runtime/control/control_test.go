@@ -86,8 +86,8 @@ func TestAQuietDayCostsTheSweepAlone(t *testing.T) {
 		defer follow(t, c)()
 		time.Sleep(24*time.Hour + time.Second)
 		synctest.Wait()
-		if reads, _ := s.cost(); reads != 1+96 {
-			t.Errorf("%d readings a day, want 97: one at the start and one every 15 minutes", reads)
+		if reads, _ := s.cost(); reads != 1+4 {
+			t.Errorf("%d readings a day, want 5: one at the start and one every 6 hours", reads)
 		}
 	})
 }
