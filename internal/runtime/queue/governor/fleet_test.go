@@ -35,6 +35,7 @@ type plan struct {
 	silent      bool // without the bell
 	track       bool // let the server push, rather than replicas talk
 	retryAfter  time.Duration
+	inside      redis.Hook // between the governor and the Redis
 }
 
 // join starts a replica; it is stopped when the test ends, or by stop.
@@ -50,7 +51,11 @@ func join(t *testing.T, url string, p plan) *replica {
 
 // start makes a replica, and a server of it once the governor is ready.
 func start(url string, p plan) (*replica, error) {
-	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue, Lazy: true})
+	where := upstream.Options{URL: url, Shared: true, Component: meter.Queue, Lazy: true}
+	if addr, ok := strings.CutPrefix(url, "cluster:"); ok {
+		where.URL, where.Cluster, where.Shared, where.MaxConnections = "", []string{addr}, false, 8
+	}
+	up, err := upstream.Open(context.Background(), where)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +77,9 @@ func start(url string, p plan) (*replica, error) {
 	gov, err := governor.New(o)
 	if err != nil {
 		return nil, err
+	}
+	if p.inside != nil {
+		o.Jobs.AddHook(p.inside)
 	}
 	r := &replica{up: up, gov: gov, client: asynq.NewClientFromRedisClient(gov.Client())}
 	ctx, cancel := context.WithCancel(context.Background())
