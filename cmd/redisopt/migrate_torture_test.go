@@ -39,18 +39,18 @@ func TestRunAsTheProgram(*testing.T) {
 	main()
 }
 
-// A child is one run of the real program.
-type child struct {
+// A finished is what one run of the real program came to.
+type finished struct {
 	code           int // -1 when it was killed
 	stdout, stderr string
 }
 
-func (c child) String() string {
+func (c finished) String() string {
 	return fmt.Sprintf("exit %d\nstdout: %s\nstderr: %s", c.code, c.stdout, c.stderr)
 }
 
 // runChild runs the program against url to its end. started, when not nil, is given its process.
-func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...string) child {
+func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...string) finished {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -75,7 +75,7 @@ func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatalf("%v: %v", args, err)
 	}
-	return child{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
+	return finished{code: cmd.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String()}
 }
 
 // A journey is one thing an operator does with one queue of the capture.
