@@ -82,11 +82,12 @@ func (u *Upstream) Bell() *Bell { return u.bell }
 func (u *Upstream) newBell() *Bell {
 	b := &Bell{up: u, topics: map[topic]*following{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
-	if u.rest != nil {
+	switch {
+	case u.rest != nil:
 		b.feed = &streamFeed{bell: b, open: map[topic]*stream{}}
-	} else if len(u.opts.Cluster) > 0 {
+	case len(u.opts.Cluster) > 0:
 		b.feed = &pubSubFeed{bell: b}
-	} else {
+	default:
 		b.feed = &socketFeed{bell: b}
 	}
 	return b

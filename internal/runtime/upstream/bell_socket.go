@@ -25,7 +25,7 @@ type bellSocket struct {
 	*conn
 	resp3 bool
 
-	writing sync.Mutex // guards writes, and asked
+	writing sync.Mutex     // guards writes, and asked
 	asked   []*bellRequest // whose replies have not come, oldest first
 }
 

@@ -107,4 +107,6 @@ func trackCommand(ts []topic) []string {
 	return words
 }
 
-func noTracking(reply string) error { return &NoTrackingError{Why: fmt.Sprintf("the server says %q", reply)} }
+func noTracking(reply string) error {
+	return &NoTrackingError{Why: fmt.Sprintf("the server says %q", reply)}
+}

@@ -111,8 +111,7 @@ func TestTrack(t *testing.T) {
 			old := redistest.Start(t, args...)
 			u := open(t, upstream.Options{URL: old.URL(), Lazy: true})
 			_, err := u.Bell().Track(ctx, "a:")
-			var refusal redis.Error
-			if !errors.As(err, &refusal) {
+			if _, refusal := errors.AsType[redis.Error](err); !refusal {
 				t.Errorf("%s: got %v, want a refusal", what, err)
 			}
 			sub, err := u.Bell().Subscribe(ctx, "news")

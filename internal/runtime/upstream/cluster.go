@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -47,8 +48,8 @@ type middle struct{ hooks []redis.Hook }
 func (m *middle) DialHook(next redis.DialHook) redis.DialHook { return next }
 
 func (m *middle) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	for i := len(m.hooks) - 1; i >= 0; i-- {
-		if wrapped := m.hooks[i].ProcessHook(next); wrapped != nil {
+	for _, hook := range slices.Backward(m.hooks) {
+		if wrapped := hook.ProcessHook(next); wrapped != nil {
 			next = wrapped
 		}
 	}
@@ -56,8 +57,8 @@ func (m *middle) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 func (m *middle) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	for i := len(m.hooks) - 1; i >= 0; i-- {
-		if wrapped := m.hooks[i].ProcessPipelineHook(next); wrapped != nil {
+	for _, hook := range slices.Backward(m.hooks) {
+		if wrapped := hook.ProcessPipelineHook(next); wrapped != nil {
 			next = wrapped
 		}
 	}

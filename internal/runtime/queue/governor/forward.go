@@ -45,7 +45,7 @@ func (g *Governor) forward(ctx context.Context, c call, cmd redis.Cmder, next re
 		return err
 	}
 	g.opts.InScript(c.command, c.ran(cmd))
-	moved, _ := replyNumber(cmd)
+	moved := replyNumber(cmd)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.failures = 0

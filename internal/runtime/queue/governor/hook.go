@@ -45,7 +45,7 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 
 // run is one script.
 func (g *Governor) run(ctx context.Context, c call, cmd redis.Cmder, next redis.ProcessHook) error {
-	switch c.script {
+	switch c.script { //nolint:exhaustive // the other scripts need nothing here
 	case dequeueScript:
 		return g.dequeue(ctx, c, cmd, next)
 	case forwardScript:
@@ -116,7 +116,7 @@ func (g *Governor) before(c call) {
 
 // deed is what a script does to its job, as far as pushes show it.
 func (c call) deed() deed {
-	switch c.script {
+	switch c.script { //nolint:exhaustive // the other scripts need nothing here
 	case enqueueScript, enqueueUniqueScript:
 		return addedIt
 	case requeueScript:
@@ -155,8 +155,8 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 	if err != nil && refusedByServer(err) && c.script != unknownScript {
 		return
 	}
-	reply, _ := replyNumber(cmd)
-	switch c.script {
+	reply := replyNumber(cmd)
+	switch c.script { //nolint:exhaustive // the other scripts need nothing here
 	case enqueueScript, enqueueUniqueScript:
 		switch {
 		case err != nil:
@@ -225,18 +225,20 @@ func (c call) number(arg int) (int64, error) {
 	return number(c.args[arg])
 }
 
-func replyNumber(cmd redis.Cmder) (int64, bool) {
+// replyNumber is a reply as a number; 0 when it is none.
+func replyNumber(cmd redis.Cmder) int64 {
 	if c, ok := cmd.(*redis.Cmd); ok {
-		n, err := c.Int64()
-		return n, err == nil
+		if n, err := c.Int64(); err == nil {
+			return n
+		}
 	}
-	return 0, false
+	return 0
 }
 
 // ran is how many commands a script ran in the Redis, as its reply tells.
 func (c call) ran(cmd redis.Cmder) int64 {
-	n, _ := replyNumber(cmd)
-	switch c.script {
+	n := replyNumber(cmd)
+	switch c.script { //nolint:exhaustive // the other scripts need nothing here
 	case enqueueScript, scheduleScript:
 		return 1 + 2*n
 	case addToGroupScript:

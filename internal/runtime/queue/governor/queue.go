@@ -16,7 +16,6 @@ type queue struct {
 	found   bool               // a look at the key has found jobs since the last dequeue
 	doubt   bool               // it had jobs and gave none: find out whether it is paused
 	held    time.Time          // Admit said no, and is asked again then
-	polite  time.Time          // another replica is likely to take what is known, until then
 	asking  int                // dequeues under way
 
 	scheduled, retry due
