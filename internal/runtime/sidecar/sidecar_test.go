@@ -560,9 +560,7 @@ func TestAChangeOfControlReachesARunningSidecar(t *testing.T) {
 		code, _ := ask(t, http.MethodPost, "http://"+r.API+"/v1/limit/check", `{"rule":"api","subject":{"user":"u"}}`, "Content-Type", "application/json")
 		return code == 503
 	})
-	if log := r.Log.String(); !strings.Contains(log, eventControlChanged) {
-		t.Errorf("not logged:\n%s", log)
-	}
+	eventually(t, 5*time.Second, "it is logged", func() bool { return strings.Contains(r.Log.String(), eventControlChanged) })
 }
 
 func TestASampleIsOnDiskWhenItStops(t *testing.T) {
