@@ -40,6 +40,6 @@
 //	sweep             1 each 6 h   HMGET: 120 in a 30-day month for each replica
 //	a change          6 or 7       HGETALL and a script of 4 or 5; each replica then reads once: 1
 //	a tick            0 or 1       HSET: Misfire "all" each tick, "once" at most one in 5 minutes for a schedule,
-//	                               "skip" none; schedules that are due together share one
+//	                               "skip" none, for each replica that fires; schedules due together share one
 //	something missed  1, then 2-3  HGETALL; and where it is made up for, a script instead of the HSET
 package cron

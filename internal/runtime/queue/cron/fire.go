@@ -22,6 +22,10 @@ const (
 	// atOnce is how many schedules are enqueued at the same time.
 	atOnce = 8
 
+	// latePause is the longest pause between attempts at what was missed. A queue that takes nothing
+	// answers, and so bills, each of them; a Redis that is back says so.
+	latePause = 5 * time.Minute
+
 	// remembered is how many ticks of a schedule are known to be fired, should the clock be set back.
 	remembered = 64
 )
@@ -143,8 +147,8 @@ func (r *runner) note(ctx context.Context, marks map[string]time.Time, now time.
 		return
 	}
 	write := r.mark
-	for _, at := range r.owed {
-		if wallNow().Sub(at) > r.opts.Grace {
+	for name, at := range r.owed {
+		if wallNow().Sub(r.entries[name].fireAt(at)) > r.opts.Grace {
 			write = r.raise
 		}
 	}
@@ -262,7 +266,7 @@ func (r *runner) settle(list []*firing, now time.Time) map[string]time.Time {
 			r.stats.Failed++
 			most := r.opts.Grace / 6 // several attempts before it is missed
 			if w.late {
-				most = lastPause
+				most = latePause
 			}
 			e.delay(now, most)
 		}
