@@ -78,6 +78,7 @@ func floors() []floor {
 			[]string{
 				"internal/runtime/cache", "internal/runtime/limit", "internal/runtime/control", "internal/runtime/meter",
 				"internal/runtime/budget", "internal/runtime/upstream", "internal/runtime/queue",
+				"internal/runtime/queue/cron", "internal/runtime/queue/shed", "internal/runtime/upstream/fleet",
 			},
 			"it puts the engines on HTTP, and names the classes of their errors",
 		},

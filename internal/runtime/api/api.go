@@ -85,7 +85,10 @@ func (a *API) routes() error {
 	a.cacheRoutes(h)
 	a.limitRoutes(h)
 	a.queueRoutes(h)
+	a.scheduleRoutes(h)
 	a.controlRoutes(h)
+	a.budgetRoutes(h)
+	a.fleetRoutes(h)
 	a.healthRoutes(h)
 	return a.finishDocument(h.OpenAPI())
 }

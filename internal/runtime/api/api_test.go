@@ -17,6 +17,8 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
 // tokens are one for each scope, named after it, and one that may do everything.
@@ -75,7 +77,15 @@ func engines(t testing.TB, client redis.UniversalClient) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Cache: c, Limit: l, Queue: queues(t, client), Control: k, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
+	schedules, err := cron.New(cron.Options{Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	members, err := fleet.New(fleet.Options{Client: client, Replica: "a", Instance: "1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Options{Cache: c, Limit: l, Queue: queues(t, client), Schedules: schedules, Fleet: members, Idle: func() []IdleCommand { return nil }, Control: k, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
 }
 
 func newAPI(t testing.TB, o Options) *API {

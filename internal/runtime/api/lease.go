@@ -108,6 +108,9 @@ func (a *API) lease(ctx context.Context, in *leaseInput) (*leaseOutput, error) {
 	if a.opts.Queue == nil {
 		return nil, notEnabled("the queue engine")
 	}
+	if a.stopping.Load() {
+		return nil, queueProblem(queue.ErrStopped) // a worker that asks again at once is told to wait
+	}
 	ctx, cancel := a.untilStopped(ctx)
 	defer cancel()
 	jobs, err := a.opts.Queue.Lease(ctx, in.Queue, max(1, in.Body.Max), milliseconds(in.Body.WaitMS))

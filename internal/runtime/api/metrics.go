@@ -106,6 +106,18 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 		}
 	}
 	e.budgets(a.opts)
+	if a.opts.Plan != nil {
+		if plan := a.opts.Plan(); plan != nil {
+			e.gauge("redisopt_budget_shed_level", "How much is given up for the budget's sake: 0 nothing, 1 frugal, 2 tight, 3 the budget is spent.", float64(plan.Level))
+			e.gauge("redisopt_budget_commands_projected", "Commands that the period comes to, as far as can be told.", plan.Projected)
+		}
+	}
+	if a.opts.Idle != nil {
+		e.gauge("redisopt_idle_commands_per_month", "Billed commands of 30 days with nothing to do, on this replica, as planned.", IdlePerMonth(a.opts.Idle()))
+	}
+	if a.opts.Fleet != nil {
+		e.fleet(a.opts.Fleet.State())
+	}
 	s.engines(e)
 	if a.opts.Control != nil {
 		now := a.opts.Control.State()

@@ -15,6 +15,9 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/queue"
+	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
+	"github.com/redisopt/redisopt/internal/runtime/queue/shed"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
 // Defaults of Options.
@@ -43,6 +46,17 @@ type Options struct {
 
 	// Queue is behind /v1/queues; nil answers 404 and says that it is not enabled.
 	Queue *queue.Engine
+
+	// Schedules is behind /v1/schedules; nil answers 404 and says that it is not enabled.
+	Schedules *cron.Cron
+
+	// Fleet is behind /v1/fleet; nil answers 404 and says that it is not enabled.
+	Fleet *fleet.Fleet
+
+	// Plan is what is given up for the budget's sake, for /v1/budget and /metrics, and Idle what is sent while
+	// there is nothing to do. They may be nil, Plan may return nil, and neither must send a command.
+	Plan func() *shed.Plan
+	Idle func() []IdleCommand
 
 	// Control is behind /v1/control; nil answers 404 and says that it is not enabled.
 	Control *control.Control

@@ -125,6 +125,10 @@ func (a *API) queueRoutes(h huma.API) {
 	huma.Register(h, takesJSON(at("dead-delete", http.MethodPost, "/dead/delete", "Delete dead letters", "As dead-retry.")), a.deleteDead)
 }
 
+func hasName(name string) func(queue.Stats) bool {
+	return func(s queue.Stats) bool { return s.Queue == name }
+}
+
 func (a *API) queues(context.Context, *struct{}) (*queuesOutput, error) {
 	if a.opts.Queue == nil {
 		return nil, notEnabled("the queue engine")

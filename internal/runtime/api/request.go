@@ -11,6 +11,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -250,7 +251,7 @@ func lowerCase(v any) error {
 			if strings.ToLower(name) != name {
 				return fmt.Errorf("unexpected field %q: field names are lower case", clip(name))
 			}
-			if name == "value" || name == "ramps" {
+			if slices.Contains([]string{"value", "ramps", "payload", "result", "progress", "headers"}, name) {
 				continue // what is in them is the caller's own
 			}
 			if err := lowerCase(field); err != nil {

@@ -97,8 +97,7 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 		return fmt.Errorf("api: %w", err)
 	case <-ctx.Done():
 	}
-	a.stopping.Store(true)
-	a.stopNow()
+	a.Retire()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.opts.ShutdownTimeout)
 	defer cancel()
 	err := server.Shutdown(drain)
@@ -111,6 +110,13 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	}
 	a.wait()
 	return err
+}
+
+// Retire has readiness say that the server stops, and answers requests that wait; all others are answered as
+// before until Serve ends. It comes before Serve's end where what was handed out is still to be brought back.
+func (a *API) Retire() {
+	a.stopping.Store(true)
+	a.stopNow()
 }
 
 // wait returns when no request is being answered. A request whose connection is gone ends within the time
