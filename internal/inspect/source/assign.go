@@ -78,7 +78,7 @@ func (ev *evaluator) assignName(name string, v value) {
 		ev.scope.hoist(name)
 		c = ev.scope.lookup(name)
 	}
-	c.v = ev.unsure(c.v, v)
+	c.v, c.load = ev.unsure(c.get(), v), nil
 }
 
 // unsure is what a variable holds after an assignment that may not have happened.

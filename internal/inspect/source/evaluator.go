@@ -16,6 +16,7 @@ const (
 	maxDepth      = 400
 	maxRecursion  = 6
 	maxIterations = 20_000
+	maxNesting    = 5_000 // modules that load one another
 )
 
 // A module is one file as one process loads it.
@@ -44,6 +45,7 @@ type evaluator struct {
 	groups int
 	steps  int
 	depth  int
+	nested int
 	active map[ast.Node]int
 	called map[ast.Node]bool
 
@@ -112,7 +114,7 @@ func (ev *evaluator) load(path string) value {
 	}
 	m.started = true
 	m.file = ev.project.parse(path)
-	if m.file == nil {
+	if m.file == nil || ev.nested > maxNesting {
 		m.module.set("exports", &unknown{})
 		return m.module.props["exports"].v
 	}
@@ -122,8 +124,13 @@ func (ev *evaluator) load(path string) value {
 
 // run plays the top level of a module.
 func (ev *evaluator) run(m *module) {
-	mod, sc, fr, guards := ev.mod, ev.scope, ev.frame, ev.guards
-	defer func() { ev.mod, ev.scope, ev.frame, ev.guards = mod, sc, fr, guards }()
+	mod, sc, fr, guards, depth := ev.mod, ev.scope, ev.frame, ev.guards, ev.depth
+	ev.nested++
+	ev.depth = 0 // a chain of imports is no chain of calls
+	defer func() {
+		ev.nested--
+		ev.mod, ev.scope, ev.frame, ev.guards, ev.depth = mod, sc, fr, guards, depth
+	}()
 	m.scope = newScope(nil, true)
 	m.scope.declare("module", m.module)
 	m.scope.declare("exports", m.module.props["exports"].v)

@@ -96,7 +96,7 @@ func literal(e ast.Expression) (value, bool) {
 func (ev *evaluator) name(e *ast.Identifier) value {
 	name := e.Name.String()
 	if c := ev.scope.lookup(name); c != nil {
-		return c.v
+		return c.get()
 	}
 	if v, ok := ev.globals[name]; ok {
 		return v

@@ -8,9 +8,10 @@ import (
 
 // Bounds of what is read.
 const (
-	maxFileBytes = 1 << 20
-	minifiedLine = 5_000 // a line longer than this is not written by hand
-	maxReplicas  = 100_000
+	maxFileBytes    = 1 << 20
+	minifiedLine    = 5_000 // a line longer than this is not written by hand
+	minifiedAverage = 300   // nor are lines that are this long all over
+	maxReplicas     = 100_000
 )
 
 // Options of a scan. The zero value works.

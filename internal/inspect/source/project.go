@@ -14,8 +14,8 @@ import (
 	"github.com/redisopt/redisopt/internal/inspect/source/script"
 )
 
-// maxParsedBytes bounds the code whose trees are kept. What lies beyond it is not followed.
-const maxParsedBytes = 24 << 20
+// maxParsedBytes bounds the code whose trees are kept. Beyond it only what reaches a library is followed.
+const maxParsedBytes = 16 << 20
 
 // A project is the tree of code with what is known of its files.
 type project struct {
@@ -26,6 +26,9 @@ type project struct {
 	// requires are what each script asks for; direct marks those that ask for a library themselves.
 	requires map[string][]string
 	direct   map[string]bool
+
+	// reach are the scripts that import a library, themselves or through others.
+	reach map[string]bool
 
 	packages []*manifest
 	paths    []pathRule
@@ -54,7 +57,11 @@ func open(ctx context.Context, root string, opts Options) (*project, error) {
 	for _, s := range t.scripts {
 		p.files[s] = true
 	}
-	return p, p.outline(ctx, opts.Workers)
+	if err := p.outline(ctx, opts.Workers); err != nil {
+		return nil, err
+	}
+	p.reach = p.reaching()
+	return p, nil
 }
 
 func (p *project) read(rel string) ([]byte, error) {
@@ -127,7 +134,7 @@ func (p *project) parse(rel string) *script.File {
 	if err != nil {
 		return nil
 	}
-	if p.parsedBytes += len(src); p.parsedBytes > maxParsedBytes && !p.direct[rel] {
+	if p.parsedBytes += len(src); p.parsedBytes > maxParsedBytes && !p.reach[rel] {
 		p.beyond[rel] = true
 		return nil
 	}

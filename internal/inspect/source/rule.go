@@ -85,7 +85,7 @@ func (s *scan) judge(r *Report) {
 }
 
 func (f *facts) gather() {
-	reaching := f.project.reaching()
+	reaching := f.project.reach
 	scripts := make(map[string]bool)
 	for _, run := range f.runs {
 		at := make(map[place]*siteFacts)

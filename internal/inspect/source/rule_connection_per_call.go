@@ -20,7 +20,7 @@ func connectionPerCall(f *facts) {
 		}
 		f.found(k.place, inspect.Finding{
 			Severity: inspect.Critical, Subject: string(k.library) + " " + string(k.kind),
-			Message: fmt.Sprintf("a %s %s is made anew: it %s", k.library, k.kind, k.guards[i].reason()),
+			Message: fmt.Sprintf("every time, this opens connections for a new %s (%s): it %s", k.kind, k.library, k.guards[i].reason()),
 			Remedy:  "make it once, at the top level of a module, and use that one",
 		})
 	}

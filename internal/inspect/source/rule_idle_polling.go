@@ -25,8 +25,8 @@ func idlePolling(f *facts) {
 		}
 		f.found(s.first().place, inspect.Finding{
 			Severity: severity, Subject: queueText(s.made),
-			Message: fmt.Sprintf("%s %d times without a job to do: %.2f M commands a month top-level, %.2f M with those in scripts",
-				pollText(s.first()), int(now.made(s)), now.Top.Max/1e6, now.All.Max/1e6),
+			Message: fmt.Sprintf("%g of these poll an empty queue every %s: %.2f M commands a month top-level, %.2f M with those in scripts",
+				madeHere(s).max, pollText(s.first()), now.Top.Max/1e6, now.All.Max/1e6),
 			Remedy:                 fmt.Sprintf("%s; leaves %.2f M with those in scripts. New jobs still wake the worker at once; a crashed worker's jobs are found later", remedyText(s.first()), after.All.Max/1e6),
 			SavingCommandsPerMonth: saving,
 			Fix:                    pollFix(s.first()),
@@ -34,20 +34,20 @@ func idlePolling(f *facts) {
 	}
 }
 
-// made is how many workers the place makes, at most.
-func (Idle) made(s *siteFacts) float64 {
+// madeHere is how many the place makes.
+func madeHere(s *siteFacts) span {
 	var all []weighed
 	for _, k := range s.made {
 		all = append(all, weighed{k.guards, span{min: 1, max: 1}})
 	}
-	return total(all).max
+	return total(all)
 }
 
 func pollText(k *construction) string {
 	if k.library == Bull {
-		return "this polls every drainDelay, guardInterval and stalledInterval,"
+		return "drainDelay, guardInterval and stalledInterval"
 	}
-	return "this polls every drainDelay and stalledInterval,"
+	return "drainDelay and stalledInterval"
 }
 
 // afterRemedy is what the place spends with every interval at 300 seconds or what it is already.

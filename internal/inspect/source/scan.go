@@ -53,7 +53,7 @@ func (s *scan) run() error {
 		return fmt.Errorf("entry: no script matches %s", strings.Join(s.opts.Entries, ", "))
 	}
 	s.how = how
-	reaching := s.project.reaching()
+	reaching := s.project.reach
 	loaded := make(map[string]bool)
 	for _, st := range starts {
 		r := &run{start: st, started: true, ev: newEvaluator(s.ctx, s.project, s.opts.Env)}

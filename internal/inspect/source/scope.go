@@ -1,7 +1,20 @@
 package source
 
 // A cell holds one variable.
-type cell struct{ v value }
+type cell struct {
+	v value
+
+	// load makes the value when it is first asked for; nil when it is there.
+	load func() value
+}
+
+func (c *cell) get() value {
+	if load := c.load; load != nil {
+		c.load, c.v = nil, &unknown{} // what asks for itself meanwhile gets nothing
+		c.v = load()
+	}
+	return c.v
+}
 
 // A scope is the variables of a block, a function or a module.
 type scope struct {
@@ -18,7 +31,7 @@ func (s *scope) declare(name string, v value) {
 	if s.vars == nil {
 		s.vars = make(map[string]*cell)
 	}
-	s.vars[name] = &cell{v}
+	s.vars[name] = &cell{v: v}
 }
 
 func (s *scope) lookup(name string) *cell {

@@ -167,6 +167,13 @@ func (ev *evaluator) declarations(list []*ast.Binding, hoisted bool) {
 				continue
 			}
 		}
+		if name, ok := b.Target.(*ast.Identifier); ok && b.Initializer != nil {
+			if load := ev.later(b.Initializer); load != nil {
+				ev.scope.declare(name.Name.String(), undefined{})
+				ev.scope.vars[name.Name.String()].load = load
+				continue
+			}
+		}
 		if b.Initializer == nil {
 			if name, ok := b.Target.(*ast.Identifier); ok && !hoisted {
 				ev.scope.declare(name.Name.String(), undefined{})

@@ -163,8 +163,12 @@ func isTest(rel string) bool {
 	return false
 }
 
-// minified reports code that a tool wrote: a line nobody would read.
+// minified reports code that a tool wrote: lines that nobody would read, and hardly any others.
 func minified(src []byte) bool {
+	lines := bytes.Count(src, []byte{'\n'}) + 1
+	if len(src)/lines < minifiedAverage {
+		return false
+	}
 	for rest := src; len(rest) > minifiedLine; {
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 || i > minifiedLine {
