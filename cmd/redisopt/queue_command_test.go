@@ -19,11 +19,15 @@ func TestADryRunOfAQueueCommandSendsOnlyReads(t *testing.T) {
 	o := newOperator(t)
 	may := append(readCommands(), "zrevrange", "lpos", "hmget", "ping")
 	for _, args := range [][]string{
-		{"queue", "retry", jobQueue}, {"queue", "retry", jobQueue, "7", "8", "none"},
+		{"queue", "retry", jobQueue},
+		{"queue", "retry", jobQueue, "7", "8", "none"},
 		{"queue", "delete", jobQueue, "--state", "all", "--filter", "age>1s,data.n!=x"},
-		{"queue", "drain", jobQueue, "--delayed"}, {"queue", "pause", jobQueue}, {"queue", "resume", "calendar-sync"},
+		{"queue", "drain", jobQueue, "--delayed"},
+		{"queue", "pause", jobQueue},
+		{"queue", "resume", "calendar-sync"},
 		{"queue", "enqueue", jobQueue, "send", "--id", "own", "--unique", "ann"},
-		{"queue", "dead", jobQueue, "--retry"}, {"queue", "dead", jobQueue, "--delete"},
+		{"queue", "dead", jobQueue, "--retry"},
+		{"queue", "dead", jobQueue, "--delete"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			was := world(t, o.client)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -307,5 +308,40 @@ func TestAJobThatCannotBeIsRefusedWithEveryReason(t *testing.T) {
 	}
 	if n := client.DBSize(t.Context()).Val(); n != 0 {
 		t.Errorf("%d keys were written", n)
+	}
+}
+
+func TestTwoOperatorsWhoRetryTheSameJobsRetryEachOnce(t *testing.T) {
+	const jobs = 500
+	for _, e := range []mover.Endpoint{bullMail(), bullMQMail(6)} {
+		server := redistest.Start(t)
+		client := server.Client(t)
+		fill(t, client, e, jobs)
+		var (
+			both sync.WaitGroup
+			desk [2]*tend.Queue
+			seen [2]*tend.Selection
+			outs [2]tend.Outcome
+			errs [2]error
+		)
+		for i := range desk {
+			desk[i] = tend.At(server.Client(t), e)
+			if seen[i], errs[i] = desk[i].Select(t.Context(), tend.Criteria{States: []mover.State{mover.Failed}}); errs[i] != nil {
+				t.Fatal(errs[i])
+			}
+		}
+		for i := range desk {
+			both.Go(func() { outs[i], errs[i] = desk[i].Act(t.Context(), tend.Retry, seen[i], tend.ActOptions{}) })
+		}
+		both.Wait()
+		if err := errors.Join(errs[:]...); err != nil {
+			t.Fatal(err)
+		}
+		if done := outs[0].Done + outs[1].Done; done != jobs || outs[0].Skipped[tend.Gone]+outs[1].Skipped[tend.Gone] != jobs {
+			t.Errorf("%s: %d and %d done, %v and %v left alone", e, outs[0].Done, outs[1].Done, outs[0].Skipped, outs[1].Skipped)
+		}
+		if n := client.LLen(t.Context(), e.Key("wait")).Val(); n != jobs {
+			t.Errorf("%s: %d jobs wait, want %d", e, n, jobs)
+		}
 	}
 }
