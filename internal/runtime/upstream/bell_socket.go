@@ -89,6 +89,11 @@ func (f *socketFeed) connect(ctx context.Context) (*bellSocket, error) {
 		return nil, err
 	}
 	u.connected.Store(true)
+	// There may be nothing to say for days.
+	if err := c.Conn.SetReadDeadline(time.Time{}); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
 	return &bellSocket{conn: c, resp3: resp3}, nil
 }
 
@@ -207,7 +212,8 @@ func (f *socketFeed) close() {
 	}
 	f.mu.Unlock()
 	if conn != nil {
-		_ = conn.Close()
+		// The reader closes it: nobody reads any more then, which closing counts on.
+		_ = conn.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	if done != nil {
 		<-done
@@ -261,10 +267,6 @@ func (f *socketFeed) again(ctx context.Context) *bellSocket {
 
 // read takes what the server says until the connection ends; heard is whether it said anything.
 func (s *bellSocket) read(b *Bell) (heard bool) {
-	// No deadline: there may be nothing to say for days.
-	if err := s.SetReadDeadline(time.Time{}); err != nil {
-		return false
-	}
 	for r := bufio.NewReader(s); ; {
 		v, err := readValue(r, 0)
 		if err != nil {

@@ -309,6 +309,7 @@ func (g *Governor) hear(payload []byte) {
 		g.hearLine(strings.TrimSuffix(line, "\n"))
 	}
 	g.signal()
+	g.prod()
 }
 
 // hearLine takes one line. What it does not know is of a later version that means no harm to this one.

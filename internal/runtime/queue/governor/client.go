@@ -17,10 +17,21 @@ type client struct {
 
 // A group is the queues that one server works on. The Governor's mutex guards it.
 type group struct {
-	queues []string
+	queues  []string
+	has     map[string]bool
+	changed chan struct{} // closed and replaced when a waiting call has to look again
 
 	// How many calls of a round are answered at once, since one has just waited for all of them.
 	dequeues, forwards int
+}
+
+func (g *Governor) newGroup(queues []string) *group {
+	own := &group{queues: queues, has: map[string]bool{}, changed: make(chan struct{})}
+	for _, name := range queues {
+		own.has[name] = true
+	}
+	g.groups = append(g.groups, own)
+	return own
 }
 
 type groupKey struct{}

@@ -118,7 +118,7 @@ func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
 			g.mu.Unlock()
 			return false
 		}
-		changed := g.changed
+		changed := own.changed
 		g.bell.takes = now
 		g.mu.Unlock()
 		if !wait(ctx, changed, next, nap) {
@@ -200,7 +200,7 @@ func (g *Governor) rest(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	for {
 		g.mu.Lock()
-		retired, changed := g.retired, g.changed
+		retired, changed := g.retired, g.all.changed
 		g.mu.Unlock()
 		if retired {
 			return

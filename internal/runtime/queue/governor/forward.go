@@ -57,7 +57,10 @@ func (g *Governor) forward(ctx context.Context, c call, cmd redis.Cmder, next re
 	if moved < forwardBatch {
 		d.moved(begin, gen)
 	}
-	g.signal()
+	g.signal(q)
+	if d.ask {
+		g.prod()
+	}
 	return nil
 }
 
@@ -83,7 +86,7 @@ func (g *Governor) awaitDue(ctx context.Context, d *due, own *group) bool {
 			g.mu.Unlock()
 			return false
 		}
-		changed := g.changed
+		changed := own.changed
 		g.mu.Unlock()
 		if !wait(ctx, changed, next, nap) {
 			g.mu.Lock()

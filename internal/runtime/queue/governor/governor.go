@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,8 @@ type Governor struct {
 
 	mu       sync.Mutex // guards the rest, and every queue
 	queues   map[string]*queue
-	names    []string      // of queues, in the order of Options
-	changed  chan struct{} // closed and replaced when a waiting call has to look again
+	names    []string // of queues, in the order of Options
+	groups   []*group
 	poke     chan struct{} // of capacity 1: Run has to look again at what is due
 	retired  bool
 	failures int // dequeues in a row that the Redis did not answer
@@ -45,11 +46,11 @@ func New(o Options) (*Governor, error) {
 	}
 	g := &Governor{
 		opts: o, id: rand.Text()[:12], scripts: pinned(), pool: o.Jobs,
-		ready: make(chan struct{}), changed: make(chan struct{}), poke: make(chan struct{}, 1),
+		ready: make(chan struct{}), poke: make(chan struct{}, 1),
 		queues: map[string]*queue{}, names: o.Queues, slowness: 1,
 		cancels: map[*stub]struct{}{},
 	}
-	g.all = &group{queues: o.Queues}
+	g.all = g.newGroup(o.Queues)
 	for _, name := range o.Queues {
 		g.queues[name] = newQueue(name)
 	}
@@ -68,7 +69,9 @@ func New(o Options) (*Governor, error) {
 func (g *Governor) Client(queues ...string) redis.UniversalClient {
 	own := g.all
 	if len(queues) > 0 {
-		own = &group{queues: queues}
+		g.mu.Lock()
+		own = g.newGroup(queues)
+		g.mu.Unlock()
 	}
 	return &client{UniversalClient: g.pool, governor: g, group: own}
 }
@@ -160,11 +163,15 @@ func (g *Governor) named(names []string) []*queue {
 	return all
 }
 
-// signal makes whoever waits look again. The mutex is held.
-func (g *Governor) signal() {
-	close(g.changed)
-	g.changed = make(chan struct{})
-	g.prod()
+// signal makes whoever waits look again: for one of the queues, or for any without names. The mutex is held.
+func (g *Governor) signal(queues ...*queue) {
+	for _, own := range g.groups {
+		if len(queues) > 0 && !slices.ContainsFunc(queues, func(q *queue) bool { return own.has[q.name] }) {
+			continue
+		}
+		close(own.changed)
+		own.changed = make(chan struct{})
+	}
 }
 
 // prod makes Run look again at what is due.

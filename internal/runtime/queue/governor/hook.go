@@ -152,6 +152,7 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 		return
 	}
 	q.pushes.landed(c.task())
+	known, delays := q.known, q.scheduled.gen+q.retry.gen
 	if err != nil && refusedByServer(err) && c.script != unknownScript {
 		return
 	}
@@ -187,7 +188,9 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 		// The last two in a pipeline, which asynq does not do.
 		g.suspected(q)
 	}
-	g.signal()
+	if q.known != known || q.scheduled.gen+q.retry.gen != delays {
+		g.signal(q)
+	}
 }
 
 // suspected notes that a queue may have work, and tells the others.

@@ -189,9 +189,11 @@ type watch struct {
 	orphans bool      // jobs are active without a lease, or the reverse
 }
 
-// suspect asks for a look no later than at.
-func (w *watch) suspect(at time.Time) {
-	if w.next.IsZero() || at.Before(w.next) {
-		w.next = at
+// suspect asks for a look no later than at; it returns whether that is sooner than before.
+func (w *watch) suspect(at time.Time) bool {
+	if !w.next.IsZero() && !at.Before(w.next) {
+		return false
 	}
+	w.next = at
+	return true
 }

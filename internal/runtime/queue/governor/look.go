@@ -112,7 +112,7 @@ func (g *Governor) first(ctx context.Context, q *queue, part string) error {
 	default:
 		q.retry.first(at, retry)
 	}
-	g.signal()
+	g.signal(q)
 	return nil
 }
 

@@ -43,7 +43,7 @@ func (g *Governor) plain(ctx context.Context, cmd redis.Cmder, next redis.Proces
 		g.mu.Lock()
 		if q := g.queues[queue]; q != nil {
 			g.suspected(q)
-			g.signal()
+			g.signal(q)
 		}
 		g.mu.Unlock()
 	}

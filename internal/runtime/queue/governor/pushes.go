@@ -158,7 +158,7 @@ func (g *Governor) pushed(keys []string) {
 		known := q.known
 		g.understand(q, p, now)
 		if q.known != known {
-			g.signal()
+			g.signal(q)
 		}
 	}
 }
@@ -191,8 +191,9 @@ func (g *Governor) understand(q *queue, p *push, now time.Time) {
 		return
 	}
 	if p.lease {
-		q.foreign.suspect(now.Add(g.opts.Lease + g.opts.Grace + time.Second))
-		g.prod()
+		if q.foreign.suspect(now.Add(g.opts.Lease + g.opts.Grace + time.Second)) {
+			g.prod()
+		}
 	}
 	if g.role.sweeper && !p.pending && (p.scheduled || p.retry) {
 		q.scheduled.ask = q.scheduled.ask || p.scheduled
@@ -268,7 +269,7 @@ func (g *Governor) settle(q *queue) {
 	for id := range q.pushes.suspects {
 		if !q.pushes.did(id, tookIt, now) {
 			q.suspect()
-			g.signal()
+			g.signal(q)
 			break
 		}
 	}

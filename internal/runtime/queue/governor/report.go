@@ -21,7 +21,7 @@ func (g *Governor) Added(queue string, ids ...string) {
 		}
 		g.added(q, ids...)
 	}
-	g.signal()
+	g.signal(q)
 }
 
 // Due says the same of a delayed job: when it is due, in Unix seconds, and whether it waits to be tried
@@ -40,7 +40,7 @@ func (g *Governor) Due(queue string, retry bool, unix int64) {
 	if d.note(unix) {
 		g.announceDue(q, retry, unix)
 	}
-	g.signal()
+	g.signal(q)
 }
 
 // Own says that jobs are about to be changed by a command that does not pass the hook, so that what the

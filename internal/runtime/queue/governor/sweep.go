@@ -232,6 +232,7 @@ func (g *Governor) sweep(ctx context.Context, keys []asked) error {
 		}
 	}
 	g.signal()
+	g.prod()
 	return nil
 }
 
