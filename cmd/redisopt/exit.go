@@ -20,6 +20,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/history"
+	"github.com/redisopt/redisopt/internal/runtime/queue"
 	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
@@ -134,6 +135,8 @@ func causeOf(err error) (code int, known bool) {
 		return exitBlocked, true
 	case *mover.DeniedError:
 		return exitDenied, true
+	case *queue.UnreachableError:
+		return exitUnreachable, true
 	case *commands.ResetError, *fleet.FullError:
 		return exitTryLater, true
 	}

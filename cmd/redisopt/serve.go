@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/runtime/api"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/history"
+	"github.com/redisopt/redisopt/internal/runtime/queue"
 	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
@@ -29,11 +32,15 @@ func (a *app) serveCommand() *cobra.Command {
 	defaults := config.Default().Serve
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Run the sidecar: cache, limiters and the Upstash-compatible gateway",
-		Long: `serve answers two addresses: the API with cache, limits, control, health and
-metrics, and the gateway, which applications that use @upstash/redis reach by
+		Short: "Run the sidecar: cache, limiters, job queues and the Upstash-compatible gateway",
+		Long: `serve answers two addresses: the API with cache, limits, queues, control, health
+and metrics, and the gateway, which applications that use @upstash/redis reach by
 UPSTASH_REDIS_REST_URL. It holds at most 3 connections to the Redis, and none for
 cache and limits where UPSTASH_REDIS_REST_URL and _TOKEN name it over HTTP.
+
+Queues are those of queues.list in the configuration that have a mode: their jobs
+are sent to the application over HTTP (push), fetched by it (lease), or run as
+commands (exec). --dry-run -o json lists what serve sends with nothing to do.
 
 It starts while the Redis is down, reads its configuration again on SIGHUP and
 when the file changes, and on SIGTERM ends what is under way and exits 0. Logs are
@@ -107,6 +114,14 @@ type serveData struct {
 	StateDir  string          `json:"state_dir"`
 	Version   string          `json:"version"`
 	Upstreams []serveUpstream `json:"upstreams"`
+	Queues    []string        `json:"queues"` // that it serves
+	Idle      serveIdle       `json:"idle"`
+}
+
+// serveIdle is what it sends although there is nothing to do, where it looks after the queues for all replicas.
+type serveIdle struct {
+	CommandsPerMonth float64           `json:"commands_per_month"` // of 30 days, billed
+	Commands         []api.IdleCommand `json:"commands"`
 }
 
 type serveUpstream struct {
@@ -125,6 +140,8 @@ func serveDocument(s sidecar.Started, conf *config.Config) report.Document {
 	data := serveData{
 		API: scheme + s.API, Guarded: s.Guarded, Embedded: s.Embedded, Instance: s.Instance, Replica: s.Replica,
 		StateDir: conf.Serve.StateDir, Version: programVersion(), Upstreams: []serveUpstream{},
+		Queues: append([]string{}, s.Queues...),
+		Idle:   serveIdle{math.Round(api.IdlePerMonth(s.Idle)), append([]api.IdleCommand{}, s.Idle...)},
 	}
 	gateway := "off: a cluster has no connection that could be shared"
 	if s.Gateway != "" {
@@ -145,6 +162,10 @@ func serveDocument(s sidecar.Started, conf *config.Config) report.Document {
 		}
 		fields = append(fields, report.Field{Name: "redis", Value: fmt.Sprintf("%s %s, %s, for %s", u.Name, u.Addr, holds, strings.Join(u.For, ", "))})
 	}
+	if len(s.Queues) > 0 {
+		fields = append(fields, report.Field{Name: "queues", Value: strings.Join(s.Queues, ", ")})
+	}
+	fields = append(fields, report.Field{Name: "idle", Value: fmt.Sprintf("%.0f commands in 30 days with nothing to do", data.Idle.CommandsPerMonth)})
 	fields = append(fields, report.Field{Name: "state", Value: data.StateDir}, report.Field{Name: "replica", Value: s.Replica})
 	doc := report.Document{Kind: "serve/v1", Data: data, Title: "redisopt serve", Sections: []report.Section{{Fields: fields}}}
 	switch {
@@ -179,6 +200,8 @@ func serveHint(err error) string {
 		return "a newer redisopt keeps the fleet's places; run that version here too"
 	case isA[*fleet.FullError](err):
 		return "end one of those that hold connections, allow the fleet more, or wait until a place comes free"
+	case isA[*queue.UnreachableError](err):
+		return "whoever supervises redisopt serve starts it again; redisopt audit connections looks at the Redis meanwhile"
 	case isA[*fleet.ImpossibleError](err):
 		return "give this process fewer connections, or the fleet more"
 	}

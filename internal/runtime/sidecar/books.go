@@ -13,16 +13,20 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 )
 
-// monthEvery is how often the fleet's month is read for the metrics: 720 commands in a 30-day month for
-// each replica.
-const monthEvery = time.Hour
+// How often the fleet's month is read for metrics and budget: every hour, 720 commands in a 30-day month for
+// each replica, and every 6 hours, 120 commands, while it spends next to nothing.
+const (
+	monthEvery = time.Hour
+	monthLate  = 6 * time.Hour
+	monthFew   = 100 // commands that are next to nothing
+)
 
 // infoTimeout bounds one INFO.
 const infoTimeout = 2 * time.Second
 
 // Books are kept of what is spent: a sample on disk every serve.sample_every, at the price of one INFO,
-// and this replica's share of the month in the upstream, one HINCRBY every 15 minutes (2,880 commands
-// in a 30-day month).
+// and this replica's share of the month in the upstream, one HINCRBY every 15 minutes to 2 hours (360 to
+// 2,880 commands in a 30-day month).
 type books struct {
 	up       *opened
 	ring     *history.Ring
@@ -34,12 +38,37 @@ type books struct {
 	looped   func() error
 
 	failing atomic.Bool // the last INFO got no reply
-	month   atomic.Int64
-	known   atomic.Bool // month is
+	month   atomic.Pointer[monthRead]
 }
 
-// monthSoFar is what the fleet spent in this month, as it was last read. It sends nothing.
-func (b *books) monthSoFar() (int64, bool) { return b.month.Load(), b.known.Load() }
+// A monthRead is what was read of the fleet's month.
+type monthRead struct {
+	at       time.Time
+	commands int64   // of the fleet
+	own      int64   // of this process until then
+	others   float64 // how much the fleet spends for each command of this process; 0 while unknown
+}
+
+// own is what this process has sent so far.
+func (b *books) own() int64 {
+	total := b.meter.Snapshot().Totals()
+	return total.Sent + total.InScript
+}
+
+// monthSoFar is what the fleet spent in this month, as it was last read, and what this process has sent since.
+// It sends nothing.
+func (b *books) monthSoFar() (int64, bool) {
+	m := b.month.Load()
+	if m == nil || !sameMonth(m.at, time.Now()) {
+		return 0, false
+	}
+	return m.commands + max(0, b.own()-m.own), true
+}
+
+func sameMonth(a, b time.Time) bool {
+	a, b = a.UTC(), b.UTC()
+	return a.Year() == b.Year() && a.Month() == b.Month()
+}
 
 // info reads the counters of the upstream: one INFO.
 func (b *books) info(ctx context.Context) (history.Counters, error) {
@@ -132,34 +161,47 @@ func failed(r meter.Row) int64 {
 
 // account keeps this replica's share of the month until ctx ends.
 func (b *books) account(ctx context.Context) error {
-	own := func() int64 {
-		total := b.meter.Snapshot().Totals()
-		return total.Sent + total.InScript
-	}
-	return b.spend.Run(ctx, own, b.info, func(err error) {
+	return b.spend.Run(ctx, b.own, b.info, func(err error) {
 		if !quietly(ctx, err) {
 			b.log.Warn(eventSpendFailed, "upstream", b.up.name, "cause", err.Error())
 		}
 	})
 }
 
-// follow reads the fleet's month every monthEvery.
+// follow reads the fleet's month every monthEvery, or monthLate while there is next to nothing to add.
 func (b *books) follow(ctx context.Context) error {
 	ticker := time.NewTicker(monthEvery)
 	defer ticker.Stop()
+	b.readMonth(ctx)
 	for {
-		read, cancel := context.WithTimeout(ctx, infoTimeout)
-		if m, err := b.spend.MonthToDate(read, time.Now()); err == nil {
-			b.month.Store(m.Commands())
-			b.known.Store(true)
-		}
-		cancel()
 		select {
 		case <-ticker.C:
+			last := b.month.Load()
+			if last == nil || b.own()-last.own >= monthFew || time.Since(last.at) > monthLate-monthEvery/2 {
+				b.readMonth(ctx)
+			}
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+func (b *books) readMonth(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, infoTimeout)
+	defer cancel()
+	now := time.Now()
+	m, err := b.spend.MonthToDate(ctx, now)
+	if err != nil {
+		return
+	}
+	next := &monthRead{at: now, commands: m.Commands(), own: b.own()}
+	if last := b.month.Load(); last != nil && sameMonth(last.at, now) {
+		next.others = last.others
+		if own := next.own - last.own; own >= monthFew {
+			next.others = max(1, float64(next.commands-last.commands)/float64(own))
+		}
+	}
+	b.month.Store(next)
 }
 
 // replicaName is the configured name, or the host's with what a name may not have replaced.

@@ -63,6 +63,12 @@ const (
 	eventControlFailed   = "control_read_failed"
 	eventHistoryFailed   = "history_write_failed"
 	eventSpendFailed     = "spend_write_failed"
+	eventQueueFailed     = "queue_failed"
+	eventScheduleMissed  = "schedule_missed"
+	eventSchedulesFailed = "schedules_write_failed"
+	eventFleet           = "fleet_" // and the kind
+	eventBudget          = "budget_level_changed"
+	eventBudgetFailed    = "budget_state_failed"
 	eventUpstreamDown    = "redis_unknown_error"
 	eventUpstreamRefused = "redis_connection_refused"
 	eventUpstreamTimeout = "redis_timeout"

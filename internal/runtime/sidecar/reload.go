@@ -149,6 +149,6 @@ func admits(key string) bool {
 
 // live is whether a change of key is in force without a restart.
 func live(key string) bool {
-	return strings.HasPrefix(key, "limits.rules.") ||
+	return strings.HasPrefix(key, "limits.rules.") || strings.HasPrefix(key, "queues.schedules") ||
 		slices.Contains([]string{"serve.log_level", "serve.tls_cert", "serve.tls_key"}, key)
 }

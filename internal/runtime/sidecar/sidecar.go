@@ -10,8 +10,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redisopt/redisopt/internal/runtime/api"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/control"
+	"github.com/redisopt/redisopt/internal/runtime/queue"
+	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
 )
 
 // Options say how one process runs a sidecar. The zero value works.
@@ -50,6 +54,8 @@ type Options struct {
 
 	// Started is called once, when both addresses answer. May be nil.
 	Started func(Started)
+
+	govern func(*governor.Options) // changes how idle queues are followed; tests shorten what takes minutes
 }
 
 // Started is what a sidecar that answers can be reached by.
@@ -63,6 +69,8 @@ type Started struct {
 	Embedded  bool       // from a store of this process
 	DataDir   string     // where that store is kept; empty: everything is gone with this process
 	Upstreams []Upstream // in the order of their use
+	Queues    []string   // that are served
+	Idle      []api.IdleCommand
 }
 
 // An Upstream is one of those that a sidecar uses.
@@ -86,6 +94,9 @@ type Sidecar struct {
 	log      *slog.Logger
 	instance string
 	replica  string
+
+	queues    []queue.Queue // without who runs their jobs
+	schedules []cron.Schedule
 }
 
 // New prepares a sidecar of conf, which Load has found valid. It opens nothing.
@@ -110,7 +121,19 @@ func New(conf *config.Config, o Options) (*Sidecar, error) {
 	} else if o.DataDir == "" {
 		conf = withOwnHashKey(conf, config.Secret(rand.Text()))
 	}
-	return &Sidecar{conf: conf, opts: o, log: o.Log, instance: rand.Text(), replica: replica}, nil
+	if len(conf.Queues.Served()) > 0 && !o.Embedded {
+		if err := conf.Require(config.Need{Queues: true}); err != nil {
+			return nil, err
+		}
+	}
+	queues, queueErr := Queues(conf)
+	schedules, scheduleErr := Schedules(conf)
+	if err := errors.Join(queueErr, scheduleErr); err != nil {
+		return nil, err
+	}
+	return &Sidecar{
+		conf: conf, opts: o, log: o.Log, instance: rand.Text(), replica: replica, queues: queues, schedules: schedules,
+	}, nil
 }
 
 // Plan is what Run would begin with, as far as the configuration says. It opens nothing.
@@ -127,6 +150,10 @@ func (s *Sidecar) Plan() Started {
 	if len(tcp.Cluster) > 0 {
 		out.Gateway, main = "", main[1:]
 	}
+	if len(s.queues) > 0 {
+		main = append([]string{"queues"}, main...)
+	}
+	out.Queues, out.Idle = s.names(), Idle(conf, true, s.opts.Embedded)
 	all := append(slices.Clone(engines), main...)
 	switch {
 	case s.opts.Embedded:
@@ -146,6 +173,15 @@ func (s *Sidecar) Plan() Started {
 		out.Upstreams = []Upstream{{Name: nameTCP, Transport: nameTCP, Addr: strings.Join(tcp.Hosts(), ","), For: all, MaxConnections: most}}
 	}
 	return out
+}
+
+// names are those of the queues that are served, as configured.
+func (s *Sidecar) names() []string {
+	all := make([]string, 0, len(s.queues))
+	for _, q := range s.queues {
+		all = append(all, q.Name)
+	}
+	return all
 }
 
 // withOwnHashKey is conf with a key to hash subjects by where it has none: on a volatile store nothing
@@ -174,6 +210,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 		return err
 	}
 	err = s.serve(ctx, cancel, w)
+	w.leave(ctx)
 	cost := w.spent()
 	err = errors.Join(err, w.close())
 	s.log.Info(eventStopped, "commands", cost.Commands, "writes", cost.Writes, "in_script", cost.InScript, "unanswered", cost.Unanswered)
@@ -188,6 +225,9 @@ func (s *Sidecar) serve(ctx context.Context, cancel context.CancelCauseFunc, w *
 		gatewayWaits = w.gatewayDoor.wait(s.instance)
 	}
 	err := guard(ctx, w.upstreams, s.instance)
+	if err == nil {
+		err = w.join(ctx) // meanwhile both doors answer that it starts
+	}
 	if err := errors.Join(err, apiWaits(), gatewayWaits()); err != nil {
 		return err
 	}
@@ -203,6 +243,16 @@ func (s *Sidecar) serve(ctx context.Context, cancel context.CancelCauseFunc, w *
 	engines.start("control events", s.controlEvents(w))
 	engines.start("cache", w.cache.Run)
 	engines.start("limit", w.limit.Run)
+	engines.start("budget", w.budget.run)
+	if w.fleet != nil {
+		keeping.start("fleet", w.keepPlace)
+	}
+	workers := newGroup(ctx, fatal)
+	if w.jobs != nil {
+		workers.start("queues", w.jobs.engine.Run)
+		engines.start("schedules", w.cron.Run)
+		engines.start("configured schedules", w.declareSchedules)
+	}
 	engines.start("configuration", func(ctx context.Context) error { return s.reload(ctx, w) })
 
 	doors := newGroup(ctx, fatal)
@@ -230,7 +280,9 @@ func (s *Sidecar) serve(ctx context.Context, cancel context.CancelCauseFunc, w *
 		reason = cause.Error()
 	}
 	s.log.Info(eventStopping, "reason", reason, "timeout_ms", milliseconds(s.conf.Serve.ShutdownTimeout))
-	err = errors.Join(doors.stop(), engines.stop(), keeping.stop())
+	// Applications say at the API what became of the jobs they have, so it answers until the workers have ended.
+	w.api.Retire()
+	err = errors.Join(workers.stop(), doors.stop(), engines.stop(), keeping.stop())
 	if cause, ok := errors.AsType[*control.SchemaError](context.Cause(ctx)); ok {
 		err = errors.Join(err, cause)
 	}

@@ -16,6 +16,8 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/history"
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
 // A world is everything that one Run holds. Its parts are made in the order of dependence and closed
@@ -32,6 +34,11 @@ type world struct {
 	control *control.Control
 	cache   *cache.Cache
 	limit   *limit.Limiter
+	jobs    *jobs                // nil where no queues are served
+	cron    *cron.Cron           // nil with jobs
+	declare chan []cron.Schedule // of capacity 1: schedules of a configuration that was read again
+	fleet   *fleet.Fleet         // nil where no Redis is shared
+	budget  *thrift
 	gateway *gateway.Gateway // nil where there is no shared connection
 	api     *api.API
 
@@ -53,7 +60,8 @@ func (s *Sidecar) assemble(ctx context.Context) (w *world, err error) {
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		w.openState, w.openUpstreams, w.openControl, w.openBooks, w.openEngines, w.openGateway, w.openAPI, w.openDoors,
+		w.openState, w.openUpstreams, w.openControl, w.openBooks, w.openFleet, w.openEngines, w.openJobs, w.openSchedules, w.openBudget,
+		w.openGateway, w.openAPI, w.openDoors,
 	} {
 		if err := step(ctx); err != nil {
 			return w, err
@@ -172,6 +180,10 @@ func (w *world) openAPI(context.Context) (err error) {
 	o.Cache, o.Limit, o.Control, o.Meter = w.cache, w.limit, w.control, w.meter
 	o.Month = w.books.monthSoFar
 	o.Connections = w.connections
+	o.Fleet, o.Plan, o.Idle = w.fleet, w.budget.current, w.idle
+	if w.jobs != nil {
+		o.Queue, o.Schedules = w.jobs.engine, w.cron
+	}
 	if w.gateway != nil {
 		o.Collectors = []prometheus.Collector{&collector{w.gateway}}
 	}
@@ -249,8 +261,10 @@ func (w *world) started() Started {
 	s := w.sidecar
 	out := Started{
 		API: w.apiDoor.Addr().String(), TLS: w.certificate != nil, Guarded: !unguarded(s.conf.Serve),
-		Instance: s.instance, Replica: s.replica, Embedded: s.opts.Embedded,
+		Instance: s.instance, Replica: s.replica, Embedded: s.opts.Embedded, Queues: s.names(),
 	}
+	// It may not sweep for all, but what it costs when it must is what there is to plan with.
+	out.Idle = Idle(s.conf, true, s.opts.Embedded)
 	main := []string{"control", "history"}
 	if w.gatewayDoor != nil {
 		out.Gateway = w.gatewayDoor.Addr().String()
@@ -265,6 +279,9 @@ func (w *world) started() Started {
 			u.For = append(u.For, "cache", "limit")
 		}
 		if up == w.main {
+			if w.jobs != nil {
+				u.For = append(u.For, "queues")
+			}
 			u.For = append(u.For, main...)
 		}
 		out.Upstreams = append(out.Upstreams, u)
@@ -275,6 +292,10 @@ func (w *world) started() Started {
 // apply puts in force what can be changed while it runs. When it fails nothing has changed. Whether
 // tokens are asked for at all is decided at the start.
 func (w *world) apply(next *config.Config) error {
+	schedules, err := Schedules(next)
+	if _, wrong := Queues(next); errors.Join(err, wrong) != nil {
+		return errors.Join(err, wrong)
+	}
 	if err := w.limit.SetRules(LimitRules(next)); err != nil {
 		return err
 	}
@@ -283,6 +304,7 @@ func (w *world) apply(next *config.Config) error {
 			return errors.Join(err, w.limit.SetRules(LimitRules(w.conf)), w.admit(w.conf))
 		}
 	}
+	w.redeclare(schedules)
 	w.conf = next
 	return nil
 }
@@ -327,6 +349,9 @@ func (w *world) close() error {
 		if d != nil && !w.serving {
 			errs = append(errs, d.Close())
 		}
+	}
+	if w.jobs != nil {
+		w.jobs.sender.Close()
 	}
 	if w.cache != nil {
 		errs = append(errs, w.cache.Close())
