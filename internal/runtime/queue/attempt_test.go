@@ -149,7 +149,7 @@ func TestProgressIsKeptWithTheJobAtMostOnceASecond(t *testing.T) {
 func TestNoMoreThanItsConcurrencyRunsAndNoMoreThanItsRateBegins(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		var running, most atomic.Int64
-		slow := works("slow", func(ctx context.Context, _ queue.Job) ([]byte, error) {
+		slow := works("slow", func(context.Context, queue.Job) ([]byte, error) {
 			n := running.Add(1)
 			defer running.Add(-1)
 			for {

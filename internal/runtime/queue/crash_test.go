@@ -239,13 +239,13 @@ func TestAShutdownUnderLoadLosesAndDoublesNothing(t *testing.T) {
 // Jobs that applications have when the process ends go back too, and their tokens say so.
 func TestLeasedJobsGoBackAtShutdown(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
-		a := run(t, url, []queue.Queue{leased("q")}, func(o *queue.Options) {
+		a := run(t, url, []queue.Queue{leased()}, func(o *queue.Options) {
 			o.ShutdownTimeout = 300 * time.Millisecond
 			o.Replica = "a"
 		})
 		first := a.add(t, queue.EnqueueRequest{Queue: "q", Attempts: 1})
 		second := a.add(t, queue.EnqueueRequest{Queue: "q", Attempts: 1})
-		one, two := a.lease(t, "q"), a.lease(t, "q")
+		one, two := a.lease(t), a.lease(t)
 		waiting := make(chan error, 1)
 		go func() {
 			_, err := a.Lease(context.Background(), "q", 1, patience)
@@ -269,9 +269,9 @@ func TestLeasedJobsGoBackAtShutdown(t *testing.T) {
 			t.Fatal(err)
 		}
 		problem(t, "Complete after the end", a.Complete(t.Context(), two.Token, nil), queue.LeaseGone)
-		b := run(t, url, []queue.Queue{leased("q")}, nil)
+		b := run(t, url, []queue.Queue{leased()}, nil)
 		problem(t, "a token of the replica that is gone", b.Complete(t.Context(), two.Token, nil), queue.LeaseElse)
-		again := b.lease(t, "q")
+		again := b.lease(t)
 		if one.Job.ID != first.ID || again.Job.ID != second.ID || again.Job.Attempt != 1 {
 			t.Errorf("leased %+v, want the first attempt of %s", again.Job, second.ID)
 		}

@@ -118,8 +118,8 @@ func (c clerk) Run(ctx context.Context, job Job) ([]byte, error) {
 		case err := <-t.word:
 			return t.value, err
 		case <-ctx.Done():
-			if err, said := c.d.revoke(t, LeaseGone); said {
-				return t.value, err
+			if c.d.revoke(t, LeaseGone) {
+				return t.value, <-t.word
 			}
 			return nil, ctx.Err()
 		case <-t.moved:
@@ -201,17 +201,17 @@ func (d *desk) expire(t *ticket) (time.Duration, error) {
 }
 
 // revoke ends a lease from this side, unless the application has just said its word: then that counts.
-func (d *desk) revoke(t *ticket, why LeaseProblem) (word error, said bool) {
+func (d *desk) revoke(t *ticket, why LeaseProblem) (said bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if t.said {
-		return <-t.word, true
+		return true
 	}
 	t.said = true
 	if !t.until.IsZero() {
 		d.remember(t.token, why)
 	}
-	return nil, false
+	return false
 }
 
 // leave takes a job from the desk.

@@ -10,12 +10,15 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/queue"
 )
 
-func leased(name string) queue.Queue { return queue.Queue{Name: name, Mode: queue.Lease} }
+func leased() queue.Queue { return queue.Queue{Name: "q", Mode: queue.Lease} }
+
+// impatient ends a test soon that leaves jobs leased.
+func impatient(o *queue.Options) { o.ShutdownTimeout = 50 * time.Millisecond }
 
 // lease fetches exactly one job.
-func (r *replica) lease(t *testing.T, name string) queue.Leased {
+func (r *replica) lease(t *testing.T) queue.Leased {
 	t.Helper()
-	got, err := r.Lease(t.Context(), name, 1, patience)
+	got, err := r.Lease(t.Context(), "q", 1, patience)
 	if err != nil || len(got) != 1 {
 		t.Fatalf("Lease = %d jobs, %v, want 1", len(got), err)
 	}
@@ -31,9 +34,9 @@ func problem(t *testing.T, what string, err error, want queue.LeaseProblem) {
 
 func TestAnApplicationLeasesJobsAndSaysWhatBecameOfThem(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
-		r := run(t, url, []queue.Queue{leased("q")}, nil)
+		r := run(t, url, []queue.Queue{leased()}, nil)
 		ok := r.add(t, queue.EnqueueRequest{Queue: "q", Payload: []byte("hello"), Headers: map[string]string{"traceparent": "00-1"}})
-		l := r.lease(t, "q")
+		l := r.lease(t)
 		if l.Job.ID != ok.ID || string(l.Job.Payload) != "hello" || l.Job.Attempt != 1 || l.Job.Headers["traceparent"] != "00-1" {
 			t.Errorf("leased %+v", l.Job)
 		}
@@ -54,7 +57,7 @@ func TestAnApplicationLeasesJobsAndSaysWhatBecameOfThem(t *testing.T) {
 		problem(t, "Complete again", r.Complete(t.Context(), l.Token, nil), queue.LeaseUnknown)
 
 		dead := r.add(t, queue.EnqueueRequest{Queue: "q"})
-		l = r.lease(t, "q")
+		l = r.lease(t)
 		if err := r.Fail(t.Context(), l.Token, queue.Failure{Reason: "gone", Dead: true}); err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +66,7 @@ func TestAnApplicationLeasesJobsAndSaysWhatBecameOfThem(t *testing.T) {
 		}
 		again := r.add(t, queue.EnqueueRequest{Queue: "q", Attempts: 2, Backoff: &queue.Backoff{Delay: time.Millisecond}})
 		for attempt, f := range []queue.Failure{{Reason: "slow down", RetryAfter: time.Millisecond}, {Reason: "no"}, {Reason: "no"}} {
-			l = r.lease(t, "q")
+			l = r.lease(t)
 			if want := max(1, attempt); l.Job.ID != again.ID || l.Job.Attempt != want {
 				t.Errorf("leased %s, attempt %d, want %s, attempt %d", l.Job.ID, l.Job.Attempt, again.ID, want)
 			}
@@ -77,7 +80,7 @@ func TestAnApplicationLeasesJobsAndSaysWhatBecameOfThem(t *testing.T) {
 
 func TestNothingIsTakenFromRedisUnlessSomebodyWaits(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
-		r := run(t, url, []queue.Queue{leased("q")}, nil)
+		r := run(t, url, []queue.Queue{leased()}, impatient)
 		for range 5 {
 			r.add(t, queue.EnqueueRequest{Queue: "q"})
 		}
@@ -95,7 +98,7 @@ func TestNothingIsTakenFromRedisUnlessSomebodyWaits(t *testing.T) {
 			t.Error("Lease of no job succeeded")
 		}
 		for range 3 - len(got) + 2 {
-			r.lease(t, "q")
+			r.lease(t)
 		}
 		begin := time.Now()
 		if got, err := r.Lease(t.Context(), "q", 1, 50*time.Millisecond); err != nil || len(got) != 0 {
@@ -109,13 +112,13 @@ func TestNothingIsTakenFromRedisUnlessSomebodyWaits(t *testing.T) {
 
 func TestTheJobOfAnApplicationThatVanishesIsTriedAgain(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
-		q := leased("q")
+		q := leased()
 		q.Lease = time.Second
 		q.Backoff.Delay = time.Millisecond
 		r := run(t, url, []queue.Queue{q}, func(o *queue.Options) { o.Replica = "r1" })
 		id := r.add(t, queue.EnqueueRequest{Queue: "q"}).ID
-		first := r.lease(t, "q")
-		second := r.lease(t, "q")
+		first := r.lease(t)
+		second := r.lease(t)
 		if second.Job.ID != id || second.Job.Attempt != 2 || second.Token == first.Token {
 			t.Errorf("leased %+v, want attempt 2 of %s", second, id)
 		}
@@ -133,7 +136,7 @@ func TestTheJobOfAnApplicationThatVanishesIsTriedAgain(t *testing.T) {
 
 func TestAJobThatNobodyTakesFromTheDeskGoesBackUncounted(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
-		r := run(t, url, []queue.Queue{leased("q")}, nil)
+		r := run(t, url, []queue.Queue{leased()}, nil)
 		// The application goes away before there is a job.
 		ctx, cancel := context.WithCancel(t.Context())
 		left := make(chan error, 1)
@@ -152,7 +155,7 @@ func TestAJobThatNobodyTakesFromTheDeskGoesBackUncounted(t *testing.T) {
 			t.Errorf("Lease = %v, want the context's error", err)
 		}
 		id := r.add(t, queue.EnqueueRequest{Queue: "q", Attempts: 1}).ID
-		l := r.lease(t, "q")
+		l := r.lease(t)
 		if l.Job.ID != id || l.Job.Attempt != 1 {
 			t.Errorf("leased %+v, want the first attempt of %s", l.Job, id)
 		}
@@ -165,8 +168,8 @@ func TestAJobThatNobodyTakesFromTheDeskGoesBackUncounted(t *testing.T) {
 func TestManyApplicationsLeaseEachJobOnce(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		const jobs, applications = 300, 8
-		a := run(t, url, []queue.Queue{leased("q")}, nil)
-		b := run(t, url, []queue.Queue{leased("q")}, nil)
+		a := run(t, url, []queue.Queue{leased()}, nil)
+		b := run(t, url, []queue.Queue{leased()}, nil)
 		seen := make(chan string, 2*jobs)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()

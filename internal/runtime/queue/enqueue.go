@@ -418,8 +418,8 @@ func (e *Engine) itemResult(l *line, band string, limit int, reply []any) (Enque
 	if r.Items == 1 {
 		l.count(func(s *Stats) { s.Enqueued++ })
 	}
-	switch {
-	case due == 0:
+	switch due {
+	case 0:
 		e.governor.Added(band, r.ID)
 	default:
 		r.State, r.RunAt = Scheduled, time.Unix(due, 0)

@@ -32,7 +32,7 @@ type outcome struct {
 func (o *outcome) Error() string { return o.text }
 
 // Is makes asynq archive what is dead.
-func (o *outcome) Is(target error) bool { return o.dead && target == asynq.SkipRetry } //nolint:errorlint // it is asked about one sentinel
+func (o *outcome) Is(target error) bool { return o.dead && target == asynq.SkipRetry }
 
 // A handler is what asynq calls.
 type handler struct{ e *Engine }

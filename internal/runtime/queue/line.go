@@ -144,6 +144,7 @@ func (l *line) began(now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stats.Running++
+	clear(l.empty)
 	if l.limiter != nil {
 		l.limiter.AllowN(now, 1)
 	}

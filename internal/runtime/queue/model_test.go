@@ -32,11 +32,11 @@ type modelJob struct {
 
 func TestAnyInterleavingLeavesTheJobsAsTheModelSays(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
-		q := leased("q")
+		q := leased()
 		q.Backoff = queue.Backoff{Kind: queue.Fixed, Delay: time.Millisecond}
 		q.Attempts, q.CatchUp = 2, queue.All
 		seed := rand.Uint64()
-		m := &model{t: t, r: run(t, url, []queue.Queue{q}, nil), random: rand.New(rand.NewPCG(seed, 1)), jobs: map[string]*modelJob{}, owner: map[string]string{}} //nolint:gosec // a test's order
+		m := &model{t: t, r: run(t, url, []queue.Queue{q}, impatient), random: rand.New(rand.NewPCG(seed, 1)), jobs: map[string]*modelJob{}, owner: map[string]string{}} //nolint:gosec // a test's order
 		defer func() {
 			if t.Failed() {
 				t.Logf("seed %d, what was done:\n%v", seed, m.trace)

@@ -173,6 +173,7 @@ func (e *Engine) Resume(ctx context.Context, queue string, how CatchUp) error {
 	}
 	l.mu.Lock()
 	l.paused, l.draining = time.Time{}, false
+	clear(l.empty) // a paused band looked empty
 	l.mu.Unlock()
 	e.governor.Wake(l.bands...)
 	return nil
@@ -277,8 +278,10 @@ func (e *Engine) Cancel(ctx context.Context, queue, id string) error {
 				return e.explain(queue, id, err)
 			}
 			return nil
-		default:
+		case Archived, Completed:
 			return &StateError{Queue: queue, ID: id, State: State(state)}
+		default:
+			return errReply
 		}
 	}
 	return &NotFoundError{Queue: queue, ID: id}

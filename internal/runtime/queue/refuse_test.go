@@ -34,7 +34,7 @@ func TestARedisThatRefusesWritesLosesNothing(t *testing.T) {
 				if v[0] == "replicaof" {
 					var a, b string
 					_, _ = fmt.Sscan(v[1], &a, &b)
-					err = c.SlaveOf(t.Context(), a, b).Err()
+					err = c.ReplicaOf(t.Context(), a, b).Err()
 				}
 				if err != nil {
 					t.Fatal(err)
@@ -109,7 +109,7 @@ func newSilent(t *testing.T, target string) *silent {
 			if err != nil {
 				return
 			}
-			out, err := (&net.Dialer{}).Dial("tcp", target) //nolint:noctx // it ends with the listener's connections
+			out, err := (&net.Dialer{}).Dial("tcp", target)
 			if err != nil {
 				_ = in.Close()
 				continue

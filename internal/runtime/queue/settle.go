@@ -104,7 +104,7 @@ func (e *Engine) told(l *line, s sighting, a *attempt) {
 			if got, err := decode(raw); err == nil {
 				v.Reason = got.Error
 				if !known {
-					m, known = got, true
+					m = got
 					if s.deed == retried && m.Retried > 0 {
 						m.Retried-- // it counts the attempt that has just ended
 					}
@@ -137,7 +137,7 @@ func (e *Engine) told(l *line, s sighting, a *attempt) {
 	case archived:
 		v.Kind = Dead
 		l.count(func(st *Stats) { st.Dead++ })
-	default:
+	case took, requeued:
 		return
 	}
 	e.opts.Observe(v)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -58,9 +59,9 @@ func (l *eventLog) kinds(id string) []queue.EventKind {
 func (l *eventLog) last(id string) queue.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for i := len(l.all) - 1; i >= 0; i-- {
-		if l.all[i].ID == id {
-			return l.all[i]
+	for _, v := range slices.Backward(l.all) {
+		if v.ID == id {
+			return v
 		}
 	}
 	return queue.Event{}
@@ -155,8 +156,13 @@ func subscribe(up *upstream.Upstream) func(context.Context, ...string) (governor
 // each runs f on a redis-server and on the embedded Redis.
 func each(t *testing.T, f func(t *testing.T, url string)) {
 	t.Helper()
-	t.Run("redis-server", func(t *testing.T) { f(t, redistest.Start(t).URL()) })
+	t.Parallel()
+	t.Run("redis-server", func(t *testing.T) {
+		t.Parallel()
+		f(t, redistest.Start(t).URL())
+	})
 	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
 		s, err := embedded.Start(t.Context(), embedded.Options{})
 		if err != nil {
 			t.Fatal(err)
