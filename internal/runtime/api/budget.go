@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"time"
 
@@ -28,7 +29,7 @@ type IdleCommand struct {
 func NewIdleCommand(component, name string, every time.Duration, commands float64, why string) IdleCommand {
 	return IdleCommand{
 		Component: component, Name: name, IntervalMS: every.Milliseconds(), Commands: commands,
-		PerMonth: commands * float64(idleMonth) / float64(every), Why: why,
+		PerMonth: math.Round(10*commands*float64(idleMonth)/float64(every)) / 10, Why: why,
 	}
 }
 
