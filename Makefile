@@ -37,4 +37,4 @@ golden: ## write the golden files anew; look at the diff
 	go test $$(grep -rl --include='*_test.go' 'flag.Bool("update"' cmd internal | xargs -n1 dirname | sort -u | sed 's,^,./,') -update
 
 torture: ## run the crash tests at every point instead of a sample (TORTURE=1)
-	@TORTURE=$(or $(TORTURE),1) go run ./.ci/gotest -count=1 -timeout 120m ./cmd/redisopt ./internal/migrate/...
+	@TORTURE=$(or $(TORTURE),1) go run ./.ci/gotest -count=1 -timeout 120m ./cmd/redisopt ./internal/migrate/... ./internal/runtime/queue/governor

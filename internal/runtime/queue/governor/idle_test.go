@@ -128,6 +128,7 @@ func TestIdlingSendsWhatPeriodicSays(t *testing.T) {
 }
 
 func TestNothingIsSentBetweenSweeps(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look := s.Client(t)
 	r := join(t, s.URL(), plan{queues: names(11), concurrency: 10, handler: nothing})

@@ -21,6 +21,7 @@ import (
 // Each of these is a row of what can go wrong with a governor.
 
 func TestAScriptThatIsNotKnownPassesAndItsQueueIsAskedAgain(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look := s.Client(t)
 	c := newCounter()
@@ -46,6 +47,7 @@ func TestAScriptThatIsNotKnownPassesAndItsQueueIsAskedAgain(t *testing.T) {
 }
 
 func TestScriptsAreSentWithTheirTextWhenTheServerHasForgottenThem(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look, ctx := s.Client(t), t.Context()
 	c := newCounter()
@@ -64,6 +66,7 @@ func TestScriptsAreSentWithTheirTextWhenTheServerHasForgottenThem(t *testing.T) 
 }
 
 func TestLosingTheBellLosesNoJob(t *testing.T) {
+	t.Parallel()
 	for mode, track := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			s := redistest.Start(t)
@@ -86,6 +89,7 @@ func TestLosingTheBellLosesNoJob(t *testing.T) {
 }
 
 func TestWithoutABellASweepFindsJobs(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := newCounter()
 	join(t, s.URL(), plan{queues: names(33), concurrency: 2, handler: c.handle, silent: true, options: func(o *governor.Options) { o.Sweep = 200 * time.Millisecond }})
@@ -99,6 +103,7 @@ func TestWithoutABellASweepFindsJobs(t *testing.T) {
 }
 
 func TestAPausedQueueIsStillAndGoesOnWhenAnOperatorSaysSo(t *testing.T) {
+	t.Parallel()
 	for mode, track := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			s := redistest.Start(t)
@@ -132,6 +137,7 @@ func TestAPausedQueueIsStillAndGoesOnWhenAnOperatorSaysSo(t *testing.T) {
 }
 
 func TestAnInspectorSeesServersWhenPresenceIsAskedFor(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	inspector := asynq.NewInspector(asynq.RedisClientOpt{Addr: s.Addr})
 	defer func() { _ = inspector.Close() }()
@@ -159,6 +165,7 @@ func TestAnInspectorSeesServersWhenPresenceIsAskedFor(t *testing.T) {
 }
 
 func TestAServerWithoutRedisRestsBetweenAttemptsAndStopsAtOnce(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	c := newCounter()
 	broken := &failing{}
@@ -188,6 +195,7 @@ func TestAServerWithoutRedisRestsBetweenAttemptsAndStopsAtOnce(t *testing.T) {
 }
 
 func TestAServerThatComesBackEmptyOrNotIsServedOn(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--appendonly", "yes", "--appendfsync", "always")
 	look := s.Client(t)
 	c := newCounter()
@@ -211,6 +219,7 @@ func TestAServerThatComesBackEmptyOrNotIsServedOn(t *testing.T) {
 }
 
 func TestDeadLettersAreKeptUnlessABoundIsAskedFor(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look, ctx := s.Client(t), t.Context()
 	archived := func() int64 { return look.ZCard(ctx, "asynq:{q00}:archived").Val() }
@@ -235,6 +244,7 @@ func TestDeadLettersAreKeptUnlessABoundIsAskedFor(t *testing.T) {
 }
 
 func TestACancellationReachesTheHandlerOverTheBell(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look := s.Client(t)
 	began, ended := make(chan string, 1), make(chan error, 1)
@@ -260,6 +270,7 @@ func TestACancellationReachesTheHandlerOverTheBell(t *testing.T) {
 }
 
 func TestDelayedAndRetriedJobsRunWhenTheyAreDue(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	var failed atomic.Bool
 	ran := make(chan string, 10)
@@ -286,6 +297,7 @@ func TestDelayedAndRetriedJobsRunWhenTheyAreDue(t *testing.T) {
 }
 
 func TestWhatAdmitRefusesStaysWhereItIs(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look := s.Client(t)
 	c := newCounter()
@@ -311,6 +323,7 @@ func TestWhatAdmitRefusesStaysWhereItIs(t *testing.T) {
 }
 
 func TestTwoReplicasShareTheWorkEachJobOnce(t *testing.T) {
+	t.Parallel()
 	for mode, track := range modes() {
 		t.Run(mode, func(t *testing.T) {
 			s := redistest.Start(t)
@@ -351,6 +364,7 @@ func TestTwoReplicasShareTheWorkEachJobOnce(t *testing.T) {
 }
 
 func TestAReplicaThatLeavesHandsTheSweepingOver(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	first := join(t, s.URL(), plan{queues: names(3), concurrency: 1, handler: nothing})
 	second := join(t, s.URL(), plan{queues: names(3), concurrency: 1, handler: nothing})
@@ -363,6 +377,7 @@ func TestAReplicaThatLeavesHandsTheSweepingOver(t *testing.T) {
 }
 
 func TestCompletedJobsAreDeletedTogether(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	look, ctx := s.Client(t), t.Context()
 	c := newCounter()
@@ -385,6 +400,7 @@ func TestCompletedJobsAreDeletedTogether(t *testing.T) {
 }
 
 func TestItGovernsACluster(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t, "--cluster-enabled", "yes")
 	look := s.Client(t)
 	if err := look.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
@@ -405,6 +421,7 @@ func TestItGovernsACluster(t *testing.T) {
 }
 
 func TestItGovernsTheEmbeddedRedis(t *testing.T) {
+	t.Parallel()
 	s, err := embedded.Start(t.Context(), embedded.Options{})
 	if err != nil {
 		t.Fatal(err)
