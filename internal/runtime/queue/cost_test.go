@@ -1,6 +1,7 @@
 package queue_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,7 +52,17 @@ func TestWhatOperationsCost(t *testing.T) {
 	kept := works("kept", done)
 	kept.Concurrency = 10
 	kept.Completed.Count = 100_000
-	r := run(t, s.URL(), []queue.Queue{none, kept, waits("idle")}, nil)
+	result := works("result", func(context.Context, queue.Job) ([]byte, error) { return []byte("42"), nil })
+	result.Concurrency = 10
+	flaky := works("flaky", func(_ context.Context, j queue.Job) ([]byte, error) {
+		if j.Attempt == 1 {
+			return nil, errSimulated
+		}
+		return nil, nil
+	})
+	flaky.Concurrency = 10
+	flaky.Completed.Age = -1
+	r := run(t, s.URL(), []queue.Queue{none, kept, waits("idle"), result, flaky}, nil)
 	settle := func(name string, want int64) {
 		t.Helper()
 		eventually(t, func() error {
@@ -79,6 +90,20 @@ func TestWhatOperationsCost(t *testing.T) {
 	r.add(t, queue.EnqueueRequest{Queue: "idle"})
 	settle("none", 1)
 	settle("kept", 1)
+	r.add(t, queue.EnqueueRequest{Queue: "result"})
+	r.add(t, queue.EnqueueRequest{Queue: "flaky"})
+	r.add(t, queue.EnqueueRequest{Queue: "idle", Batch: "k", Payload: []byte("1")})
+	settle("result", 1)
+	settle("flaky", 1)
+	seen, err := r.Find(t.Context(), "result", "none")
+	if err == nil {
+		t.Fatalf("found %+v", seen)
+	}
+	for _, look := range []func(context.Context) error{r.depth, r.listed} {
+		if err := look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 
 	const n = 400
 	for _, step := range []struct {
@@ -111,6 +136,26 @@ func TestWhatOperationsCost(t *testing.T) {
 				settle("none", int64(n+2+i))
 			}
 		}, 50, 22},
+		{"alone, kept", func() {
+			for i := range 50 {
+				r.add(t, queue.EnqueueRequest{Queue: "kept"})
+				settle("kept", int64(n+2+i))
+			}
+		}, 50, 23},
+		{"burst of jobs with results", func() { many("result", n); settle("result", n+1) }, n, 22},
+		{"burst of jobs that fail once", func() { many("flaky", n); settle("flaky", n+1) }, n, 42},
+		{"items of batches", func() {
+			for range n {
+				r.add(t, queue.EnqueueRequest{Queue: "idle", Batch: "k", Payload: []byte("1")})
+			}
+		}, n, 7},
+		{"depth", func() { _ = r.depth(t.Context()) }, 1, 28},
+		{"list of 20", func() { _ = r.listed(t.Context()) }, 1, 25},
+		{"pause and resume", func() {
+			if err := errors.Join(r.Pause(t.Context(), "idle", queue.PauseOptions{}), r.Resume(t.Context(), "idle", queue.All)); err != nil {
+				t.Error(err)
+			}
+		}, 1, 6},
 	} {
 		if err := c.ConfigResetStat(t.Context()).Err(); err != nil {
 			t.Fatal(err)
@@ -122,4 +167,14 @@ func TestWhatOperationsCost(t *testing.T) {
 			t.Errorf("%s costs %.2f commands for each job, want at most %.0f", step.name, per, step.most)
 		}
 	}
+}
+
+func (r *replica) depth(ctx context.Context) error {
+	_, err := r.Depth(ctx, "idle")
+	return err
+}
+
+func (r *replica) listed(ctx context.Context) error {
+	_, _, err := r.List(ctx, "idle", queue.Pending, queue.Page{})
+	return err
 }

@@ -27,12 +27,12 @@ type Filter struct {
 // least once. With dry nothing is changed. It returns how many were, or would be, concerned, also when it
 // ends with an error in between. Those that come meanwhile are not looked at. The work is done inside Redis,
 // 100 at a time; it costs 1 script of 1 command for each 100 in each band, 1 for each one looked at where Name,
-// Reason or Schedule is set, and 3 for each one changed. Errors: as Find, and *RequestError.
+// Reason or Schedule is set, and 4 for each one changed. Errors: as Find, and *RequestError.
 func (e *Engine) RetryDead(ctx context.Context, queue string, f Filter, dry bool) (int, error) {
 	return e.eachDead(ctx, queue, "retry", f, dry)
 }
 
-// DeleteDead removes the dead letters that f chooses. See RetryDead; it costs 3 or more for each one changed.
+// DeleteDead removes the dead letters that f chooses. See RetryDead; it costs 3 to 5 for each one changed.
 func (e *Engine) DeleteDead(ctx context.Context, queue string, f Filter, dry bool) (int, error) {
 	return e.eachDead(ctx, queue, "delete", f, dry)
 }

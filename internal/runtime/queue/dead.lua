@@ -86,8 +86,11 @@ for _, id in ipairs(ids) do
   if fits then
     chosen = chosen + 1
     if ARGV[1] == 'retry' then
-      call('HSET', task, 'state', 'pending', 'pending_since', ARGV[9])
-      call('LPUSH', KEYS[2], id)
+      -- What has lost its message could be taken and never be ended.
+      if call('HEXISTS', task, 'msg') == 1 then
+        call('HSET', task, 'state', 'pending', 'pending_since', ARGV[9])
+        call('LPUSH', KEYS[2], id)
+      end
       call('ZREM', KEYS[1], id)
     elseif ARGV[1] == 'delete' then
       local lock = call('HGET', task, 'unique_key')

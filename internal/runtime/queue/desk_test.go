@@ -187,11 +187,11 @@ func TestManyApplicationsLeaseEachJobOnce(t *testing.T) {
 						return
 					}
 					for _, l := range got {
-						seen <- l.Job.ID
-						if err := r.Complete(ctx, l.Token, nil); err != nil {
+						if err := r.Complete(t.Context(), l.Token, nil); err != nil {
 							ended <- fmt.Errorf("complete %s: %w", l.Job.ID, err)
 							return
 						}
+						seen <- l.Job.ID
 					}
 				}
 			}()

@@ -59,13 +59,19 @@ func (h handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		return e.judge(ctx, a, v, job, err)
 	}
 	result, err := e.attempt(ctx, l, job)
-	if err == nil && len(result) > 0 && l.def.Completed.Age > 0 {
+	if err == nil && len(result) > 0 && a.stays() {
 		// The work is done, so a result that cannot be kept does not have it done again.
 		if failed := e.keep(ctx, a, "result", result); failed != nil {
 			e.opts.Notice(failed)
 		}
 	}
 	return e.judge(ctx, a, v, job, err)
+}
+
+// stays is whether the job is kept after it was done.
+func (a *attempt) stays() bool {
+	m, err := decode(a.msg)
+	return err == nil && m.Retention > 0
 }
 
 // planned is an outcome for which asynq has no way.
