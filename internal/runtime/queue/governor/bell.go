@@ -29,7 +29,7 @@ const (
 	scheduledLine = "s" // a job was scheduled: queue, Unix time, who looks after it
 	retryLine     = "r" // a job is to be tried again: the same
 	leaseLine     = "l" // jobs of the queue are being worked on: queue
-	helloLine     = "h" // a replica has come
+	helloLine     = "h" // a replica has come: what it hears
 	byeLine       = "b" // the sweeper goes
 )
 
@@ -37,6 +37,12 @@ const (
 const (
 	attended   = "a"
 	unattended = "u"
+)
+
+// What a hello says of who says it: whether the server's pushes are enough to reach it.
+const (
+	hearsPushes   = "t"
+	hearsMessages = "p"
 )
 
 // ownWork is how long an announcement of work waits when a worker here is idle, who takes it before.
@@ -53,6 +59,8 @@ type bell struct {
 	forwards time.Time     // when asynq last looked for delayed jobs here
 	flush    chan struct{} // of capacity 1: there is something to announce
 	greet    bool          // say hello
+	mixed    bool          // some other replica does not hear the server's pushes
+	reply    bool          // say that this one does not
 }
 
 func (b *bell) init() { b.flush = make(chan struct{}, 1) }
@@ -73,7 +81,9 @@ type announcement struct {
 func (g *Governor) channel() string { return "redisopt:" + g.opts.Scope + ":queue:~bell" }
 
 // talks is whether there is anybody to talk to. The mutex is held.
-func (g *Governor) talks() bool { return g.bell.mode == publishes && g.bell.peers > 0 }
+func (g *Governor) talks() bool {
+	return g.opts.ClientOnly && g.bell.mode == publishes || g.bell.peers > 0 && (g.bell.mode == publishes || g.bell.mode == tracks && g.bell.mixed)
+}
 
 // announcedIDs is how many jobs are named in an announcement; with more, it says just that there are some.
 const announcedIDs = 16
@@ -205,6 +215,10 @@ func (g *Governor) compose(now time.Time) (message string, undo func(at time.Tim
 		was announcement
 	}
 	var all []spoken
+	if g.bell.reply {
+		g.bell.reply = false
+		fmt.Fprintln(&b, helloLine, hearsMessages)
+	}
 	for _, name := range g.names {
 		q := g.queues[name]
 		a := &q.announce
@@ -319,6 +333,13 @@ func (g *Governor) hearLine(line string) {
 	case helloLine:
 		g.bell.peers = max(1, g.bell.peers)
 		g.role.claim = time.Now()
+		switch {
+		case words[len(words)-1] == hearsPushes:
+			g.bell.reply = g.bell.reply || g.bell.mode == publishes
+			g.pull()
+		default:
+			g.bell.mixed = true
+		}
 		return
 	case byeLine:
 		g.role.claim = time.Now().Add(g.role.patience / 20)

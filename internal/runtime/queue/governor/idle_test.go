@@ -103,7 +103,7 @@ func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Durat
 // With TORTURE=1 it takes 36 minutes with the intervals divided by 20, and one hour with them as they are;
 // a larger number is minutes of the first alone, best a multiple of 18.
 func TestIdlingSendsWhatPeriodicSays(t *testing.T) {
-	by, lasts, tolerance := time.Duration(6000), 2*governor.DefaultResync/6000, 0.15
+	by, lasts, tolerance := time.Duration(6000), governor.DefaultResync/6000, 0.15
 	minutes, _ := strconv.Atoi(os.Getenv("TORTURE"))
 	if minutes > 0 {
 		by, lasts, tolerance = 20, 2*governor.DefaultResync/20, 0.05

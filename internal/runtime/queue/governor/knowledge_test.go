@@ -1,7 +1,9 @@
 package governor
 
 import (
+	"context"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -14,7 +16,10 @@ import (
 // idle is a governor of two queues that are known to be empty, with pushes of the server.
 func idle(t *testing.T) (*Governor, *queue) {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: "in-process"})
+	client := redis.NewClient(&redis.Options{
+		Addr: "nowhere", PipelinePoolSize: -1,
+		Dialer: func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed },
+	})
 	t.Cleanup(func() { _ = client.Close() })
 	g, err := New(Options{Client: client, Jobs: client, Queues: []string{"a", "b"}})
 	if err != nil {

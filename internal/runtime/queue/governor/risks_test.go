@@ -441,3 +441,31 @@ func TestItGovernsTheEmbeddedRedis(t *testing.T) {
 	}
 	c.each(t, 50)
 }
+
+func TestReplicasThatHearPushesTellThoseThatDoNot(t *testing.T) {
+	t.Parallel()
+	for name, firstTracks := range map[string]bool{"the one that hears pushes was first": true, "it came later": false} {
+		t.Run(name, func(t *testing.T) {
+			s := redistest.Start(t)
+			c := newCounter()
+			first := join(t, s.URL(), plan{queues: names(2), track: firstTracks, handler: c.handle})
+			second := join(t, s.URL(), plan{queues: names(2), track: !firstTracks, handler: c.handle})
+			worker, other := first, second
+			if firstTracks {
+				worker, other = second, first
+			}
+			if err := worker.serve(plan{queues: names(2), concurrency: 1, handler: c.handle}); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 50 { // until the hellos are heard, jobs may wait for a sweep
+				enqueue(t, other.client, "q01", i)
+			}
+			within(t, 20*time.Second, "jobs are heard of", func() bool { return len(c.ran) == 50 || enqueueQuietly(other.client) && len(c.ran) > 50 })
+		})
+	}
+}
+
+func enqueueQuietly(client *asynq.Client) bool {
+	_, err := client.Enqueue(asynq.NewTask("more", nil), asynq.Queue("q01"))
+	return err == nil
+}

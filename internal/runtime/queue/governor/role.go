@@ -37,7 +37,11 @@ func (g *Governor) decide(ctx context.Context) error {
 	g.bell.greet = false
 	g.mu.Unlock()
 	if mode != silent && greet {
-		if err := g.publish(ctx, helloLine+"\n"); err != nil {
+		hears := hearsMessages
+		if mode == tracks {
+			hears = hearsPushes
+		}
+		if err := g.publish(ctx, helloLine+" "+hears+"\n"); err != nil {
 			g.mu.Lock()
 			g.bell.greet = true
 			g.mu.Unlock()
