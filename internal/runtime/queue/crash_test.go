@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,9 @@ func TestMain(m *testing.M) {
 		hang(url)
 		return
 	}
+	// Most tests wait for whole seconds of Redis' clock: more of them can do so at the same time than there
+	// are processors. What is said on the command line wins, since it is read later.
+	_ = flag.Set("test.parallel", "8")
 	os.Exit(m.Run()) //nolint:forbidigo // it is the program's end
 }
 

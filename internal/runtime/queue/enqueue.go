@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -446,12 +447,10 @@ func (e *Engine) unsent(err error) bool {
 	if reply, ok := errors.AsType[redis.Error](err); ok && !errors.Is(err, redis.Nil) {
 		return reply != nil
 	}
-	switch upstream.Classify(err) {
-	case upstream.Refused, upstream.DNS, upstream.Unreachable, upstream.Spend, upstream.ReadOnly, upstream.ConnectionLimit, upstream.BadOptions:
-		return true
-	default:
-		return false
-	}
+	return slices.Contains([]upstream.Class{
+		upstream.Refused, upstream.DNS, upstream.Unreachable, upstream.Spend, upstream.ReadOnly, upstream.ConnectionLimit,
+		upstream.BadOptions,
+	}, upstream.Classify(err))
 }
 
 // ceilSecond is the first whole second that is not before t, in Unix time.

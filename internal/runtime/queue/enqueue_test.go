@@ -69,7 +69,10 @@ func TestWhatCannotBeTakenIsRefusedWithItsReason(t *testing.T) {
 
 func TestOptionsReportEveryProblemAtOnce(t *testing.T) {
 	_, err := queue.New(queue.Options{Queues: []queue.Queue{
-		{Name: "a:high"}, {Name: "b", Mode: queue.Push}, {Name: "c", DependsOn: []string{"d"}}, {Name: "c"},
+		{Name: "a:high"},
+		{Name: "b", Mode: queue.Push},
+		{Name: "c", DependsOn: []string{"d"}},
+		{Name: "c"},
 		{Name: "{e}", Attempts: -1},
 	}})
 	for _, want := range []string{
