@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -67,15 +69,31 @@ func (a *app) auditCode(ctx context.Context, root string, f codeFlags) error {
 	r, err := source.Scan(ctx, root, f.Options)
 	bar.finish()
 	if err != nil {
-		if _, isPath := errors.AsType[*fs.PathError](err); isPath {
+		_, isPath := errors.AsType[*fs.PathError](err)
+		if _, isEntry := errors.AsType[*source.EntryError](err); isPath || isEntry {
 			return usagef("%w", err)
 		}
 		return err
 	}
-	if err := a.print(codeDocument(r)); err != nil {
+	doc := codeDocument(r)
+	fromHere(doc.Findings, root)
+	if err := a.print(doc); err != nil {
 		return err
 	}
 	return f.verdict(r.Findings, r.Missing)
+}
+
+// fromHere makes the files of findings relative to the working directory, which in a CI job is that of
+// the repository; in the data they stay relative to the tree that was read.
+func fromHere(found []report.Finding, root string) {
+	if !filepath.IsLocal(root) {
+		return
+	}
+	for i := range found {
+		if found[i].File != "" {
+			found[i].File = path.Join(filepath.ToSlash(root), found[i].File)
+		}
+	}
 }
 
 func codeDocument(r *source.Report) report.Document {
@@ -166,8 +184,11 @@ func skippedText(f source.Files) string {
 
 func codeProcessSection(r *source.Report) report.Section {
 	t := &report.Table{Columns: []report.Column{
-		{Name: "process", Elastic: true}, {Name: "queues", Right: true}, {Name: "connections", Right: true},
-		{Name: "idle top/month", Right: true}, {Name: "idle all/month", Right: true},
+		{Name: "process", Elastic: true},
+		{Name: "queues", Right: true},
+		{Name: "connections", Right: true},
+		{Name: "idle top/month", Right: true},
+		{Name: "idle all/month", Right: true},
 	}}
 	for _, p := range r.Processes {
 		t.Rows = append(t.Rows, []string{
@@ -180,8 +201,11 @@ func codeProcessSection(r *source.Report) report.Section {
 
 func codeSiteSection(r *source.Report) report.Section {
 	t := &report.Table{Columns: []report.Column{
-		{Name: "where", Elastic: true}, {Name: "makes", Elastic: true}, {Name: "times", Right: true},
-		{Name: "connections", Right: true}, {Name: "idle all/month", Right: true},
+		{Name: "where", Elastic: true},
+		{Name: "makes", Elastic: true},
+		{Name: "times", Right: true},
+		{Name: "connections", Right: true},
+		{Name: "idle all/month", Right: true},
 	}}
 	for _, p := range r.Processes {
 		for _, s := range p.Sites {
@@ -206,7 +230,10 @@ func codeBillSection(r *source.Report) report.Section {
 		{Name: "plan"}, {Name: "billed idle/month", Right: true}, {Name: "usd/month", Right: true}, {Name: "why", Elastic: true}, {Name: "as of"},
 	}}
 	for _, b := range r.Bills {
-		usd := rangeText(b.USDPerMonth, func(n float64) string { return fmt.Sprintf("%.2f", n) })
+		usd := "-"
+		if b.USDPerMonth.Max > 0 {
+			usd = rangeText(b.USDPerMonth, func(n float64) string { return fmt.Sprintf("%.2f", n) })
+		}
 		t.Rows = append(t.Rows, []string{b.Plan, rangeText(b.BilledPerMonth, commands.Millions), usd, b.Note, b.AsOf})
 	}
 	return report.Section{Title: "A month of idling on a plan", Table: t}

@@ -26,7 +26,7 @@ func (ev *evaluator) named(e ast.Expression, target ast.Expression) value {
 }
 
 func (ev *evaluator) assignment(e *ast.AssignExpression) value {
-	switch e.Operator {
+	switch e.Operator { //nolint:exhaustive // no other operator matters here
 	case token.ASSIGN:
 		v := ev.named(e.Right, e.Left)
 		ev.assign(e.Left, v)

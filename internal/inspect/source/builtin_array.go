@@ -9,9 +9,7 @@ import (
 func (ev *evaluator) arrayMethod(a *array, key string, c call) (value, bool) {
 	switch key {
 	case "push", "unshift":
-		for _, v := range c.args {
-			a.items = append(a.items, v)
-		}
+		a.items = append(a.items, c.args...)
 		return float64(len(a.items)), true
 	case "concat":
 		out := &array{items: slices.Clone(a.items), open: a.open}

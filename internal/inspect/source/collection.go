@@ -85,6 +85,7 @@ func (c *collection) method(ev *evaluator, self *object, name string, k call) (v
 			return c.vals[i], true
 		case no:
 			return undefined{}, true
+		case maybe:
 		}
 		return either(append([]value{undefined{}}, c.vals...)...), true
 	case "has":

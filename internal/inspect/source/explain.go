@@ -82,19 +82,18 @@ func (g guard) reason() string {
 		at = fmt.Sprintf(" (line %d)", line)
 	}
 	why := g.why
-	if why == "" {
-		switch g.kind {
-		case branchGuard:
-			why = "a condition is not known"
-		case loopGuard:
-			why = "a list is not known"
-		case handlerGuard, callbackGuard, uncalledGuard, unreachedGuard:
-			why = "the calls are not known"
-		}
-	} else if g.kind == branchGuard {
+	switch {
+	case why != "" && g.kind == branchGuard:
 		why = "depends on " + why
-	} else if g.kind == loopGuard {
+	case why != "" && g.kind == loopGuard:
 		why = "once for each of " + why
+	case why != "":
+	case g.kind == branchGuard:
+		why = "a condition is not known"
+	case g.kind == loopGuard:
+		why = "a list is not known"
+	default:
+		why = "the calls are not known"
 	}
 	return why + at
 }

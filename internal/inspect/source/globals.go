@@ -80,6 +80,7 @@ func toBool(v value) value {
 		return true
 	case no:
 		return false
+	case maybe:
 	}
 	return &unknown{}
 }
@@ -177,7 +178,7 @@ func objectGlobal() *native {
 			return out
 		}),
 		"create": method("create", func(*evaluator, call) value { return newObject() }),
-		"defineProperty": method("defineProperty", func(ev *evaluator, c call) value {
+		"defineProperty": method("defineProperty", func(_ *evaluator, c call) value {
 			o, ok := likely(c.arg(0)).(*object)
 			key, known := text(c.arg(1))
 			if d, isObject := c.arg(2).(*object); ok && known && isObject {
@@ -305,7 +306,7 @@ func promiseGlobal() *native {
 
 func jsonGlobal() *native {
 	return &native{name: "JSON", props: map[string]value{
-		"parse": method("parse", func(ev *evaluator, c call) value {
+		"parse": method("parse", func(_ *evaluator, c call) value {
 			if u, ok := c.arg(0).(*unknown); ok && u.from != nil {
 				u.from.parsed = append(u.from.parsed, c.place)
 			}

@@ -217,7 +217,7 @@ func goNumber(e ast.Expr) (float64, bool) {
 	case *ast.BinaryExpr:
 		a, ok := goNumber(e.X)
 		b, ok2 := goNumber(e.Y)
-		switch e.Op {
+		switch e.Op { //nolint:exhaustive // no other operator matters here
 		case token.MUL:
 			return a * b, ok && ok2
 		case token.ADD:

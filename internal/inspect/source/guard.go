@@ -67,9 +67,6 @@ type span struct {
 
 func (s span) plus(o span) span { return span{s.min + o.min, s.max + o.max, s.open || o.open} }
 
-// exact reports that it is a number rather than a range.
-func (s span) exact() bool { return s.min == s.max && !s.open }
-
 // A weighed thing happens under guards.
 type weighed struct {
 	guards []guard

@@ -208,7 +208,7 @@ func settle(t *testing.T, rdb *redis.Client, want int) int {
 		for range strings.SplitSeq(strings.TrimSpace(list), "\n") {
 			n++
 		}
-		if n == held && n == want {
+		if n == want && held == want {
 			same++
 		} else {
 			same = 0

@@ -66,7 +66,7 @@ type Process struct {
 	Queues      []QueueCost `json:"queues"`
 	Sites       []Site      `json:"sites"`
 
-	// Started is false for files that no entry point loads. They count only into the upper bounds.
+	// Started is false for files that no entry point loads. They do not count into the totals.
 	Started bool `json:"started"`
 }
 

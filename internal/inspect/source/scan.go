@@ -2,7 +2,6 @@ package source
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -30,6 +29,14 @@ func Scan(ctx context.Context, root string, opts Options) (*Report, error) {
 	return s.report(), nil
 }
 
+// An EntryError says that no script has the names that were given for entry points.
+type EntryError struct{ Entries []string }
+
+// Error names them.
+func (e *EntryError) Error() string {
+	return "entry: no script matches " + strings.Join(e.Entries, ", ")
+}
+
 // A scan is one run over a project.
 type scan struct {
 	ctx     context.Context //nolint:containedctx // it is the state of one run, which ends with it
@@ -37,7 +44,6 @@ type scan struct {
 	project *project
 	runs    []*run
 	how     string
-	missing []string
 }
 
 // A run is one process played through.
@@ -50,7 +56,7 @@ type run struct {
 func (s *scan) run() error {
 	starts, how := s.project.starts(s.opts.Entries)
 	if len(s.opts.Entries) > 0 && len(starts) == 0 {
-		return fmt.Errorf("entry: no script matches %s", strings.Join(s.opts.Entries, ", "))
+		return &EntryError{s.opts.Entries}
 	}
 	s.how = how
 	reaching := s.project.reach
@@ -69,7 +75,7 @@ func (s *scan) run() error {
 			left = append(left, f)
 		}
 	}
-	if len(left) > 0 {
+	if len(left) > 0 && len(s.opts.Entries) == 0 {
 		slices.Sort(left)
 		r := &run{start: start{"not started", left}, ev: newEvaluator(s.ctx, s.project, s.opts.Env)}
 		r.ev.guards = []guard{{kind: unreachedGuard, why: "no entry point loads the file"}}

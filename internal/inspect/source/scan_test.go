@@ -100,9 +100,12 @@ func TestEveryProcessIsCountedForItself(t *testing.T) {
 	if got["start (src/web.ts)"] != (Range{Min: 1, Max: 1}) || got["start:worker (src/worker.ts)"] != (Range{Min: 3, Max: 3}) {
 		t.Errorf("processes = %+v, want web 1 and worker 3", got)
 	}
-	// src/dev.ts is started by nothing in production, and counts only above.
-	if r.Connections != (Range{Min: 12, Max: 15}) || r.RollingDeploy != (Range{Min: 24, Max: 30}) {
-		t.Errorf("connections = %+v, rolling deploy %+v, want 12 to 15 and twice that", r.Connections, r.RollingDeploy)
+	if r.Connections != (Range{Min: 12, Max: 12}) || r.RollingDeploy != (Range{Min: 24, Max: 24}) {
+		t.Errorf("connections = %+v, rolling deploy %+v, want 12 and 24", r.Connections, r.RollingDeploy)
+	}
+	// src/dev.ts is started by nothing in production: it is named, and does not count.
+	if got["not started (src/dev.ts)"] != (Range{Max: 1}) || len(r.Missing) != 1 || !strings.Contains(r.Missing[0], "src/dev.ts") {
+		t.Errorf("processes = %+v, missing %q, want src/dev.ts named", got, r.Missing)
 	}
 	if len(r.Packages) != 1 || r.Packages[0].Locked != "5.81.5" {
 		t.Errorf("packages = %+v, want bullmq 5.81.5", r.Packages)

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/dop251/goja/ast"
@@ -99,10 +100,8 @@ func chained(of ast.Expression) bool {
 // index is where a command stands in a sequence, or -1.
 func index(list []sentCall, names ...string) int {
 	for i, c := range list {
-		for _, n := range names {
-			if c.name == n {
-				return i
-			}
+		if slices.Contains(names, c.name) {
+			return i
 		}
 	}
 	return -1

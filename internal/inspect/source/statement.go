@@ -1,6 +1,8 @@
 package source
 
 import (
+	"slices"
+
 	"github.com/dop251/goja/ast"
 )
 
@@ -225,7 +227,7 @@ func (ev *evaluator) merge(a, b completion, rest func(branch int) *guard) comple
 	case b.flow == throws:
 		return a
 	case a.flow == falls && b.flow == falls:
-		returned := append(a.returned, b.returned...)
+		returned := slices.Concat(a.returned, b.returned)
 		if a.rest != nil {
 			return completion{rest: a.rest, returned: returned}
 		}

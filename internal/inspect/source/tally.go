@@ -2,6 +2,7 @@ package source
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/redisopt/redisopt/internal/inspect"
@@ -143,6 +144,10 @@ func (s *scan) report() *Report {
 			continue
 		}
 		r.Processes = append(r.Processes, p)
+		if !run.started {
+			r.Missing = append(r.Missing, fmt.Sprintf("up to %g connections in files that no entry point loads, such as %s: name a process of theirs as an entry", p.Connections.Max, p.Entries[0]))
+			continue
+		}
 		r.Connections = r.Connections.plus(p.Connections.times(n))
 		r.Idle.Top = r.Idle.Top.plus(p.Idle.Top.times(n))
 		r.Idle.All = r.Idle.All.plus(p.Idle.All.times(n))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -45,7 +44,7 @@ func walk(ctx context.Context, root string, exclude []string) (*tree, error) {
 		return nil, err
 	}
 	if !info.IsDir() {
-		return nil, fmt.Errorf("%s: not a directory", root)
+		return nil, &fs.PathError{Op: "scan", Path: root, Err: errors.New("not a directory")}
 	}
 	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
 		if ctx.Err() != nil {

@@ -160,7 +160,7 @@ func (w walker) element(n ast.ClassElement) {
 	}
 }
 
-func (w walker) expression(n ast.Expression) { //nolint:cyclop // one case per kind of node
+func (w walker) expression(n ast.Expression) {
 	switch n := n.(type) {
 	case *ast.Binding:
 		w.node(n.Target)
