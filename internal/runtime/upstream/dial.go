@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -42,7 +43,7 @@ type registry struct {
 	dialing int
 	freed   chan struct{} // closed and replaced whenever a connection goes
 
-	parting   []net.Conn    // second handles of those that the server has not closed
+	parting   []*os.File    // second handles of those that the server has not closed
 	abandoned int           // attempts to connect that nobody waits for
 	ended     bool          // nobody will need a place any more
 	closing   chan struct{} // closed then

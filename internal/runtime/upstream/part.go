@@ -38,9 +38,9 @@ func (r *registry) part(conn net.Conn, free func()) error {
 	}
 	go func() {
 		defer r.farewells.Done()
-		awaitEnd(handle)
+		_, _ = io.Copy(io.Discard, handle) // until the server has nothing more to say either
 		r.mu.Lock()
-		r.parting = slices.DeleteFunc(r.parting, func(h net.Conn) bool { return h == handle })
+		r.parting = slices.DeleteFunc(r.parting, func(h *os.File) bool { return h == handle })
 		r.mu.Unlock()
 		_ = handle.Close()
 		free()
@@ -48,30 +48,27 @@ func (r *registry) part(conn net.Conn, free func()) error {
 	return err
 }
 
-// awaitEnd says that nothing more will come, and reads until the server has nothing more to say either.
-func awaitEnd(handle net.Conn) {
-	if half, ok := handle.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-		_, _ = io.Copy(io.Discard, handle)
-	}
-}
-
-// second is another handle on the socket of conn, which keeps it open until it is closed itself. It is
-// nil where there is no socket, or no way to have two handles.
-func second(conn net.Conn) net.Conn {
+// second is another handle on the socket of conn, which keeps it open until it is closed itself, and says
+// to the server that nothing more will come. It is nil where there is no socket, or no way to have two
+// handles. The handle stays a file: making a connection of it would have the socket block for a moment,
+// and whoever reads from it then would not be woken by Close.
+func second(conn net.Conn) *os.File {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
 	}
-	socket, ok := conn.(interface{ File() (*os.File, error) })
+	socket, ok := conn.(interface {
+		File() (*os.File, error)
+		CloseWrite() error
+	})
 	if !ok {
 		return nil
 	}
-	file, err := socket.File()
+	handle, err := socket.File()
 	if err != nil {
 		return nil
 	}
-	defer func() { _ = file.Close() }()
-	handle, err := net.FileConn(file)
-	if err != nil {
+	if socket.CloseWrite() != nil {
+		_ = handle.Close()
 		return nil
 	}
 	return handle
