@@ -30,7 +30,7 @@ func billed(t *testing.T, c *redis.Client) int {
 			continue
 		}
 		name, numbers, _ := strings.Cut(rest, ":")
-		if slices.Contains([]string{"info", "hello", "ping", "client|setinfo", "client|setname", "config|resetstat", "subscribe", "select", "script|load"}, name) {
+		if slices.Contains([]string{"info", "hello", "ping", "client|setinfo", "client|setname", "client|tracking", "config|resetstat", "subscribe", "select"}, name) {
 			continue
 		}
 		var calls int
@@ -44,6 +44,12 @@ func billed(t *testing.T, c *redis.Client) int {
 
 // What things cost, as the server counts it. The first of a kind is apart: scripts have to be told once.
 func TestWhatOperationsCost(t *testing.T) {
+	for name, change := range map[string]func(*queue.Options){"the server pushes changes": nil, "replicas publish": publishes} {
+		t.Run(name, func(t *testing.T) { costs(t, change) })
+	}
+}
+
+func costs(t *testing.T, change func(*queue.Options)) {
 	s := redistest.Start(t)
 	c := s.Client(t)
 	none := works("none", done)
@@ -62,7 +68,7 @@ func TestWhatOperationsCost(t *testing.T) {
 	})
 	flaky.Concurrency = 10
 	flaky.Completed.Age = -1
-	r := run(t, s.URL(), []queue.Queue{none, kept, waits("idle"), result, flaky}, nil)
+	r := run(t, s.URL(), []queue.Queue{none, kept, waits("idle"), result, flaky}, change)
 	settle := func(name string, want int64) {
 		t.Helper()
 		eventually(t, func() error {

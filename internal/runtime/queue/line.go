@@ -40,6 +40,7 @@ type line struct {
 	draining bool
 	held     map[string]hold
 	ended    map[string]int // completed in each band since it was trimmed
+	goesOn   *time.Timer    // fires when a pause ends by itself
 	retry    *time.Timer    // wakes the line when the rate allows a job again
 }
 
@@ -199,12 +200,14 @@ func (l *line) trimDue(band string) bool {
 	return true
 }
 
-// close stops the timer.
+// close stops the timers.
 func (l *line) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.retry != nil {
-		l.retry.Stop()
-		l.retry = nil
+	for _, timer := range []**time.Timer{&l.retry, &l.goesOn} {
+		if *timer != nil {
+			(*timer).Stop()
+			*timer = nil
+		}
 	}
 }

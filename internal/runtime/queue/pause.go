@@ -109,21 +109,19 @@ func (e *Engine) Pause(ctx context.Context, queue string, o PauseOptions) error 
 		return e.explain(queue, "", err)
 	}
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.paused = until
-	l.mu.Unlock()
+	if l.goesOn != nil {
+		l.goesOn.Stop()
+		l.goesOn = nil
+	}
 	if life > 0 {
-		e.aside(func(ctx context.Context) {
-			timer := time.NewTimer(time.Until(until) + 100*time.Millisecond)
-			defer timer.Stop()
-			select {
-			case <-ctx.Done():
-			case <-timer.C:
-				l.mu.Lock()
-				ours := l.paused.Equal(until)
-				l.mu.Unlock()
-				if ours {
-					e.catchUp(l, l.def.CatchUp)
-				}
+		l.goesOn = time.AfterFunc(life+100*time.Millisecond, func() {
+			l.mu.Lock()
+			ours := l.paused.Equal(until)
+			l.mu.Unlock()
+			if ours {
+				e.catchUp(l, l.def.CatchUp)
 			}
 		})
 	}

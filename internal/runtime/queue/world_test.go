@@ -89,7 +89,7 @@ func open(t testing.TB, url string, queues []queue.Queue, change func(*queue.Opt
 	log := &eventLog{}
 	o := queue.Options{
 		Client: up.View(meter.Queue), Jobs: up.View(meter.Queue), Queues: queues,
-		Governor: governor.Options{Scope: "test", Subscribe: subscribe(up)},
+		Governor: governor.Options{Scope: "test", Subscribe: subscribe(up), Track: track(up)},
 		Observe:  log.add, Notice: log.notice, ShutdownTimeout: 5 * time.Second,
 	}
 	if change != nil {
@@ -128,29 +128,42 @@ func (r *replica) start() {
 // subscribe is the bell of an upstream as the governor takes it.
 func subscribe(up *upstream.Upstream) func(context.Context, ...string) (governor.Feed, error) {
 	return func(ctx context.Context, channels ...string) (governor.Feed, error) {
-		sub, err := up.Bell().Subscribe(ctx, channels...)
-		if err != nil {
-			return governor.Feed{}, err
-		}
-		messages := make(chan governor.Message)
-		over := make(chan struct{})
-		var pump sync.WaitGroup
-		pump.Go(func() {
-			defer close(messages)
-			for m := range sub.C() {
-				select {
-				case messages <- governor.Message{Channel: m.Channel, Payload: m.Payload}:
-				case <-over:
-					return
-				}
-			}
-		})
-		return governor.Feed{Messages: messages, Gaps: sub.Gaps(), Close: func() {
-			close(over)
-			_ = sub.Close()
-			pump.Wait()
-		}}, nil
+		return feed(up.Bell().Subscribe(ctx, channels...))
 	}
+}
+
+// track follows keys where the server can say what changes, which the embedded Redis cannot.
+func track(up *upstream.Upstream) func(context.Context, ...string) (governor.Feed, error) {
+	return func(ctx context.Context, prefixes ...string) (governor.Feed, error) {
+		return feed(up.Bell().Track(ctx, prefixes...))
+	}
+}
+
+// publishes has replicas tell each other instead.
+func publishes(o *queue.Options) { o.Governor.Track = nil }
+
+func feed(sub *upstream.Subscription, err error) (governor.Feed, error) {
+	if err != nil {
+		return governor.Feed{}, err
+	}
+	messages := make(chan governor.Message)
+	over := make(chan struct{})
+	var pump sync.WaitGroup
+	pump.Go(func() {
+		defer close(messages)
+		for m := range sub.C() {
+			select {
+			case messages <- governor.Message{Channel: m.Channel, Payload: m.Payload, Keys: m.Keys}:
+			case <-over:
+				return
+			}
+		}
+	})
+	return governor.Feed{Messages: messages, Gaps: sub.Gaps(), Close: func() {
+		close(over)
+		_ = sub.Close()
+		pump.Wait()
+	}}, nil
 }
 
 // each runs f on a redis-server and on the embedded Redis.
