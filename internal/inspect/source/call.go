@@ -96,6 +96,9 @@ func (ev *evaluator) construct(f value, c call) value {
 	case *class:
 		o := newObject()
 		o.class = f
+		if f.made == nil {
+			f.made = o
+		}
 		ev.initInstance(f, o, c)
 		return o
 	case *native:

@@ -122,6 +122,9 @@ func (c *class) opaque() bool {
 }
 
 func (ev *evaluator) classGet(c *class, key string, at place) value {
+	if key == "prototype" {
+		return &object{props: make(map[string]*prop), open: true, class: c}
+	}
 	for ; c != nil; c, _ = c.super.(*class) {
 		if p := c.statics.props[key]; p != nil {
 			if p.getter != nil {
@@ -132,9 +135,6 @@ func (ev *evaluator) classGet(c *class, key string, at place) value {
 		if key == "name" {
 			return c.name
 		}
-	}
-	if key == "prototype" {
-		return &object{props: make(map[string]*prop), open: true, class: c}
 	}
 	return &unknown{}
 }

@@ -30,7 +30,7 @@ func workerJobOptions(f *facts) {
 		}
 		f.found(at, inspect.Finding{
 			Severity: inspect.Critical, Subject: queueText(s.made),
-			Message: fmt.Sprintf("%s does nothing in the options of a Worker, so these jobs run once and are not retried", strings.Join(wrong, " and ")),
+			Message: fmt.Sprintf("the options of a Worker do not take %s: they do nothing there, so these jobs run once and are not retried", strings.Join(wrong, " and ")),
 			Remedy:  fmt.Sprintf("move it to the Queue: new Queue(name, { connection, defaultJobOptions: { %s } }), or to the options of add()", strings.Join(wrong, ", ")),
 		})
 	}

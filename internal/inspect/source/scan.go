@@ -145,6 +145,10 @@ func (ev *evaluator) probeClass(m *module, n *ast.ClassLiteral) {
 		this := newObject()
 		this.open = true
 		c := ev.classNamed(m, n)
+		if c != nil && c.made != nil && !method.Static {
+			ev.probeFunction(method.Body, c.made, c)
+			continue
+		}
 		if c != nil && c.methods["constructor"] == nil && !method.Static {
 			this.class = c
 		}

@@ -1,11 +1,14 @@
 package source
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // write puts files into a new directory.
@@ -73,6 +76,71 @@ func TestConnectionsAreCountedAsTheCodeRuns(t *testing.T) {
 			}
 			if tc.want.Exact() != (len(r.Unresolved) == 0) {
 				t.Errorf("unresolved = %+v for %+v", r.Unresolved, tc.want)
+			}
+		})
+	}
+}
+
+func TestAWrapperIsFollowedToItsClient(t *testing.T) {
+	r := scanDir(t, write(t, map[string]string{
+		"redis.ts": `import { Redis } from '@upstash/redis';
+class Wrapper {
+  private client: Redis;
+  constructor() { this.client = new Redis({ url: process.env.URL!, token: process.env.TOKEN! }); }
+  async get<T>(key: string) { return this.client.get<T>(key); }
+  async zadd(key: string, score: number, member: string) { await this.client.zadd(key, { score, member }); }
+  async zcard(key: string) { return this.client.zcard(key); }
+  async drop(pattern: string) { for (const key of await this.client.keys(pattern)) await this.client.del(key); }
+}
+export const redis = new Wrapper();
+`,
+		"use.ts": `import { redis } from './redis';
+export async function check(user: string) {
+  await redis.zadd(user, Date.now(), String(Date.now()));
+  return (await redis.zcard(user)) <= 60;
+}
+export const load = async (key: string) => JSON.parse((await redis.get<string>(key))!);
+`,
+	}))
+	at := map[string]string{}
+	for _, f := range r.Findings {
+		at[f.Rule] = fmt.Sprintf("%s:%d", f.File, f.Line)
+	}
+	want := map[string]string{
+		"keys-command": "redis.ts:8", "limiter-order": "use.ts:3", "limiter-member-collides": "use.ts:3", "json-parse-twice": "use.ts:6",
+	}
+	if diff := cmp.Diff(want, at); diff != "" {
+		t.Errorf("findings (-want +got):\n%s", diff)
+	}
+}
+
+func TestModulesOfNestJSAreStartedAsTheFrameworkDoes(t *testing.T) {
+	const main = "import { NestFactory } from '@nestjs/core'; import { AppModule } from './app'; void NestFactory.create(AppModule);"
+	for _, tc := range []struct {
+		name, app string
+		want      Range
+	}{
+		{"Bull with a processor", `import { Module } from '@nestjs/common'; import { BullModule, Processor, Process } from '@nestjs/bull';
+@Processor('mail') class P { @Process() async run() {} }
+@Module({ imports: [BullModule.forRoot({ redis: { host: 'h' } }), BullModule.registerQueue({ name: 'mail' })], providers: [P] }) export class AppModule {}`, Range{Min: 3, Max: 3}},
+		{"Bull that only adds jobs", `import { Module } from '@nestjs/common'; import { BullModule } from '@nestjs/bull';
+@Module({ imports: [BullModule.registerQueue({ name: 'mail' }, { name: 'sms' })] }) export class AppModule {}`, Range{Min: 2, Max: 2}},
+		{"BullMQ with an instance that is injected", `import { Module, Global } from '@nestjs/common'; import { BullModule, Processor, WorkerHost } from '@nestjs/bullmq'; import Redis from 'ioredis';
+@Global() @Module({ providers: [{ provide: 'REDIS', useFactory: () => new Redis({ maxRetriesPerRequest: null }) }], exports: ['REDIS'] }) class RedisModule {}
+@Processor('mail') class P extends WorkerHost { async process() {} }
+@Module({ imports: [RedisModule, BullModule.forRootAsync({ inject: ['REDIS'], useFactory: (connection) => ({ connection }) }), BullModule.registerQueue({ name: 'mail' })], providers: [P] }) export class AppModule {}`, Range{Min: 2, Max: 2}},
+		{"a service that makes a client when it starts", `import { Module, Injectable } from '@nestjs/common'; import Redis from 'ioredis';
+@Injectable() class S { private redis: Redis; onModuleInit() { this.redis = new Redis(); } }
+@Module({ providers: [S] }) class Inner {}
+@Module({ imports: [Inner, Inner] }) export class AppModule {}`, Range{Min: 1, Max: 1}},
+		{"a module with a function of its own", `import { Module } from '@nestjs/common'; import { BullModule } from '@nestjs/bullmq';
+@Module({}) class Jobs { static forRoot(names: string[]) { return { module: Jobs, imports: names.map((name) => BullModule.registerQueue({ name, connection: { host: 'h' } })) }; } }
+@Module({ imports: [Jobs.forRoot(['a', 'b', 'c'])] }) export class AppModule {}`, Range{Min: 3, Max: 3}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := scanDir(t, write(t, map[string]string{"main.ts": main, "app.ts": tc.app}))
+			if r.Connections != tc.want {
+				t.Errorf("connections = %+v, want %+v; %+v", r.Connections, tc.want, r.Unresolved)
 			}
 		})
 	}

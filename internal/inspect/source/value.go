@@ -120,6 +120,9 @@ type class struct {
 	methods map[string]*function
 	getters map[string]*function
 	nest    nestClass
+
+	// made is the first instance, for methods that nothing calls.
+	made *object
 }
 
 func newObject() *object { return &object{props: make(map[string]*prop)} }
