@@ -1,0 +1,103 @@
+package sidecar
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/api"
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// processed is how often the server has run each command.
+func processed(t *testing.T, look *redis.Client) map[string]int64 {
+	t.Helper()
+	text, err := look.Info(context.WithoutCancel(t.Context()), "commandstats").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]int64{}
+	for _, m := range regexp.MustCompile(`cmdstat_([^:]+):calls=(\d+)`).FindAllStringSubmatch(text, -1) {
+		n, err := strconv.ParseInt(m[2], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[m[1]] = n
+	}
+	return all
+}
+
+func listedIdle(t *testing.T, r *running) []api.IdleCommand {
+	t.Helper()
+	_, body := ask(t, http.MethodGet, "http://"+r.API+"/v1/budget", "")
+	var budget api.BudgetState
+	if err := json.Unmarshal([]byte(body), &budget); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	return budget.Idle
+}
+
+// TestIdlingSendsWhatIsListed compares what the server counts with what GET /v1/budget lists. Intervals are as
+// short as they may be configured, and those of the queues shorter. REDISOPT_IDLE=30m looks for so long.
+func TestIdlingSendsWhatIsListed(t *testing.T) {
+	span := 15 * time.Second
+	if text := os.Getenv("REDISOPT_IDLE"); text != "" {
+		var err error
+		if span, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := redistest.Start(t)
+	file := someQueues(11) + "  schedules: [{name: yearly, queue: q0, cron: '0 0 1 1 *'}]\nserve: {control_sweep: 1m, sample_every: 1h}\nbudgets: {commands: {per_month: 500000}}\n"
+	r := run(t, configured(t, map[string]string{"REDIS_URL": server.URL()}, file), Options{govern: func(o *governor.Options) {
+		o.Sweep, o.Resync = 200*time.Millisecond, 2*time.Second
+	}})
+	for i := range 11 { // one delayed job in each queue
+		post[any](t, "http://"+r.API+"/v1/queues/q"+strconv.Itoa(i)+"/jobs", `{"delay_ms":86400000}`, 201)
+	}
+	look := server.Client(t)
+	// The start has read the delayed jobs, and looked for each with some EXISTS.
+	eventually(t, time.Minute, "the delayed jobs are known", func() bool {
+		return slices.ContainsFunc(listedIdle(t, r), func(c api.IdleCommand) bool { return c.Name == "resync of delayed jobs" && c.Commands == 11 })
+	})
+	settled := time.NewTimer(3 * time.Second)
+	defer settled.Stop()
+	<-settled.C
+	before := processed(t, look)
+	begin := time.Now()
+	timer := time.NewTimer(span)
+	defer timer.Stop()
+	<-timer.C
+	after, seconds := processed(t, look), time.Since(begin).Seconds()
+	sent, listed := int64(0), 0.0
+	for name, n := range after {
+		if name != "info" { // ours, and the samples, which nobody bills
+			sent += n - before[name]
+			if n > before[name] {
+				t.Logf("sent  %-20s %d", name, n-before[name])
+			}
+		}
+	}
+	for _, c := range listedIdle(t, r) {
+		if !c.Free {
+			n := c.Commands * seconds * 1000 / float64(c.IntervalMS)
+			listed += n
+			t.Logf("listed %-24s %.1f", c.Name, n)
+		}
+	}
+	t.Logf("in %.1f s: sent %d, listed %.1f (%+.1f%%)", seconds, sent, listed, 100*(float64(sent)/listed-1))
+	// What runs late on a busy machine is sent less often; never more often.
+	if float64(sent) > 1.05*listed+2 || float64(sent) < 0.95*listed-25 {
+		t.Errorf("sent %d (%v), listed %.1f; want them within 5%%", sent, slices.Sorted(maps.Keys(after)), listed)
+	}
+}
