@@ -101,9 +101,20 @@ func TestARunningJobIsCancelledFromAnotherReplica(t *testing.T) {
 		b := open(t, url, []queue.Queue{waits("q")}, nil)
 		id := a.add(t, queue.EnqueueRequest{Queue: "q"}).ID
 		<-entered
-		if err := b.Cancel(t.Context(), "q", id); err != nil {
-			t.Fatal(err)
-		}
+		// A replica that has just started may not hear the first word.
+		eventually(t, func() error {
+			if err := b.Cancel(t.Context(), "q", id); err != nil {
+				t.Fatal(err)
+			}
+			tick := time.NewTimer(500 * time.Millisecond)
+			defer tick.Stop()
+			<-tick.C
+			f, err := a.Find(t.Context(), "q", id)
+			if err == nil && f.State != queue.Archived {
+				err = fmt.Errorf("job is %s, want archived", f.State)
+			}
+			return err
+		})
 		if f := a.state(t, "q", id, queue.Archived); f.Reason != "cancelled" {
 			t.Errorf("reason is %q, want cancelled", f.Reason)
 		}

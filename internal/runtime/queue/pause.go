@@ -246,8 +246,8 @@ func (e *Engine) Drain(ctx context.Context, queue string) error {
 }
 
 // Cancel removes a job that waits. One that runs, on whatever replica, is interrupted and becomes a dead
-// letter; that is asked for when Cancel returns, not done. It costs 1 script of at most 8 commands, and 1
-// command for one that runs. Errors: *NotFoundError; *StateError for one that has ended; as Find.
+// letter; that is asked for when Cancel returns, not done, and a replica that is just connecting may not hear
+// it: ask again then. It costs 1 script of at most 8 commands, and 1 command for one that runs. Errors: *NotFoundError; *StateError for one that has ended; as Find.
 func (e *Engine) Cancel(ctx context.Context, queue, id string) error {
 	l, err := e.line(queue)
 	if err != nil {
