@@ -2,13 +2,10 @@ package queue
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
@@ -270,165 +267,6 @@ func (e *Engine) message(r EnqueueRequest, l *line, now time.Time) (message, err
 		m.Retention = seconds(keep)
 	}
 	return m, nil
-}
-
-func (r EnqueueRequest) withDefaults(q Queue) EnqueueRequest {
-	if r.Name == "" {
-		r.Name = q.Name
-	}
-	if r.ID == "" {
-		r.ID = randomID()
-	}
-	if r.Priority == "" {
-		r.Priority = Normal
-	}
-	if r.Attempts == 0 {
-		r.Attempts = q.Attempts
-	}
-	if r.Timeout == 0 {
-		r.Timeout = q.Timeout
-	}
-	if r.Backoff != nil {
-		b := r.Backoff.withDefaults()
-		r.Backoff = &b
-	}
-	return r
-}
-
-func (r EnqueueRequest) validate() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for field, text := range map[string]string{
-		"name": r.Name, "id": r.ID, "unique": r.Unique, "batch": r.Batch, "schedule": r.Schedule,
-	} {
-		switch {
-		case len(text) > nameLimit:
-			bad("%s: %d bytes, want at most %d", field, len(text), nameLimit)
-		case !utf8.ValidString(text):
-			bad("%s: want UTF-8", field)
-		}
-	}
-	if strings.TrimSpace(r.Name) == "" {
-		bad("name: blank")
-	}
-	if r.Priority != High && r.Priority != Normal && r.Priority != Low {
-		bad("priority: got %q, want high, normal or low", r.Priority)
-	}
-	if r.Delay < 0 {
-		bad("delay: got %s, want 0 or more", r.Delay)
-	}
-	if r.Attempts < 1 || r.Attempts > 1000 {
-		bad("attempts: got %d, want 1 to 1000", r.Attempts)
-	}
-	if r.Timeout < time.Millisecond || r.Timeout > 30*24*time.Hour {
-		bad("timeout: got %s, want 1ms to 30 days", r.Timeout)
-	}
-	if r.Backoff != nil {
-		if err := r.Backoff.validate(); err != nil {
-			bad("backoff: %w", err)
-		}
-	}
-	bytes := 0
-	for name, value := range r.Headers {
-		bytes += len(name) + len(value)
-		if !utf8.ValidString(name) || !utf8.ValidString(value) {
-			bad("headers: want UTF-8")
-		}
-		if strings.HasPrefix(strings.ToLower(name), envelopeHeader) {
-			bad("headers: %q: names that begin with %s are taken", name, envelopeHeader)
-		}
-	}
-	if len(r.Headers) > headersMost || bytes > headersLimit {
-		bad("headers: %d with %d bytes, want at most %d with %d", len(r.Headers), bytes, headersMost, headersLimit)
-	}
-	return errors.Join(errs...)
-}
-
-// enqueueItem adds an item to a batch.
-func (e *Engine) enqueueItem(ctx context.Context, r EnqueueRequest) (Enqueued, error) {
-	l, err := e.line(r.Queue)
-	if err != nil {
-		return Enqueued{}, err
-	}
-	var errs []error
-	for field, set := range map[string]bool{
-		"id": r.ID != "", "unique": r.Unique != "", "once": r.Once, "delay": r.Delay != 0, "run_at": !r.RunAt.IsZero(),
-	} {
-		if set {
-			errs = append(errs, fmt.Errorf("%s: an item of a batch has none", field))
-		}
-	}
-	if !json.Valid(r.Payload) {
-		errs = append(errs, errors.New("payload: an item of a batch must be JSON"))
-	}
-	if len(errs) > 0 {
-		return Enqueued{}, &RequestError{Queue: r.Queue, Err: errors.Join(errs...)}
-	}
-	now := time.Now()
-	item := r.Payload
-	p, err := e.prepare(r, now)
-	if err != nil {
-		return Enqueued{}, err
-	}
-	// The batch's own job has no payload: its items are beside it.
-	m, err := decode(p.msg)
-	if err != nil {
-		return Enqueued{}, err
-	}
-	m.Payload = nil
-	if err := e.announce(ctx, p.band); err != nil {
-		return Enqueued{}, e.explain(r.Queue, "", err)
-	}
-	limit, paused := l.backlog()
-	due := ceilSecond(now.Add(l.def.Batch.Wait))
-	reply, err := e.run(ctx, e.scripts.batch,
-		[]string{
-			key(p.band, "pending"), key(p.band, "paused"), key(p.band, "scheduled"),
-			key(p.band, "redisopt:batch:"+r.Batch), taskKey(p.band, p.id),
-		},
-		now.UnixNano(), limit, paused, p.id, m.encode(), due, l.def.Batch.Size, item, seconds(l.def.Batch.Wait)+60)
-	if err != nil {
-		e.governor.Wake(p.band)
-		return Enqueued{}, e.explain(r.Queue, "", err)
-	}
-	return e.itemResult(l, p.band, limit, reply)
-}
-
-// itemResult reads what the script says, and tells the governor.
-func (e *Engine) itemResult(l *line, band string, limit int, reply []any) (Enqueued, error) {
-	if len(reply) != 1 {
-		return Enqueued{}, errReply
-	}
-	said, err := texts(reply[0])
-	if err != nil || len(said) == 0 {
-		return Enqueued{}, errReply
-	}
-	if said[0] == "-2" {
-		return Enqueued{}, &BacklogError{Queue: l.def.Name, Limit: limit, Shed: l.def.Backlog.Shed}
-	}
-	if len(said) != 4 {
-		return Enqueued{}, errReply
-	}
-	r := Enqueued{Queue: l.def.Name, ID: said[1], State: Pending}
-	var due int64
-	_, err1 := fmt.Sscan(said[2], &r.Items)
-	_, err2 := fmt.Sscan(said[3], &due)
-	if err := errors.Join(err1, err2); err != nil {
-		return Enqueued{}, errReply
-	}
-	if r.Items == 1 {
-		l.count(func(s *Stats) { s.Enqueued++ })
-	}
-	switch due {
-	case 0:
-		e.governor.Added(band, r.ID)
-	default:
-		r.State, r.RunAt = Scheduled, time.Unix(due, 0)
-		if r.Items == 1 {
-			e.governor.Due(band, false, due)
-		}
-	}
-	return r, nil
 }
 
 // explain says what a failure of the Engine's own commands means for the caller.
