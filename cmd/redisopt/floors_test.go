@@ -62,6 +62,9 @@ func floors() []floor {
 			"reading code needs no Redis and no configuration",
 		},
 		{"internal/inspect/source/script", nil, "reading code knows nothing of what is looked for in it"},
+		{"internal/inspect/plan", []string{"internal/inspect"}, "pricing a load is arithmetic, whoever measured it"},
+		{"internal/inspect/upstash/upstashtest", nil, "tests of every package ask the API that it stands in for"},
+		{"internal/inspect/upstash", []string{"internal/inspect"}, "what Upstash counted is asked over HTTP, without a Redis"},
 		{"internal/inspect", nil, "findings are plain values"},
 
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
