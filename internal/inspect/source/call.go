@@ -243,6 +243,11 @@ func (ev *evaluator) callFunction(f *function, c call) value {
 		return &unknown{}
 	}
 	ev.called[f.node] = true
+	if len(ev.guards) > 0 {
+		if ev.unsureCalls[f.node]++; ev.unsureCalls[f.node] > maxUnsure || len(ev.guards) > maxGuards {
+			return &unknown{}
+		}
+	}
 	ev.active[f.node]++
 	mod, sc, fr, guards := ev.mod, ev.scope, ev.frame, len(ev.guards)
 	ev.depth++

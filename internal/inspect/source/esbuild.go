@@ -1,5 +1,7 @@
 package source
 
+import "fmt"
+
 // esbuildHelp answers for the functions that esbuild writes into a file to say what plain JavaScript
 // cannot say; nil for any other name.
 func (ev *evaluator) esbuildHelp(name string) *native {
@@ -41,7 +43,9 @@ func (ev *evaluator) esbuildHelp(name string) *native {
 		f = func(_ *evaluator, c call) value {
 			return &paramDecorator{index: c.arg(0), decorator: c.arg(1)}
 		}
-	case "__publicField", "__privateAdd", "__privateSet", "__defNormalProp":
+	case "__privateAdd", "__privateSet", "__privateGet", "__privateMethod":
+		f = privateHelp
+	case "__publicField", "__defNormalProp":
 		f = func(ev *evaluator, c call) value {
 			if key, ok := text(c.arg(1)); ok {
 				ev.put(c.arg(0), key, c.arg(2))
@@ -107,4 +111,14 @@ func reExport(_ *evaluator, c call) value {
 		}
 	}
 	return undefined{}
+}
+
+// privateHelp reads and writes private members that esbuild keeps in a WeakMap of their own.
+func privateHelp(ev *evaluator, c call) value {
+	key := fmt.Sprintf("#%p", c.arg(1))
+	if len(c.args) == 2 {
+		return ev.get(c.arg(0), key, c.place)
+	}
+	ev.put(c.arg(0), key, c.arg(2))
+	return c.arg(2)
 }

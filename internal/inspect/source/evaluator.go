@@ -15,8 +15,10 @@ const (
 	maxSteps      = 30_000_000
 	maxDepth      = 400
 	maxRecursion  = 6
-	maxIterations = 20_000
+	maxIterations = 2_000
 	maxNesting    = 5_000 // modules that load one another
+	maxGuards     = 40    // decisions inside one another whose outcome is not known
+	maxUnsure     = 2_000 // calls of one function that may not happen
 )
 
 // A module is one file as one process loads it.
@@ -41,13 +43,14 @@ type evaluator struct {
 	scope *scope
 	frame *frame
 
-	guards []guard
-	groups int
-	steps  int
-	depth  int
-	nested int
-	active map[ast.Node]int
-	called map[ast.Node]bool
+	guards      []guard
+	groups      int
+	steps       int
+	depth       int
+	nested      int
+	active      map[ast.Node]int
+	called      map[ast.Node]bool
+	unsureCalls map[ast.Node]int
 
 	made     []*construction
 	commands []*command
@@ -72,7 +75,7 @@ type frame struct {
 func newEvaluator(ctx context.Context, p *project, known map[string]string) *evaluator {
 	ev := &evaluator{
 		ctx: ctx, project: p, known: known, modules: make(map[string]*module), active: make(map[ast.Node]int),
-		called: make(map[ast.Node]bool), env: make(map[string]bool), defaults: make(map[string]bool),
+		called: make(map[ast.Node]bool), unsureCalls: make(map[ast.Node]int), env: make(map[string]bool), defaults: make(map[string]bool),
 		unread: make(map[string]bool), frame: &frame{this: undefined{}},
 	}
 	ev.globals = globals()

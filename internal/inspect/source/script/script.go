@@ -64,7 +64,7 @@ func loader(name string) (api.Loader, bool) {
 // Requires returns what a file imports, in any syntax, in the order of the text and perhaps with
 // names that only look like imports. It does not build a tree.
 func Requires(name string, src []byte) ([]string, error) {
-	code, _, err := transform(name, src, api.SourceMapNone)
+	code, _, err := transform(name, src, api.SourceMapNone, true)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,19 @@ func Requires(name string, src []byte) ([]string, error) {
 
 // Parse returns the tree of a file. An error is a *SyntaxError.
 func Parse(name string, src []byte) (*File, error) {
-	code, sourceMap, err := transform(name, src, api.SourceMapExternal)
+	f, err := parseAs(name, src, true)
+	if err != nil {
+		// The parser does not read every class field, such as one that is called get.
+		if lowered, err := parseAs(name, src, false); err == nil {
+			return lowered, nil
+		}
+	}
+	return f, err
+}
+
+// parseAs parses a file with its class fields as they are, or as what a constructor does.
+func parseAs(name string, src []byte, fields bool) (*File, error) {
+	code, sourceMap, err := transform(name, src, api.SourceMapExternal, fields)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +137,7 @@ func (f *File) place(err error) error {
 
 // transform makes plain JavaScript in the CommonJS way of a file. What goja's parser reads is left as
 // it is, so that little is rewritten.
-func transform(name string, src []byte, sourceMap api.SourceMap) (code, mapped []byte, err error) {
+func transform(name string, src []byte, sourceMap api.SourceMap, fields bool) (code, mapped []byte, err error) {
 	load, ok := loader(name)
 	if !ok {
 		return nil, nil, &SyntaxError{Text: "not a script"}
@@ -138,8 +150,8 @@ func transform(name string, src []byte, sourceMap api.SourceMap) (code, mapped [
 			TsconfigRaw: `{"compilerOptions":{"experimentalDecorators":true}}`,
 			Supported: map[string]bool{
 				"object-rest-spread": true, "optional-chain": true, "nullish-coalescing": true, "optional-catch-binding": true,
-				"class-field": true, "class-static-field": true, "class-private-field": true, "class-private-method": true,
-				"class-private-static-field": true, "class-private-static-method": true, "logical-assignment": true,
+				"class-field": fields, "class-static-field": fields, "class-private-field": fields, "class-private-method": fields,
+				"class-private-static-field": fields, "class-private-static-method": fields, "logical-assignment": true,
 				"dynamic-import": false,
 			},
 		})

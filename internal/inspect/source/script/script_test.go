@@ -24,6 +24,7 @@ func TestEverySyntaxBecomesATreeThatKnowsItsPlace(t *testing.T) {
 		{"a loop that awaits", "a.ts", "async function f() { for await (const x of y) { new Queue(x) } }", 1, 49},
 		{"an import while it runs", "a.ts", "const load = () => import('./queue'); new Queue('a')", 1, 39},
 		{"CommonJS is left alone", "a.cjs", "const Q = require('bull');\nmodule.exports = new Q('a');", 2, 18},
+		{"a field that is called get", "a.js", "class A { get = 1; it = new Queue('a') }", 1, 25},
 		{"a look-behind is no error", "a.js", "const r = /(?<=a)b/u; new Queue(r)", 1, 23},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
