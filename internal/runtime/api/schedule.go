@@ -30,15 +30,15 @@ type ScheduledJob struct {
 
 // A ScheduleRequest is a schedule as it is to be. One of cron and every_ms is needed.
 type ScheduleRequest struct {
-	Queue      string       `json:"queue" minLength:"1" maxLength:"200"`
-	Cron       string       `json:"cron,omitempty" maxLength:"200" doc:"Minute, hour, day of the month, month, day of the week; or @daily and the like"`
-	EveryMS    int64        `json:"every_ms,omitempty" minimum:"1000" doc:"Whole seconds, counted from the Unix epoch"`
-	TimeZone   string       `json:"time_zone,omitempty" maxLength:"64" doc:"Of cron, such as Europe/Berlin; UTC when absent"`
-	Misfire    string       `json:"misfire,omitempty" enum:"once,skip,all" doc:"What is made up for that was missed; once when absent"`
-	MisfireMax int          `json:"misfire_max,omitempty" minimum:"1" maximum:"1000" doc:"The most that all makes up for; 10 when absent"`
-	JitterMS   int64        `json:"jitter_ms,omitempty" minimum:"0" maximum:"3600000" doc:"Delays each job by something up to it"`
-	Job        ScheduledJob `json:"job,omitempty"`
-	Paused     bool         `json:"paused,omitempty"`
+	Queue      string        `json:"queue" minLength:"1" maxLength:"200"`
+	Cron       string        `json:"cron,omitempty" maxLength:"200" doc:"Minute, hour, day of the month, month, day of the week; or @daily and the like"`
+	EveryMS    int64         `json:"every_ms,omitempty" minimum:"1000" doc:"Whole seconds, counted from the Unix epoch"`
+	TimeZone   string        `json:"time_zone,omitempty" maxLength:"64" doc:"Of cron, such as Europe/Berlin; UTC when absent"`
+	Misfire    string        `json:"misfire,omitempty" enum:"once,skip,all" doc:"What is made up for that was missed; once when absent"`
+	MisfireMax int           `json:"misfire_max,omitempty" minimum:"1" maximum:"1000" doc:"The most that all makes up for; 10 when absent"`
+	JitterMS   int64         `json:"jitter_ms,omitempty" minimum:"0" maximum:"3600000" doc:"Delays each job by something up to it"`
+	Job        *ScheduledJob `json:"job,omitempty"`
+	Paused     bool          `json:"paused,omitempty"`
 }
 
 // A ScheduleState is a schedule and when it is due.
@@ -132,6 +132,9 @@ func (a *API) schedulePut(ctx context.Context, in *schedulePutInput) (*struct{},
 		return nil, err
 	}
 	b := in.Body
+	if b.Job == nil {
+		b.Job = &ScheduledJob{}
+	}
 	job, err := json.Marshal(b.Job)
 	if err != nil {
 		return nil, invalid("body.job", "is no JSON")

@@ -56,7 +56,7 @@ func (w *world) join(ctx context.Context) error {
 	err := w.fleet.Join(ctx)
 	switch {
 	case err == nil || ctx.Err() != nil:
-		return nil
+		return nil //nolint:nilerr // who is told to stop is not told why it did not start
 	case isA[*fleet.FullError](err), isA[*fleet.ImpossibleError](err), isA[*fleet.SchemaError](err), isA[*fleet.DamagedError](err):
 		return err
 	}

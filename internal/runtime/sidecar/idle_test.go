@@ -50,6 +50,7 @@ func listedIdle(t *testing.T, r *running) []api.IdleCommand {
 // TestIdlingSendsWhatIsListed compares what the server counts with what GET /v1/budget lists. Intervals are as
 // short as they may be configured, and those of the queues shorter. REDISOPT_IDLE=30m looks for so long.
 func TestIdlingSendsWhatIsListed(t *testing.T) {
+	t.Parallel()
 	span := 15 * time.Second
 	if text := os.Getenv("REDISOPT_IDLE"); text != "" {
 		var err error
@@ -96,8 +97,9 @@ func TestIdlingSendsWhatIsListed(t *testing.T) {
 		}
 	}
 	t.Logf("in %.1f s: sent %d, listed %.1f (%+.1f%%)", seconds, sent, listed, 100*(float64(sent)/listed-1))
-	// What runs late on a busy machine is sent less often; never more often.
-	if float64(sent) > 1.05*listed+2 || float64(sent) < 0.95*listed-25 {
+	// One resync of 12 commands more or less falls into the time. What runs late on a busy machine is sent less
+	// often, never more often.
+	if float64(sent) > 1.05*listed+12 || float64(sent) < 0.95*listed-25 {
 		t.Errorf("sent %d (%v), listed %.1f; want them within 5%%", sent, slices.Sorted(maps.Keys(after)), listed)
 	}
 }

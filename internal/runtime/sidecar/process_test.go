@@ -30,15 +30,15 @@ const processEnv = "SIDECAR_TEST_PROCESS"
 
 func TestMain(m *testing.M) {
 	if file := os.Getenv(processEnv); file != "" {
-		os.Exit(process(file)) //nolint:forbidigo // the sidecar's own process
+		os.Exit(process(file, os.Stdout, os.Stderr)) //nolint:forbidigo // the sidecar's own process
 	}
 	os.Exit(m.Run()) //nolint:forbidigo // a main function
 }
 
 // process serves until SIGTERM, and looks after jobs whose worker is gone within seconds instead of minutes.
-func process(file string) int {
+func process(file string, out, logs io.Writer) int {
 	fail := func(err error) int {
-		_, _ = os.Stderr.WriteString(err.Error() + "\n")
+		_, _ = io.WriteString(logs, err.Error()+"\n")
 		return 1
 	}
 	conf, err := config.Load(config.Sources{
@@ -51,8 +51,8 @@ func process(file string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	s, err := New(conf, Options{
-		Log:     NewLogger(os.Stderr, "process", LevelOf(conf.Serve.LogLevel)),
-		Started: func(s Started) { _ = json.NewEncoder(os.Stdout).Encode(s) },
+		Log:     NewLogger(logs, "process", LevelOf(conf.Serve.LogLevel)),
+		Started: func(s Started) { _ = json.NewEncoder(out).Encode(s) },
 		govern: func(o *governor.Options) {
 			o.Lease, o.Grace, o.Sweep, o.Follow, o.Announce = 2*time.Second, time.Second, time.Second, time.Second, 500*time.Millisecond
 		},
@@ -164,6 +164,7 @@ func add(t *testing.T, api string, from, n int) {
 }
 
 func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
+	t.Parallel()
 	server, app := redistest.Start(t), newApplication(t)
 	first := spawn(t, server, app.file("serve: {replica: first}\n"))
 	add(t, first.API, 0, 20)
@@ -211,6 +212,7 @@ func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
 }
 
 func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.T) {
+	t.Parallel()
 	const jobs = 400
 	server, app := redistest.Start(t), newApplication(t)
 	close(app.hold)
@@ -249,6 +251,7 @@ func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.
 
 // The examples of deploy/workers run against a whole sidecar.
 func TestExampleWorkersRunTheJobsOfASidecar(t *testing.T) {
+	t.Parallel()
 	for _, language := range []struct{ name, program, dir, ext string }{{"Node", "node", "node", ".mjs"}, {"Python", "python3", "python", ".py"}} {
 		t.Run(language.name, func(t *testing.T) {
 			t.Parallel()

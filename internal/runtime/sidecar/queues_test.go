@@ -87,8 +87,10 @@ func TestIdlingCostsWhatWasPromised(t *testing.T) {
 }
 
 func TestElevenOrAHundredQueuesShareTwoConnections(t *testing.T) {
+	t.Parallel()
 	for _, n := range []int{11, 100} {
 		t.Run(fmt.Sprint(n, " queues"), func(t *testing.T) {
+			t.Parallel()
 			server := redistest.Start(t)
 			r := run(t, configured(t, map[string]string{"REDIS_URL": server.URL()}, someQueues(n)+"serve: {shutdown_timeout: 1s}\n"), Options{})
 			observer := server.Client(t)
@@ -154,6 +156,7 @@ func TestElevenOrAHundredQueuesShareTwoConnections(t *testing.T) {
 
 // TestAThousandJobsArePushedOnceEach is the design's load test: 1,000 jobs of 10 ms, ten at a time.
 func TestAThousandJobsArePushedOnceEach(t *testing.T) {
+	t.Parallel()
 	var (
 		mu   sync.Mutex
 		runs = map[string]int{}
@@ -230,6 +233,7 @@ func TestQueuesThatCannotBeServedAreRefusedByKey(t *testing.T) {
 }
 
 func TestSchedulesOfTheConfigurationFireAndFollowIt(t *testing.T) {
+	t.Parallel()
 	file := "version: 1\nqueues:\n  list: [{name: a, mode: lease}]\n  schedules: [{name: tick, queue: a, every: 1s, payload: '{\"userId\":1}'}]\n"
 	conf := configured(t, nil, file)
 	next := configured(t, nil, strings.ReplaceAll(file, "tick", "tock"))
@@ -282,6 +286,7 @@ func TestAQueueThatTheControlDocumentPausesGivesNoJobs(t *testing.T) {
 }
 
 func TestAReplicaWaitsForItsPlaceInTheFleetAndNamesWhoHoldsIt(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t)
 	env := map[string]string{"REDIS_URL": server.URL(), "REDISOPT_REPLICA": "one"}
 	const file = "version: 1\nupstream: {fleet_connections: 3}\n"
