@@ -415,3 +415,31 @@ func TestOptionsAreChecked(t *testing.T) {
 		t.Error("-1 connections were taken")
 	}
 }
+
+// net/http sends a request again by itself when a connection that was kept alive ends instead of an answer, if
+// the request says that it can be repeated. Here that would be an attempt that nobody counts.
+func TestAnAnswerThatIsDroppedOnAKeptConnectionIsOneAttempt(t *testing.T) {
+	var requests atomic.Int64
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if requests.Add(1) == 1 {
+			return // the connection is kept
+		}
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = conn.Close()
+	})
+	e := endpoint(t, url)
+	if _, err := e.Run(t.Context(), job()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.Run(t.Context(), job()); err == nil {
+		t.Error("Run = nil, want that there was no answer")
+	}
+	if n := requests.Load(); n != 2 {
+		t.Errorf("%d requests for 2 attempts", n)
+	}
+}

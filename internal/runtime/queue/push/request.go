@@ -35,7 +35,9 @@ func (e *Endpoint) request(ctx context.Context, job queue.Job, now, deadline tim
 	h.Set(headerAttempt, strconv.Itoa(job.Attempt))
 	h.Set(headerAttempts, strconv.Itoa(job.Attempts))
 	h.Set(headerDeadline, deadline.UTC().Format("2006-01-02T15:04:05.000Z"))
-	h.Set(headerKey, visible(job.Queue)+"/"+visible(job.ID))
+	// Under its usual spelling net/http takes it as leave to send the request again when a kept connection ends
+	// instead of an answer: an attempt that nobody counts.
+	h[strings.ToLower(headerKey)] = []string{visible(job.Queue) + "/" + visible(job.ID)}
 	h.Set("User-Agent", "redisopt")
 	h.Set("Content-Type", "application/octet-stream")
 	if json.Valid(job.Payload) {
