@@ -71,7 +71,7 @@ func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 			}
 			return err
 		}
-		if err := a.print(commandsDocument(r, f)); err != nil {
+		if err := a.print(commandsDocument(a.askUpstash(ctx, conf, r), f)); err != nil {
 			return err
 		}
 		if r.Partial {
@@ -81,10 +81,11 @@ func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 	})
 }
 
-func commandsDocument(r *commands.Report, f commandsFlags) report.Document {
+func commandsDocument(data commandsData, f commandsFlags) report.Document {
+	r := data.Report
 	doc := report.Document{
 		Kind:     "audit.commands/v1",
-		Data:     r,
+		Data:     data,
 		Title:    "Commands",
 		Findings: reportFindings(r.Findings),
 		Checks:   commandChecks(r, f),
@@ -98,6 +99,9 @@ func commandsDocument(r *commands.Report, f commandsFlags) report.Document {
 	}
 	if len(r.Bills) > 0 {
 		doc.Sections = append(doc.Sections, billSection(r))
+	}
+	if data.Upstash != nil {
+		doc.Sections = append(doc.Sections, upstashSection(data.Upstash, data.Drift))
 	}
 	for _, m := range r.Missing {
 		doc.Notes = append(doc.Notes, "not observed: "+m)

@@ -118,7 +118,7 @@ func TestAuditsLookAsRecordedInEveryFormat(t *testing.T) {
 	spent.From, spent.To = at, at.Add(time.Minute)
 	for name, doc := range map[string]report.Document{
 		"audit.connections": connectionsDocument(connectionsData{Report: conns}, cf, true),
-		"audit.commands":    commandsDocument(spent, mf),
+		"audit.commands":    commandsDocument(commandsData{Report: spent}, mf),
 	} {
 		for _, format := range report.Formats() {
 			t.Run(name+" as "+string(format), func(t *testing.T) {

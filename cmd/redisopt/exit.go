@@ -11,6 +11,7 @@ import (
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/inspect/commands"
+	"github.com/redisopt/redisopt/internal/inspect/upstash"
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
@@ -116,7 +117,8 @@ func walk(err error, visit func(error)) {
 // causeOf returns the exit code of one error value, without looking at what it wraps.
 func causeOf(err error) (code int, known bool) {
 	switch e := err.(type) { //nolint:errorlint // walk unwraps
-	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError, *sidecar.LoopError, *fleet.ImpossibleError:
+	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError, *sidecar.LoopError, *fleet.ImpossibleError,
+		*upstash.ChoiceError:
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
@@ -137,6 +139,8 @@ func causeOf(err error) (code int, known bool) {
 		return exitDenied, true
 	case *queue.UnreachableError:
 		return exitUnreachable, true
+	case *upstash.Error:
+		return upstashCause(e.Class)
 	case *commands.ResetError, *fleet.FullError:
 		return exitTryLater, true
 	}

@@ -40,6 +40,9 @@ type Config struct {
 	// Budgets are the limits on connections, commands, latency and money.
 	Budgets budget.Budgets `yaml:"budgets"`
 
+	// Upstash is how to ask Upstash's Developer API what it counts.
+	Upstash Upstash `yaml:"upstash"`
+
 	// Serve is what only the long-running sidecar uses.
 	Serve Serve `yaml:"serve"`
 
