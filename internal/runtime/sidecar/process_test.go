@@ -212,7 +212,6 @@ func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
 }
 
 func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.T) {
-	t.Parallel()
 	const jobs = 400
 	server, app := redistest.Start(t), newApplication(t)
 	close(app.hold)

@@ -87,10 +87,8 @@ func TestIdlingCostsWhatWasPromised(t *testing.T) {
 }
 
 func TestElevenOrAHundredQueuesShareTwoConnections(t *testing.T) {
-	t.Parallel()
 	for _, n := range []int{11, 100} {
 		t.Run(fmt.Sprint(n, " queues"), func(t *testing.T) {
-			t.Parallel()
 			server := redistest.Start(t)
 			r := run(t, configured(t, map[string]string{"REDIS_URL": server.URL()}, someQueues(n)+"serve: {shutdown_timeout: 1s}\n"), Options{})
 			observer := server.Client(t)
@@ -156,7 +154,6 @@ func TestElevenOrAHundredQueuesShareTwoConnections(t *testing.T) {
 
 // TestAThousandJobsArePushedOnceEach is the design's load test: 1,000 jobs of 10 ms, ten at a time.
 func TestAThousandJobsArePushedOnceEach(t *testing.T) {
-	t.Parallel()
 	var (
 		mu   sync.Mutex
 		runs = map[string]int{}

@@ -266,15 +266,15 @@ func TestOnRESTAloneNoConnectionIsHeld(t *testing.T) {
 	if len(near.Upstreams) != 1 || near.Upstreams[0].Transport != "rest" || near.Upstreams[0].MaxConnections != 0 {
 		t.Errorf("upstreams = %+v, want one over REST", near.Upstreams)
 	}
-	api := "http://" + near.API
-	if code, body := ask(t, http.MethodPut, api+"/v1/cache/keys/user:1", `"value"`, "Content-Type", "application/json"); code >= 300 {
-		t.Errorf("cache PUT: %d %s", code, body)
-	}
+	api, look := "http://"+near.API, server.Client(t)
+	eventually(t, 20*time.Second, "a value is in the Redis", func() bool { // a write has 150 ms, which a busy machine may miss
+		if code, body := ask(t, http.MethodPut, api+"/v1/cache/keys/user:1", `"value"`, "Content-Type", "application/json"); code >= 300 {
+			t.Errorf("cache PUT: %d %s", code, body)
+		}
+		return len(look.Keys(t.Context(), "*user*1*").Val()) > 0
+	})
 	if code, body := ask(t, http.MethodPost, api+"/v1/limit/check", `{"rule":"api","subject":{"user":"u1"}}`, "Content-Type", "application/json"); code != 200 {
 		t.Errorf("limit: %d %s", code, body)
-	}
-	if keys := server.Client(t).Keys(t.Context(), "*user*1*").Val(); len(keys) == 0 {
-		t.Error("nothing arrived in the Redis")
 	}
 	_, metrics := ask(t, http.MethodGet, api+"/metrics", "")
 	for line := range strings.Lines(metrics) {
@@ -282,11 +282,11 @@ func TestOnRESTAloneNoConnectionIsHeld(t *testing.T) {
 			t.Errorf("a connection is held: %s", line)
 		}
 	}
-	list, err := server.Client(t).ClientList(t.Context()).Result()
+	list, err := look.ClientList(t.Context()).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(list, "\n") - 2; n > 3 { // two observers
+	if n := strings.Count(list, "\n") - 1; n > 3 { // the observer
 		t.Errorf("%d connections by CLIENT LIST, want at most the 3 of the far one:\n%s", n, list)
 	}
 }
