@@ -20,7 +20,8 @@ local open, n = false, 0
 if id then
   local got = call('HMGET', prefix .. id, 'state', 'items')
   n = tonumber(got[2] or '0')
-  open = (got[1] == 'scheduled' or got[1] == 'pending') and n < size
+  -- One that is pending may have been tried, and an attempt must not differ from the one before.
+  open = got[1] == 'scheduled' and n < size
 end
 if not open then
   local paused = ARGV[3] == '1'
