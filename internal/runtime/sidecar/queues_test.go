@@ -17,6 +17,8 @@ import (
 
 	"github.com/redisopt/redisopt/internal/runtime/api"
 	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/queue"
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -319,5 +321,35 @@ func TestAReplicaWaitsForItsPlaceInTheFleetAndNamesWhoHoldsIt(t *testing.T) {
 		}
 	case <-time.After(time.Minute):
 		t.Fatal("the second one does not start")
+	}
+}
+
+func TestASilentRedisEndsASidecarThatServesQueues(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	conf := configured(t, map[string]string{"REDIS_URL": server.URL()}, someQueues(1)+"  watchdog: 1s\nserve: {shutdown_timeout: 1s}\n")
+	started := make(chan struct{})
+	s, err := New(conf, Options{
+		Started: func(Started) { close(started) },
+		govern:  func(o *governor.Options) { o.Sweep = 200 * time.Millisecond },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	defer cancel()
+	go func() { ended <- s.Run(ctx) }()
+	<-started
+	server.Kill(t)
+	select {
+	case err := <-ended:
+		if !isA[*queue.UnreachableError](err) {
+			t.Errorf("Run = %v, want a *queue.UnreachableError", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("it goes on without its Redis")
+		cancel()
+		<-ended
 	}
 }
