@@ -20,6 +20,7 @@ import (
 
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/history"
+	"github.com/redisopt/redisopt/internal/runtime/queue"
 	"github.com/redisopt/redisopt/internal/runtime/sidecar"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
@@ -206,6 +207,7 @@ func TestWhatEndsServeHasACodeAndAHint(t *testing.T) {
 		"a fleet of a newer schema":            {&fleet.SchemaError{Key: "k", Got: 2, Known: 1}, exitBlocked, "run that version"},
 		"a fleet that is full":                 {&fleet.FullError{Asked: 3, Cap: 3}, exitTryLater, "allow the fleet more"},
 		"more than the fleet may hold":         {&fleet.ImpossibleError{Asked: 3, Cap: 2}, exitUsage, "fewer connections"},
+		"queues whose Redis is silent":         {fmt.Errorf("queues: %w", &queue.UnreachableError{Err: context.DeadlineExceeded}), exitUnreachable, "starts it again"},
 		"a control document of a newer schema": {&control.SchemaError{Where: "key k", Got: 2, Known: 1}, exitBlocked, "run that version"},
 	} {
 		t.Run(name, func(t *testing.T) {
