@@ -61,6 +61,7 @@ func New(o Options) (*Engine, error) {
 	}
 	e := &Engine{opts: o, scripts: newScripts(), lines: map[string]*line{}, byBand: map[string]*line{}}
 	_, e.cluster = o.Client.(*redis.ClusterClient)
+	e.cluster = e.cluster || o.Cluster
 	var errs []error
 	for _, q := range o.Queues {
 		l, err := newLine(q)

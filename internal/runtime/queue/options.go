@@ -26,6 +26,10 @@ type Options struct {
 	// of its context and repeats nothing by itself. Neither is closed.
 	Client, Jobs redis.UniversalClient
 
+	// Cluster says that the Redis is a Cluster, where one command can be about one queue only. A
+	// *redis.ClusterClient is recognised without it.
+	Cluster bool
+
 	// Queues are the queues. Names must differ.
 	Queues []Queue
 

@@ -60,7 +60,7 @@ func (w *world) openJobs(context.Context) error {
 		s.opts.govern(&gov)
 	}
 	j.engine, err = queue.New(queue.Options{
-		Client: up.View(meter.Queue), Jobs: up.View(meter.Queue), Queues: defs, Governor: gov,
+		Client: up.View(meter.Queue), Jobs: up.View(meter.Queue), Cluster: up.cluster, Queues: defs, Governor: gov,
 		Concurrency: w.conf.Queues.Concurrency, Replica: s.replica,
 		ShutdownTimeout: w.conf.Serve.ShutdownTimeout, Watchdog: w.conf.Queues.Watchdog,
 		Paused:  func(name string) bool { return w.control.Current().PausedQueue(name) },

@@ -350,6 +350,29 @@ func TestASilentRedisEndsASidecarThatServesQueues(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("it goes on without its Redis")
 		cancel()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestQueuesAreServedFromACluster(t *testing.T) {
+	t.Parallel()
+	node := redistest.Start(t, "--cluster-enabled", "yes")
+	look := node.Client(t)
+	if err := look.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 20*time.Second, "the cluster is complete", func() bool { return look.Do(t.Context(), "set", "ready", "1").Err() == nil })
+	file := someQueues(3) + "  schedules: [{name: tick, queue: q2, every: 1s}]\nupstream: {max_connections: 8, cluster: ['" + node.Addr + "']}\n"
+	r := run(t, configured(t, nil, file), Options{})
+	url := "http://" + r.API + "/v1/queues/"
+	post[any](t, url+"q1/jobs", `{"id":"one"}`, 201)
+	for name, want := range map[string]string{"q1": "one", "q2": "cron:tick:"} {
+		got := post[leased](t, url+name+"/lease", `{"wait_ms":30000}`, 200)
+		if len(got.Jobs) != 1 || !strings.HasPrefix(got.Jobs[0].ID, want) {
+			t.Fatalf("leased %+v of %s, want %s", got, name, want)
+		}
+		post[struct{}](t, url+name+"/leases/"+got.Jobs[0].Lease+"/complete", `{}`, 204)
 	}
 }

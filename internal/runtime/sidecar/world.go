@@ -151,7 +151,7 @@ func (w *world) openEngines(context.Context) (err error) {
 		return err
 	}
 	l := LimitOptions(w.conf)
-	l.Client = up.As(meter.RateLimit)
+	l.Client, l.Cluster = up.As(meter.RateLimit), up.cluster
 	l.InScript = func(command string, n int64) { up.AddInScript(meter.RateLimit, command, n) }
 	l.Event = limitEvents(w.sidecar.log)
 	w.limit, err = limit.New(l)
