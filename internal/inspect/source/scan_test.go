@@ -268,6 +268,19 @@ func TestOptionsOutOfRangeAreAllReported(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
+	for _, pattern := range []string{"testdata/rules/*/bad/*.ts", "testdata/apps/*/src/*.ts"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			src, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(src))
+		}
+	}
 	f.Add("import Bull from 'bull'; for (const a of [1, 2]) new Bull(`${a}`)")
 	f.Add("import { Queue } from 'bullmq'; class A extends Queue { static { new A() } }; A?.b ?? c")
 	f.Add("const [{ a = 1, ...b }, ...c] = d; switch (a) { case 1: break; default: a() }")
