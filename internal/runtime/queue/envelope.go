@@ -19,6 +19,7 @@ type envelope struct {
 	Schema   int      `json:"schema"`
 	Queue    string   `json:"queue"`
 	At       int64    `json:"at"`                 // when it was added, Unix milliseconds
+	Due      int64    `json:"due,omitempty"`      // when it may first run, Unix milliseconds; 0 for at once
 	Timeout  int64    `json:"timeout,omitempty"`  // of an attempt, milliseconds
 	Deadline int64    `json:"deadline,omitempty"` // Unix milliseconds
 	Backoff  *Backoff `json:"backoff,omitempty"`
@@ -32,6 +33,14 @@ func (v envelope) enqueued() time.Time {
 		return time.Time{}
 	}
 	return time.UnixMilli(v.At)
+}
+
+// ready is when the job could first run; zero when unknown.
+func (v envelope) ready() time.Time {
+	if v.At == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(max(v.At, v.Due))
 }
 
 // seal puts the envelope among the producer's headers.

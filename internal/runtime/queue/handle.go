@@ -110,7 +110,7 @@ func (e *Engine) job(ctx context.Context, l *line, a *attempt, t *asynq.Task) (J
 		}
 	}
 	if v.At > 0 {
-		l.count(func(s *Stats) { s.Wait = max(0, now.Sub(job.Enqueued)) })
+		l.count(func(s *Stats) { s.Wait = max(0, now.Sub(v.ready())) })
 	}
 	if v.Batch != "" {
 		job.Payload, job.Items, err = e.items(ctx, a)
@@ -197,7 +197,7 @@ func (e *Engine) judge(ctx context.Context, a *attempt, v envelope, job Job, err
 	case errors.As(err, &dead):
 		return &outcome{text: reason(err.Error()), dead: true}
 	case errors.As(err, &later):
-		if age := time.Since(job.Enqueued); !job.Enqueued.IsZero() && age > l.def.Failed.Age+l.def.Timeout {
+		if age := time.Since(v.ready()); v.At > 0 && age > l.def.Failed.Age+l.def.Timeout {
 			return &outcome{text: reason(fmt.Sprintf("put off for %s: %s", age.Round(time.Second), err)), dead: true}
 		}
 		return postpone(job, &outcome{text: reason(err.Error()), quiet: true, after: max(0, later.After)})

@@ -15,7 +15,7 @@ type Stats struct {
 	Failed      int64         `json:"failed_attempts"`
 	Dead        int64         `json:"failed_permanently"`
 	Rescheduled int64         `json:"rescheduled"`
-	Wait        time.Duration `json:"wait"` // from being added to being taken, of the job that was taken last
+	Wait        time.Duration `json:"wait"` // from when it could first run to being taken, of the job that was taken last
 	Paused      bool          `json:"paused"`
 	Draining    bool          `json:"draining"`
 }
