@@ -235,7 +235,7 @@ func (e *Engine) prepare(r EnqueueRequest, now time.Time) (prepared, error) {
 			p.lock = key(p.band, "unique:redisopt:"+r.Unique)
 		}
 	}
-	m, err := e.message(r, l, now)
+	m, err := e.message(r, l, now, p.due)
 	if err != nil {
 		return prepared{}, &RequestError{Queue: r.Queue, Err: err}
 	}
@@ -245,9 +245,9 @@ func (e *Engine) prepare(r EnqueueRequest, now time.Time) (prepared, error) {
 }
 
 // message is the task that asynq is given.
-func (e *Engine) message(r EnqueueRequest, l *line, now time.Time) (message, error) {
+func (e *Engine) message(r EnqueueRequest, l *line, now time.Time, due int64) (message, error) {
 	v := envelope{
-		Schema: Schema, Queue: r.Queue, At: now.UnixMilli(), Timeout: r.Timeout.Milliseconds(),
+		Schema: Schema, Queue: r.Queue, At: now.UnixMilli(), Due: 1000 * due, Timeout: r.Timeout.Milliseconds(),
 		Backoff: r.Backoff, Schedule: r.Schedule, Batch: r.Batch,
 	}
 	if !r.Deadline.IsZero() {
@@ -263,7 +263,8 @@ func (e *Engine) message(r EnqueueRequest, l *line, now time.Time) (message, err
 		Timeout: seconds(r.Timeout + timeoutGrace),
 		Headers: headers,
 	}
-	if keep := max(l.def.Completed.Age, r.Retain); keep > 0 {
+	// What must stay is sorted behind all that is done while it must, so that Keep.Count takes others first.
+	if keep := max(0, l.def.Completed.Age) + r.Retain; keep > 0 {
 		m.Retention = seconds(keep)
 	}
 	return m, nil

@@ -129,8 +129,8 @@ type EnqueueRequest struct {
 	// Schedule is the name of the schedule that adds it, see Newest. Default none.
 	Schedule string
 
-	// Retain keeps the traces of the job for at least as long after it was done, where the queue keeps them
-	// for less time; Keep.Count holds all the same. Default 0.
+	// Retain keeps the traces of the job for this much longer after it was done than the queue keeps them. Where
+	// Keep.Count is exceeded, jobs that were done meanwhile without it go first. Default 0.
 	Retain time.Duration
 }
 
