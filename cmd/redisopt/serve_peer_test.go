@@ -18,17 +18,17 @@ import (
 // gateway lets more of their versions do the same.
 func TestUnmodifiedUpstashLibrariesAgainstServe(t *testing.T) {
 	env := []string{"REDISOPT_TOKEN=secret", "REDISOPT_READONLY_TOKEN=reader"}
-	for name, start := range map[string]func(t *testing.T) *served{
-		"embedded": func(t *testing.T) *served { t.Helper(); return startServe(t, env, "--embedded") },
+	servers := map[string]func(t *testing.T) *served{
 		"before a redis-server": func(t *testing.T) *served {
 			t.Helper()
 			return startServe(t, append(env, "REDIS_URL="+redistest.Start(t).URL()))
 		},
-	} {
+	}
+	if !raceEnabled { // which makes scripts in the embedded Redis too slow for the libraries
+		servers["embedded"] = func(t *testing.T) *served { t.Helper(); return startServe(t, env, "--embedded") }
+	}
+	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
-			if raceEnabled && name == "embedded" {
-				t.Skip("scripts in the embedded Redis are too slow under the race detector")
-			}
 			t.Parallel()
 			s := start(t)
 			upstashPeer(t, "upstash-redis.js", "@upstash/redis", s.Gateway, "secret", "reader")

@@ -38,7 +38,9 @@ func queues(t testing.TB, client redis.UniversalClient) *queue.Engine {
 	go func() { ended <- e.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		<-ended // a server that is gone by then is another test's
+		if err := <-ended; err != nil {
+			t.Errorf("the queues ended: %v", err)
+		}
 	})
 	return e
 }

@@ -67,7 +67,7 @@ type depthOutput struct{ Body QueueDepth }
 type deadInput struct {
 	Queue string `path:"queue" maxLength:"200"`
 	Body  struct {
-		Filter DeadFilter `json:"filter,omitempty"`
+		Filter DeadFilter `json:"filter,omitzero"`
 		DryRun bool       `json:"dry_run,omitempty" doc:"Changes nothing, and says how many it would be"`
 	}
 }

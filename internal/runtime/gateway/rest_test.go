@@ -29,12 +29,18 @@ func TestInFrontOfREST(t *testing.T) {
 	for _, s := range []step{
 		{name: "a command", path: "/set/k/v", want: `{"result":"OK"}`},
 		{name: "an error", path: "/incr/k", status: 400, want: `{"error":"ERR value is not an integer or out of range"}`},
-		{name: "a pipeline", path: "/pipeline", body: `[["GET","k"],["LPUSH","k","x"],["BLPOP","k",1],["STRLEN","k"]]`,
-			want: `[{"result":"v"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},` + notREST("BLPOP") + `,{"result":1}]`},
-		{name: "a transaction", path: "/multi-exec", body: `[["SET","t","1"],["LPUSH","t","x"],["INCR","t"],["MGET","t","none"]]`,
-			want: `[{"result":"OK"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},{"result":2},{"result":["2",null]}]`},
-		{name: "one that is discarded", path: "/multi-exec", body: `[["SET","t","9"],["GET"]]`, status: 400,
-			want: `{"error":"EXECABORT Transaction discarded because of: ERR wrong number of arguments for 'get' command"}`},
+		{
+			name: "a pipeline", path: "/pipeline", body: `[["GET","k"],["LPUSH","k","x"],["BLPOP","k",1],["STRLEN","k"]]`,
+			want: `[{"result":"v"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},` + notREST("BLPOP") + `,{"result":1}]`,
+		},
+		{
+			name: "a transaction", path: "/multi-exec", body: `[["SET","t","1"],["LPUSH","t","x"],["INCR","t"],["MGET","t","none"]]`,
+			want: `[{"result":"OK"},{"error":"WRONGTYPE Operation against a key holding the wrong kind of value"},{"result":2},{"result":["2",null]}]`,
+		},
+		{
+			name: "one that is discarded", path: "/multi-exec", body: `[["SET","t","9"],["GET"]]`, status: 400,
+			want: `{"error":"EXECABORT Transaction discarded because of: ERR wrong number of arguments for 'get' command"}`,
+		},
 		{name: "which changed nothing", path: "/get/t", want: `{"result":"2"}`},
 		{name: "a script with the flag", path: "/", body: `["EVAL","#!lua flags=allow-key-locking\nreturn 7",0]`, want: `{"result":7}`},
 		{name: "types of keys", path: "/", body: `["SCAN",0,"MATCH","k","WITHTYPE"]`, want: `{"result":["0",["k","string"]]}`},

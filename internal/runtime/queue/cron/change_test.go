@@ -194,6 +194,7 @@ func TestANewerSchemaIsRefusedAndDamageIsContained(t *testing.T) {
 		if err := b.Remove(t.Context(), "bad"); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // until both have read that it goes on
 
 		s.mu.Lock()
 		s.hash[schemaField] = "2"
