@@ -164,7 +164,9 @@ func openContender(name, addr string, r *runner) (engine, error) {
 			queues = append(queues, q)
 		}
 		t := &testing.T{}
-		return &oursContends{open(t, "redis://"+addr, queues, func(o *queue.Options) { o.Concurrency = benchConcurrency })}, nil
+		return &oursContends{open(t, "redis://"+addr, queues, func(o *queue.Options) {
+			o.Concurrency, o.Observe = benchConcurrency, nil // what was observed is not kept
+		})}, nil
 	case stock:
 		o := asynq.RedisClientOpt{Addr: addr}
 		return newStock(asynq.NewClient(o), func(c asynq.Config) *asynq.Server { return asynq.NewServer(o, c) }, r, nil), nil

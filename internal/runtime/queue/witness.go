@@ -3,7 +3,6 @@ package queue
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -155,7 +154,7 @@ func look(cmd redis.Cmder) (sighting, bool) {
 		return sighting{}, false
 	}
 	var s sighting
-	parts := make([]string, n)
+	var parts [4]string
 	for i, k := range args[3 : 3+n] {
 		k, _ := k.(string)
 		rest, ok := strings.CutPrefix(k, "asynq:{")
@@ -169,20 +168,24 @@ func look(cmd redis.Cmder) (sighting, bool) {
 		if id, ok := strings.CutPrefix(part, "t:"); ok && id != "" {
 			s.id, part = id, "t"
 		}
-		parts[i] = part
+		if i < len(parts) {
+			parts[i] = part
+		}
 	}
 	s.args = args[3+n:]
-	for deed, want := range map[deed][]string{
-		took:     {"pending", "paused", "active", "lease"},
-		finished: {"active", "lease", "t"},
-		kept:     {"active", "lease", "completed", "t"},
-		requeued: {"active", "lease", "pending", "t"},
-		retried:  {"t", "active", "lease", "retry"},
-		archived: {"t", "active", "lease", "archived"},
-	} {
-		if len(parts) >= len(want) && slices.Equal(parts[:len(want)], want) {
-			s.deed = deed
-		}
+	switch {
+	case parts == [4]string{"pending", "paused", "active", "lease"}:
+		s.deed = took
+	case parts == [4]string{"active", "lease", "completed", "t"}:
+		s.deed = kept
+	case parts == [4]string{"active", "lease", "pending", "t"}:
+		s.deed = requeued
+	case parts == [4]string{"t", "active", "lease", "retry"}:
+		s.deed = retried
+	case parts == [4]string{"t", "active", "lease", "archived"}:
+		s.deed = archived
+	case parts[0] == "active" && parts[1] == "lease" && parts[2] == "t":
+		s.deed = finished
 	}
 	return s, s.deed != 0
 }

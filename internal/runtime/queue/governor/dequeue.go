@@ -98,8 +98,7 @@ func (g *Governor) dequeued(q *queue, c call, cmd redis.Cmder, begin time.Time) 
 // awaitWork returns whether a dequeue of q is worth sending. When no queue of the group is, it waits
 // first; and then the rest of the round, in which asynq asks for each of its queues, is not made to wait.
 func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
-	nap := time.NewTimer(g.opts.Nap)
-	defer nap.Stop()
+	var nap *time.Timer // from the first wait on: most calls need none
 	for {
 		g.mu.Lock()
 		now := time.Now()
@@ -121,6 +120,10 @@ func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
 		changed := own.changed
 		g.bell.takes = now
 		g.mu.Unlock()
+		if nap == nil {
+			nap = time.NewTimer(g.opts.Nap)
+			defer nap.Stop()
+		}
 		if !wait(ctx, changed, next, nap) {
 			g.mu.Lock()
 			own.dequeues = len(own.queues) - 1
