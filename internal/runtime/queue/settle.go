@@ -58,10 +58,12 @@ func (e *Engine) settle(ctx context.Context, a *attempt, s settlement) error {
 		e.witness.failed(a, err, false)
 		return err
 	}
-	defer e.witness.close(a, nil)
 	if moved, _ := reply[0].(int64); moved != 1 {
-		return &LeaseError{Problem: LeaseGone}
+		gone := &LeaseError{Problem: LeaseGone}
+		e.witness.close(a, gone) // an application that waits for this must not think that it was done
+		return gone
 	}
+	defer e.witness.close(a, nil)
 	switch {
 	case s.dead:
 		a.line.count(func(st *Stats) { st.Dead++ })

@@ -40,10 +40,13 @@ type witness struct {
 	e     *Engine
 	mu    sync.Mutex
 	at    map[place]*attempt
+	names map[string]name // of jobs that asynq has in hand
 	still []chan struct{} // closed when nothing runs
 }
 
-func newWitness(e *Engine) *witness { return &witness{e: e, at: map[place]*attempt{}} }
+func newWitness(e *Engine) *witness {
+	return &witness{e: e, at: map[place]*attempt{}, names: map[string]name{}}
+}
 
 // DialHook changes nothing.
 func (w *witness) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -62,7 +65,9 @@ func (w *witness) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		if s.deed == took {
 			err := next(ctx, cmd)
-			w.looked(s, cmd, err)
+			if w.looked(ctx, s, cmd, err) {
+				return redis.Nil
+			}
 			return err
 		}
 		// asynq does not try again: its second attempts have a context that has ended. So it is done here,
@@ -222,20 +227,26 @@ func (w *witness) ours(ctx context.Context, s sighting, cmd redis.Cmder) bool {
 	return true
 }
 
-// looked notes what a dequeue has brought.
-func (w *witness) looked(s sighting, cmd redis.Cmder, err error) {
+// looked notes what a dequeue has brought. It returns whether that was put off, so that there was none.
+func (w *witness) looked(ctx context.Context, s sighting, cmd redis.Cmder, err error) (refused bool) {
 	l := w.e.byBand[s.band]
 	if l == nil {
-		return
+		return false
 	}
 	switch reply, _ := cmd.(*redis.Cmd); {
 	case errors.Is(err, redis.Nil):
 		l.seenEmpty(s.band)
 	case err == nil && reply != nil:
-		if text, bad := reply.Text(); bad == nil {
-			w.took(l, s.band, []byte(text))
+		text, bad := reply.Text()
+		if bad != nil {
+			return false
 		}
+		if w.refused(ctx, l, s.band, []byte(text), reply) {
+			return true
+		}
+		w.took(l, s.band, []byte(text))
 	}
+	return false
 }
 
 // ended notes what was written at the end of an attempt.
@@ -271,6 +282,7 @@ func (w *witness) took(l *line, band string, msg []byte) {
 		l.stopped() // it was never run, and will not be
 	}
 	w.at[a.place] = a
+	w.named(a.place)
 	for p, old := range w.at {
 		if !old.returned.IsZero() && now.Sub(old.returned) > remembered {
 			w.shut(old, errForgotten)
@@ -299,7 +311,7 @@ func (w *witness) returned(a *attempt) {
 	if a.returned.IsZero() {
 		w.gone(a)
 	}
-	if a.closed {
+	if a.closed && w.at[a.place] == a {
 		delete(w.at, a.place)
 	}
 }
@@ -343,6 +355,7 @@ func (w *witness) close(a *attempt, err error) {
 // shut is close with the mutex held.
 func (w *witness) shut(a *attempt, err error) {
 	if a != nil && !a.closed {
+		w.unnamed(a.place)
 		a.closed, a.err = true, err
 		close(a.over)
 	}
