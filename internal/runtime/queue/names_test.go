@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/redisopt/redisopt/internal/runtime/queue"
@@ -29,5 +30,34 @@ func TestJobsOfTwoQueuesWithTheSameIDDoNotRunInOneProcessAtTheSameTime(t *testin
 		close(leave)
 		r.state(t, "slow", "order-42", queue.Completed)
 		r.state(t, "quick", "order-42", queue.Completed)
+	})
+}
+
+func TestCancellingAJobLeavesThoseOfOtherQueuesWithItsID(t *testing.T) {
+	each(t, func(t *testing.T, url string) {
+		leave := make(chan struct{})
+		runs := func(ctx context.Context, _ queue.Job) ([]byte, error) {
+			select {
+			case <-leave:
+				return nil, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		a := run(t, url, []queue.Queue{works("a", runs), waits("b")}, nil)
+		b := run(t, url, []queue.Queue{waits("a"), works("b", runs)}, nil)
+		for _, name := range []string{"a", "b"} {
+			a.add(t, queue.EnqueueRequest{Queue: name, ID: "order-42"})
+			a.state(t, name, "order-42", queue.Active)
+		}
+		eventually(t, func() error {
+			err := a.Cancel(t.Context(), "b", "order-42") // a replica that has just started may not hear the first word
+			if f, _ := b.Find(t.Context(), "b", "order-42"); f.State != queue.Archived {
+				return fmt.Errorf("job is %s, want archived; %w", f.State, err)
+			}
+			return nil
+		})
+		close(leave)
+		a.state(t, "a", "order-42", queue.Completed)
 	})
 }

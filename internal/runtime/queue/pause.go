@@ -9,6 +9,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
 )
 
 // drainLook is how often a queue that drains is looked at: first after the one, then after up to the other.
@@ -265,14 +267,22 @@ func (e *Engine) Cancel(ctx context.Context, queue, id string) error {
 		if len(reply) == 0 {
 			continue
 		}
+		if len(reply) != 2 {
+			return errReply
+		}
 		state, _ := reply[0].(string)
+		which, _ := reply[1].(int64)
 		switch State(state) {
 		case Pending, Scheduled, Retry:
 			return nil
 		case Active:
 			ctx, cancel := context.WithTimeout(ctx, e.opts.CommandTimeout)
 			defer cancel()
-			if err := e.opts.Client.Publish(ctx, cancelChannel, id).Err(); err != nil {
+			word := id // which ends the jobs of this id in every queue; there is no other where no bell is
+			if e.opts.Governor.Subscribe != nil && which >= 1 && int(which) <= len(bands) {
+				word = governor.CancelWord(bands[which-1], id)
+			}
+			if err := e.opts.Client.Publish(ctx, cancelChannel, word).Err(); err != nil {
 				return e.explain(queue, id, err)
 			}
 			return nil

@@ -46,10 +46,24 @@ func (g *Governor) newStub() *stub {
 	return s
 }
 
-// cancel hands a cancellation to every subscriber.
+// CancelWord is what to publish on asynq's channel of cancellations to end one job of one queue. asynq's own word is
+// the id alone, which jobs of other queues may have too.
+func CancelWord(queue, id string) string { return cancelPrefix + queue + "}:" + id }
+
+const cancelPrefix = "redisopt:{"
+
+// cancel hands a cancellation to every subscriber. One that names a queue is for who holds the job.
 func (g *Governor) cancel(payload []byte) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if rest, ok := bytes.CutPrefix(payload, []byte(cancelPrefix)); ok {
+		if name, id, ok := bytes.Cut(rest, []byte("}:")); ok {
+			if q := g.queues[string(name)]; q == nil || !q.holds(string(id)) {
+				return
+			}
+			payload = id
+		}
+	}
 	for s := range g.cancels {
 		s.push(fmt.Appendf(nil, "*3\r\n$7\r\nmessage\r\n$%d\r\n%s\r\n$%d\r\n%s\r\n", len(cancelChannel), cancelChannel, len(payload), payload))
 	}
