@@ -19,14 +19,15 @@ type client struct {
 type group struct {
 	queues  []string
 	has     map[string]bool
-	changed chan struct{} // closed and replaced when a waiting call has to look again
+	changed chan struct{} // closed and replaced when a waiting dequeue has to look again
+	dues    chan struct{} // and when one that waits for a job's time has to
 
 	// How many calls of a round are answered at once, since one has just waited for all of them.
 	dequeues, forwards int
 }
 
 func (g *Governor) newGroup(queues []string) *group {
-	own := &group{queues: queues, has: map[string]bool{}, changed: make(chan struct{})}
+	own := &group{queues: queues, has: map[string]bool{}, changed: make(chan struct{}), dues: make(chan struct{})}
 	for _, name := range queues {
 		own.has[name] = true
 	}

@@ -86,7 +86,7 @@ func (g *Governor) awaitDue(ctx context.Context, d *due, own *group) bool {
 			g.mu.Unlock()
 			return false
 		}
-		changed := own.changed
+		changed := own.dues
 		g.mu.Unlock()
 		if !wait(ctx, changed, next, nap) {
 			g.mu.Lock()

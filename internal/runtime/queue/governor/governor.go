@@ -98,10 +98,14 @@ func (g *Governor) Wake(queues ...string) {
 func (g *Governor) Admitted(queues ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	held := false
 	for _, q := range g.named(queues) {
+		held = held || !q.held.IsZero()
 		q.held = time.Time{}
 	}
-	g.signal()
+	if held {
+		g.rouse()
+	}
 }
 
 // SlowSweeps makes the sweep for all replicas factor times as rare; 1 is as Options say.
@@ -165,13 +169,34 @@ func (g *Governor) named(names []string) []*queue {
 
 // signal makes whoever waits look again: for one of the queues, or for any without names. The mutex is held.
 func (g *Governor) signal(queues ...*queue) {
-	for _, own := range g.groups {
-		if len(queues) > 0 && !slices.ContainsFunc(queues, func(q *queue) bool { return own.has[q.name] }) {
-			continue
-		}
+	for _, own := range g.concerned(queues) {
+		close(own.changed)
+		close(own.dues)
+		own.changed, own.dues = make(chan struct{}), make(chan struct{})
+	}
+}
+
+// rouse is signal for what waits for work only: jobs come often, and who waits for the time of delayed ones
+// has nothing to do with them. The mutex is held.
+func (g *Governor) rouse(queues ...*queue) {
+	for _, own := range g.concerned(queues) {
 		close(own.changed)
 		own.changed = make(chan struct{})
 	}
+}
+
+// concerned are the groups that one of the queues is in, or all without queues. The mutex is held.
+func (g *Governor) concerned(queues []*queue) []*group {
+	if len(queues) == 0 {
+		return g.groups
+	}
+	var all []*group
+	for _, own := range g.groups {
+		if slices.ContainsFunc(queues, func(q *queue) bool { return own.has[q.name] }) {
+			all = append(all, own)
+		}
+	}
+	return all
 }
 
 // prod makes Run look again at what is due.

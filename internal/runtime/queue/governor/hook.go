@@ -188,8 +188,11 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 		// The last two in a pipeline, which asynq does not do.
 		g.suspected(q)
 	}
-	if q.known != known || q.scheduled.gen+q.retry.gen != delays {
+	switch {
+	case q.scheduled.gen+q.retry.gen != delays:
 		g.signal(q)
+	case q.known != known:
+		g.rouse(q)
 	}
 }
 

@@ -158,7 +158,7 @@ func (g *Governor) pushed(keys []string) {
 		known := q.known
 		g.understand(q, p, now)
 		if q.known != known {
-			g.signal(q)
+			g.rouse(q)
 		}
 	}
 }
@@ -269,7 +269,7 @@ func (g *Governor) settle(q *queue) {
 	for id := range q.pushes.suspects {
 		if !q.pushes.did(id, tookIt, now) {
 			q.suspect()
-			g.signal(q)
+			g.rouse(q)
 			break
 		}
 	}

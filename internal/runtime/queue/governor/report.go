@@ -21,7 +21,7 @@ func (g *Governor) Added(queue string, ids ...string) {
 		}
 		g.added(q, ids...)
 	}
-	g.signal(q)
+	g.rouse(q)
 }
 
 // Due says the same of a delayed job: when it is due, in Unix seconds, and whether it waits to be tried
