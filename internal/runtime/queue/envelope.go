@@ -65,6 +65,10 @@ func unseal(headers map[string]string) (envelope, map[string]string, error) {
 	if !ok {
 		return envelope{}, own, nil
 	}
+	var v envelope
+	if err := json.Unmarshal([]byte(text), &v); err == nil && v.Schema >= 1 && v.Schema <= Schema {
+		return v, own, nil
+	}
 	// The schema first: what a newer one means is not for us to read.
 	var head struct {
 		Schema *int `json:"schema"`
@@ -75,9 +79,5 @@ func unseal(headers map[string]string) (envelope, map[string]string, error) {
 	if *head.Schema > Schema {
 		return envelope{Schema: *head.Schema}, own, &SchemaError{Got: *head.Schema, Known: Schema}
 	}
-	var v envelope
-	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		return envelope{}, own, fmt.Errorf("its header %s is damaged", envelopeHeader)
-	}
-	return v, own, nil
+	return envelope{}, own, fmt.Errorf("its header %s is damaged", envelopeHeader)
 }

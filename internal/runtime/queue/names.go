@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -48,13 +49,12 @@ func (w *witness) refused(ctx context.Context, l *line, band string, msg []byte,
 	return true
 }
 
-// named notes that asynq has a job. The mutex is held.
+// named notes that asynq has a job. What has rested is forgotten now and then, not at each job: at thousands a
+// second that would be most of what a job costs. The mutex is held.
 func (w *witness) named(p place) {
-	now := time.Now()
-	for id, n := range w.names {
-		if !n.over.IsZero() && now.Sub(n.over) >= nameRests {
-			delete(w.names, id)
-		}
+	if now := time.Now(); now.Sub(w.pruned) >= nameRests {
+		w.pruned = now
+		maps.DeleteFunc(w.names, func(_ string, n name) bool { return !n.over.IsZero() && now.Sub(n.over) >= nameRests })
 	}
 	w.names[p.id] = name{band: p.band}
 }

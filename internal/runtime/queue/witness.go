@@ -37,11 +37,12 @@ type attempt struct {
 // A witness is a hook on asynq's client, inside the governor's: it sees what is really sent. It knows which
 // jobs were taken, and tells what became of them once Redis has confirmed it.
 type witness struct {
-	e     *Engine
-	mu    sync.Mutex
-	at    map[place]*attempt
-	names map[string]name // of jobs that asynq has in hand
-	still []chan struct{} // closed when nothing runs
+	e      *Engine
+	mu     sync.Mutex
+	at     map[place]*attempt
+	names  map[string]name // of jobs that asynq has in hand
+	pruned time.Time       // when names was last looked through
+	still  []chan struct{} // closed when nothing runs
 }
 
 func newWitness(e *Engine) *witness {
