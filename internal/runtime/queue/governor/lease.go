@@ -3,6 +3,7 @@ package governor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -46,10 +47,20 @@ func (g *Governor) extend(ctx context.Context, queue string, cmd redis.Cmder, ne
 	}
 	g.mu.Lock()
 	q := g.queues[queue]
-	local := q != nil
-	for i := first; i+1 < len(args) && local; i += 2 {
-		held, ok := q.own[text(args[i+1])]
-		local = ok && now.Round(0).Sub(held.at) < g.firm()
+	if q == nil {
+		g.mu.Unlock()
+		return next(ctx, cmd)
+	}
+	local, all := true, slices.Clone(args[:first])
+	for i := first; i+1 < len(args); i += 2 {
+		id := text(args[i+1])
+		held, ok := q.own[id]
+		age := now.Round(0).Sub(held.at)
+		if !ok || age > g.believed() {
+			continue // it may be somebody else's lease by now: asynq's clock stands still while a machine sleeps
+		}
+		local = local && age < g.firm()
+		all = append(all, float64(now.Add(g.opts.Lease).Unix()), args[i+1])
 	}
 	if local {
 		g.stats.ExtendedLocally++
@@ -59,22 +70,24 @@ func (g *Governor) extend(ctx context.Context, queue string, cmd redis.Cmder, ne
 		}
 		return nil
 	}
-	if q != nil {
-		for i := first; i+1 < len(args); i += 2 {
-			args[i] = float64(now.Add(g.opts.Lease).Unix())
-			q.pushes.mine(text(args[i+1]), changedIt, now)
-		}
+	for i := first; i+1 < len(all); i += 2 {
+		q.pushes.mine(text(all[i+1]), changedIt, now)
 	}
 	g.mu.Unlock()
-	err := next(ctx, cmd)
+	sent := redis.NewIntCmd(ctx, all...)
+	err := next(ctx, sent)
+	if n, ok := cmd.(*redis.IntCmd); ok {
+		n.SetVal(sent.Val())
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if q == nil || err != nil {
+	if err != nil {
+		cmd.SetErr(err)
 		return err
 	}
 	g.stats.Extended++
-	for i := first; i+1 < len(args); i += 2 {
-		if id := text(args[i+1]); q.holds(id) {
+	for i := first; i+1 < len(all); i += 2 {
+		if id := text(all[i+1]); q.holds(id) {
 			q.own[id] = claim{at: now.Round(0)}
 		}
 	}

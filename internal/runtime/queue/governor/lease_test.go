@@ -1,0 +1,48 @@
+package governor
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// asynq's clock stands still while a machine sleeps, so it goes on to extend leases that others hold by then.
+func TestALeaseThatIsNotBelievedAnyMoreIsNeitherExtendedNorBelievedAgain(t *testing.T) {
+	g, q := idle(t)
+	now := time.Now().Round(0)
+	q.own["aged"] = claim{at: now.Add(-g.believed() - time.Second)}
+	q.own["due"] = claim{at: now.Add(-g.firm() - time.Second)}
+	var sent []any
+	next := func(_ context.Context, cmd redis.Cmder) error {
+		sent = cmd.Args()
+		return nil
+	}
+	extend := func(ids ...string) {
+		t.Helper()
+		args := []any{"zadd", keyOf("a", leasePart), "xx"}
+		for _, id := range ids {
+			args = append(args, float64(now.Unix()), id)
+		}
+		sent = nil
+		if err := g.plain(t.Context(), redis.NewIntCmd(t.Context(), args...), next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	extend("aged", "due", "unknown")
+	if len(sent) != 5 || sent[4] != any("due") {
+		t.Errorf("sent %v, want the lease of due alone", sent)
+	}
+	if extend("aged"); sent != nil {
+		t.Errorf("sent %v, want nothing", sent)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	finish := func(id string) error {
+		return g.mayFinish(ctx, call{keys: []string{keyOf("a", taskPrefix+id)}})
+	}
+	if finish("aged") == nil || finish("due") != nil {
+		t.Errorf("may finish aged: %v, due: %v; want only due", finish("aged"), finish("due"))
+	}
+}
