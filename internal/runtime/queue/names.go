@@ -31,7 +31,9 @@ func (w *witness) refused(ctx context.Context, l *line, band string, msg []byte,
 	now := time.Now()
 	w.mu.Lock()
 	n, ok := w.names[m.ID]
-	if !ok || n.band == band || !n.over.IsZero() && now.Sub(n.over) >= nameRests {
+	// Elsewhere in its queue it has ended, or it could not have been added; on a Redis Cluster nobody looks there.
+	same := n.band == band || !w.e.cluster && w.e.byBand[n.band] == l
+	if !ok || same || !n.over.IsZero() && now.Sub(n.over) >= nameRests {
 		w.mu.Unlock()
 		return false
 	}

@@ -15,9 +15,9 @@ func TestALeaseThatIsNotBelievedAnyMoreIsNeitherExtendedNorBelievedAgain(t *test
 	q.own["aged"] = claim{at: now.Add(-g.believed() - time.Second)}
 	q.own["due"] = claim{at: now.Add(-g.firm() - time.Second)}
 	var sent []any
-	next := func(_ context.Context, cmd redis.Cmder) error {
+	next := func(ctx context.Context, cmd redis.Cmder) error {
 		sent = cmd.Args()
-		return nil
+		return ctx.Err()
 	}
 	extend := func(ids ...string) {
 		t.Helper()
