@@ -51,10 +51,10 @@ func (w *world) openJobs(context.Context) error {
 	up := w.main
 	gov := GovernorOptions(w.conf)
 	gov.Subscribe = func(ctx context.Context, channels ...string) (governor.Feed, error) {
-		return feedOf(up.Bell().Subscribe(ctx, channels...))
+		return FeedOf(up.Bell().Subscribe(ctx, channels...))
 	}
 	gov.Track = func(ctx context.Context, prefixes ...string) (governor.Feed, error) {
-		return feedOf(up.Bell().Track(ctx, prefixes...))
+		return FeedOf(up.Bell().Track(ctx, prefixes...))
 	}
 	if s.opts.govern != nil {
 		s.opts.govern(&gov)
@@ -81,8 +81,9 @@ func (w *world) admitJobs(name string) bool {
 	return w.budget.admits(name, time.Now())
 }
 
-// feedOf hands on what the bell says, as the governor takes it.
-func feedOf(sub *upstream.Subscription, err error) (governor.Feed, error) {
+// FeedOf hands on what a subscription of the bell says, as the governor of the queues takes it. Close ends
+// the subscription.
+func FeedOf(sub *upstream.Subscription, err error) (governor.Feed, error) {
 	if err != nil {
 		return governor.Feed{}, err
 	}

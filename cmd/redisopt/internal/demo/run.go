@@ -96,6 +96,7 @@ func (j *journey) run(ctx context.Context) error {
 		{"attach the simulated application", j.attach},
 		{"audit its connections", j.auditConnections},
 		{fmt.Sprintf("audit its commands for %s", j.opts.Window), j.auditCommands},
+		{"run eleven queues of redisopt's own beside it", j.ours},
 		{"plan the move to BullMQ and name its losses", j.plan},
 		{"stop the workers and move the queues, the producer going on", j.there},
 		{"roll back, the producer going on", j.back},
