@@ -125,3 +125,39 @@ func printRatios(w io.Writer, names []string, all map[string]*standing) {
 	}
 	_ = t.Flush()
 }
+
+// A goal is a figure beside what it must reach.
+type goal struct {
+	median float64
+	unit   string
+	fails  bool // the benchmark, since it was not reached
+}
+
+// printGoals writes what must be reached and whether it was: no more commands and processor time for a job than
+// in stock asynq by the median, and the design's latency.
+func printGoals(w io.Writer, all map[string]*standing) []goal {
+	us := all[ours]
+	var goals []goal
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "\ngoal\tmeasured\twanted\t")
+	row := func(name, unit, measured, wanted string, median float64, reached, strict bool) {
+		word := "reached"
+		if !reached {
+			word = "NOT REACHED"
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", name, measured, wanted, word)
+		goals = append(goals, goal{median, unit, strict && !reached})
+	}
+	for i, peer := range []string{stock, stockPool3} {
+		r := ratios(us.rounds, all[peer].rounds, func(m measurement) float64 { return m.commands })
+		row("commands a job x "+peer, fmt.Sprint("x-commands-", i), r.String(), "1.00 or less", r.median, r.median <= 1, r.sure)
+		r = ratios(us.rounds, all[peer].rounds, measurement.cpu)
+		row("processor time a job, client and Redis, x "+peer, fmt.Sprint("x-cpu-", i), r.String(), "1.00 or less", r.median, r.median <= 1, false)
+	}
+	p95 := percentile(us.addUS, 95) / 1000
+	row("adding a job, p95", "ms-add-p95", fmt.Sprintf("%.2f ms", p95), "< 10 ms", p95, p95 < 10, true)
+	p95 = percentile(us.pickUS, 95) / 1000
+	row("picking it up, same process, p95", "ms-pickup-p95", fmt.Sprintf("%.2f ms", p95), "< 10 ms", p95, p95 < 10, false)
+	_ = t.Flush()
+	return goals
+}
