@@ -57,6 +57,11 @@ func floors() []floor {
 			"commands are charged to whoever is connected, which the audit of connections finds out",
 		},
 		{
+			"internal/inspect/keys",
+			append(audit, "internal/inspect/connections"),
+			"an audit reads a Redis and returns findings; who answers is told as the audit of connections tells it",
+		},
+		{
 			"internal/inspect/source",
 			[]string{"internal/inspect", "internal/inspect/source/script"},
 			"reading code needs no Redis and no configuration",
