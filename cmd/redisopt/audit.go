@@ -18,6 +18,7 @@ func (a *app) auditCommand() *cobra.Command {
   redisopt audit commands --window 60s`,
 		a.auditConnectionsCommand(),
 		a.auditCommandsCommand(),
+		a.auditKeysCommand(),
 		a.auditCodeCommand(),
 	)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/inspect/commands"
+	"github.com/redisopt/redisopt/internal/inspect/keys"
 	"github.com/redisopt/redisopt/internal/inspect/upstash"
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
@@ -118,7 +119,7 @@ func walk(err error, visit func(error)) {
 func causeOf(err error) (code int, known bool) {
 	switch e := err.(type) { //nolint:errorlint // walk unwraps
 	case *usageError, *config.Problem, *step.UnknownQueueError, *step.MajorError, *sidecar.LoopError, *fleet.ImpossibleError,
-		*upstash.ChoiceError:
+		*upstash.ChoiceError, *keys.DumpError:
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
@@ -152,7 +153,7 @@ func causeOf(err error) (code int, known bool) {
 	case cache.ErrBudget:
 		return exitViolated, true
 	case migrate.ErrLeaseLost, migrate.ErrNothingToRollBack, journal.ErrFenced, mover.ErrFenced,
-		history.ErrLocked, embedded.ErrNoServer:
+		history.ErrLocked, embedded.ErrNoServer, keys.ErrNoServer:
 		return exitBlocked, true
 	}
 	return upstreamCause(classOf(err))
