@@ -114,10 +114,9 @@ func shareCell(s keys.Share) string {
 		return "-"
 	case s.Insufficient:
 		return "insufficient"
+	case *s.High > 0 && *s.High < 0.001:
+		return "<0.1%"
 	case s.Exact:
-		if v := 100 * *s.Value; v > 0 && v < 0.1 {
-			return "<0.1%"
-		}
 		return percentCell(*s.Value) + "%"
 	}
 	return percentCell(*s.Low) + ".." + percentCell(*s.High) + "%"
@@ -147,6 +146,10 @@ func expirySection(r *keys.Report) report.Section {
 		{Name: "30 days", Right: true},
 		{Name: "longer", Right: true},
 	}}
+	idle := slices.ContainsFunc(r.Prefixes, func(p keys.Prefix) bool { return p.IdleMedianSeconds != nil })
+	if idle {
+		t.Columns = append(t.Columns, report.Column{Name: "idle", Right: true})
+	}
 	for _, p := range r.Prefixes {
 		row := []string{p.Name, strconv.Itoa(p.NoTTL.Hits)}
 		for _, b := range bounds {
@@ -157,9 +160,16 @@ func expirySection(r *keys.Report) report.Section {
 			}
 			row = append(row, strconv.Itoa(n))
 		}
+		if p.IdleMedianSeconds != nil {
+			row = append(row, shortDuration(time.Duration(*p.IdleMedianSeconds*float64(time.Second))))
+		}
 		t.Rows = append(t.Rows, row)
 	}
-	return report.Section{Title: "Keys in detail that expire within", Table: t}
+	title := "Keys in detail that expire within"
+	if idle {
+		title += ", and how long half of them were not touched"
+	}
+	return report.Section{Title: title, Table: t}
 }
 
 func biggestSection(r *keys.Report) report.Section {

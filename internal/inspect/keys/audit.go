@@ -3,6 +3,7 @@ package keys
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +66,7 @@ func (a *audit) run(ctx context.Context) (*Report, error) {
 	r.Names = len(names)
 	groups := a.groups(names)
 	lot, picked := choose(groups, a.opts.details(a.opts.Budget-r.Sent), r.Complete)
-	all := append(lot[:len(lot):len(lot)], picked...)
+	all := slices.Concat(lot, picked)
 	if err := a.look(ctx, all); err != nil {
 		return nil, err
 	}

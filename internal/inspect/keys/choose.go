@@ -127,11 +127,11 @@ func rank(k *Key) int {
 	return 1
 }
 
-// divide gives each group its number of samples: one, then up to minSamples, the largest groups first, then
-// in proportion.
+// divide gives each group its number of samples: one, then up to half of minSamples and up to all of it,
+// the largest groups first, then in proportion.
 func divide(groups []*group, n int) []int {
 	quota := make([]int, len(groups))
-	for _, enough := range []int{1, minSamples} {
+	for _, enough := range []int{1, minSamples / 2, minSamples} {
 		for i, g := range groups {
 			more := min(min(len(g.names), enough)-quota[i], n)
 			quota[i] += more

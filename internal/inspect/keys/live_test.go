@@ -162,6 +162,30 @@ func TestOnlyKeysOfThePrefixAreLookedAt(t *testing.T) {
 	}
 }
 
+func TestAClusterIsReadNodeByNode(t *testing.T) {
+	server := redistest.Start(t, "--cluster-enabled", "yes")
+	admin := server.Client(t)
+	if err := admin.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; {
+		text, err := admin.ClusterInfo(t.Context()).Result()
+		if err == nil && strings.Contains(text, "cluster_state:ok") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no cluster after 20 s: %s, %v", text, err)
+		}
+	}
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr}, DisableIdentity: true})
+	t.Cleanup(func() { _ = rdb.Close() })
+	fill(t, rdb)
+	r, err := Audit(t.Context(), rdb, Options{})
+	if err != nil || r.Keys != 3505 || !r.Complete || r.Detailed == 0 || r.Sent > DefaultBudget {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestAnEmptyDatabaseIsNoProblem(t *testing.T) {
 	r, err := Audit(t.Context(), redistest.Start(t).Client(t), Options{})
 	if err != nil || r.Keys != 0 || len(r.Prefixes) != 0 || len(r.Findings) != 0 {

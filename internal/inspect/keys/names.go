@@ -87,10 +87,11 @@ func (a *audit) scan(ctx context.Context, nodes []node) ([]string, error) {
 			continue
 		}
 		pages := max(1, int(int64(a.opts.scans())*n.size/max(r.Keys, 1)))
+		count := max(minPage, min(2*n.size/int64(pages)+1, maxPage)) // a hash table has up to two places a key
 		cursor := uint64(0)
 		for range pages {
 			r.Sent++
-			page, next, err := n.rdb.Scan(ctx, cursor, a.opts.pattern(), scanCount).Result()
+			page, next, err := n.rdb.Scan(ctx, cursor, a.opts.pattern(), count).Result()
 			if err != nil {
 				return nil, err
 			}

@@ -18,8 +18,10 @@ const (
 
 	minBudget = 20
 	maxBudget = 10_000_000
-	scanCount = 2000 // names a page: about a millisecond of the server's time
 	maxScans  = 400
+	// A page of names holds up the server for about a millisecond, and stays far below a request's limit.
+	minPage, maxPage = 100, 5000
+
 	// keyCost is the most commands that one key in detail costs: type, expiry, and two for size and value.
 	keyCost = 4
 )

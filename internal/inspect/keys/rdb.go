@@ -157,8 +157,12 @@ func start(ctx context.Context, bin, path, file string) (d *Dump, taken bool, er
 	return d, strings.Contains(said, "ddress already in use"), &DumpError{File: file, Reason: dumpReason(said)}
 }
 
+// drain lets the server go on printing until it ends.
 func drain(lines <-chan string) {
-	for range lines { //nolint:revive // the server must be able to go on printing
+	for {
+		if _, more := <-lines; !more {
+			return
+		}
 	}
 }
 
