@@ -20,6 +20,7 @@ func (a *app) auditCommand() *cobra.Command {
 		a.auditCommandsCommand(),
 		a.auditKeysCommand(),
 		a.auditCodeCommand(),
+		a.auditPlanCommand(),
 	)
 }
 

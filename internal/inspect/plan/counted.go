@@ -81,3 +81,30 @@ func (c *Catalogue) Counts(provider string, load Load) float64 {
 	load.ReadRegions = 0
 	return load.billed(c.provider(provider))
 }
+
+// Or is l, with what it does not know taken from other. Commands are taken together or not at all.
+func (l Load) Or(other Load) Load {
+	if l.sent() == 0 {
+		l.Top, l.InScript, l.ByCommand = other.Top, other.InScript, other.ByCommand
+		l.Sources = append(l.Sources, other.Sources...)
+	}
+	if l.WriteShare == nil {
+		l.WriteShare = other.WriteShare
+	}
+	for _, x := range []struct{ into, from *float64 }{
+		{&l.PeakPerSecond, &other.PeakPerSecond}, {&l.StorageBytes, &other.StorageBytes}, {&l.BandwidthBytesPerMonth, &other.BandwidthBytesPerMonth},
+		{&l.Connections, &other.Connections}, {&l.RequestBytes, &other.RequestBytes}, {&l.RecordBytes, &other.RecordBytes},
+		{&l.BudgetUSDPerMonth, &other.BudgetUSDPerMonth},
+	} {
+		if *x.into == 0 {
+			*x.into = *x.from
+		}
+	}
+	if l.ReadRegions == 0 {
+		l.ReadRegions = other.ReadRegions
+	}
+	if len(l.AddOns) == 0 {
+		l.AddOns = other.AddOns
+	}
+	return l
+}

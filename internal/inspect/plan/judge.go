@@ -92,8 +92,8 @@ func (r *Report) judge(c *Catalogue) {
 // judgeBudget says how much of the budget a plan uses, at the steps at which operators are warned.
 func (r *Report) judgeBudget(q Quote) {
 	budget := r.Load.BudgetUSDPerMonth
-	if budget <= 0 {
-		return
+	if budget <= 0 || !q.Fits {
+		return // what does not fit is critical already
 	}
 	share := q.USDPerMonth / budget
 	severity := inspect.Note

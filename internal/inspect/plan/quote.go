@@ -113,7 +113,7 @@ func (q *Quote) flat(p Plan, load Load) {
 	extra := float64(max(0, load.Databases-p.IncludedDatabases)) * p.USDPerExtraDatabase
 	q.fixed += base + regions + extra
 	q.charge(base, "the plan")
-	q.charge(regions, "%d read regions at %.0f%% of the plan", load.ReadRegions, 100*p.ReadRegionFactor)
+	q.charge(regions, "read regions (%d) at %.0f%% of the plan", load.ReadRegions, 100*p.ReadRegionFactor)
 	q.charge(extra, "databases beyond %d", p.IncludedDatabases)
 }
 
