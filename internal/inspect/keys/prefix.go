@@ -40,7 +40,7 @@ const (
 // partsOf splits a name at its colons; what braces hold together stays together.
 func partsOf(name string) []string {
 	var parts []string
-	begin, depth := 0, 0
+	begin, depth, closed := 0, 0, strings.LastIndexByte(name, '}')
 	for i := range len(name) {
 		switch name[i] {
 		case '{':
@@ -48,7 +48,7 @@ func partsOf(name string) []string {
 		case '}':
 			depth = max(depth-1, 0)
 		case ':':
-			if depth == 0 || !strings.Contains(name[i:], "}") {
+			if depth == 0 || i > closed {
 				parts = append(parts, name[begin:i])
 				begin = i + 1
 			}
