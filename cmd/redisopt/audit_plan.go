@@ -168,10 +168,14 @@ func (f planFlags) over(load plan.Load, given func(string) bool) plan.Load {
 		into *float64
 		from float64
 	}{
-		{"commands-per-month", &load.Top, f.commands.value}, {"in-script", &load.InScript, f.inScript.value},
-		{"peak", &load.PeakPerSecond, f.peak.value}, {"connections", &load.Connections, f.connections.value},
-		{"storage-bytes", &load.StorageBytes, f.storage.value}, {"bandwidth-bytes", &load.BandwidthBytesPerMonth, f.bandwidth.value},
-		{"request-bytes", &load.RequestBytes, f.requestSize.value}, {"record-bytes", &load.RecordBytes, f.recordSize.value},
+		{"commands-per-month", &load.Top, f.commands.value},
+		{"in-script", &load.InScript, f.inScript.value},
+		{"peak", &load.PeakPerSecond, f.peak.value},
+		{"connections", &load.Connections, f.connections.value},
+		{"storage-bytes", &load.StorageBytes, f.storage.value},
+		{"bandwidth-bytes", &load.BandwidthBytesPerMonth, f.bandwidth.value},
+		{"request-bytes", &load.RequestBytes, f.requestSize.value},
+		{"record-bytes", &load.RecordBytes, f.recordSize.value},
 		{"budget-usd", &load.BudgetUSDPerMonth, f.budget},
 	} {
 		if given(x.name) {

@@ -92,8 +92,12 @@ func (l Load) Or(other Load) Load {
 		l.WriteShare = other.WriteShare
 	}
 	for _, x := range []struct{ into, from *float64 }{
-		{&l.PeakPerSecond, &other.PeakPerSecond}, {&l.StorageBytes, &other.StorageBytes}, {&l.BandwidthBytesPerMonth, &other.BandwidthBytesPerMonth},
-		{&l.Connections, &other.Connections}, {&l.RequestBytes, &other.RequestBytes}, {&l.RecordBytes, &other.RecordBytes},
+		{&l.PeakPerSecond, &other.PeakPerSecond},
+		{&l.StorageBytes, &other.StorageBytes},
+		{&l.BandwidthBytesPerMonth, &other.BandwidthBytesPerMonth},
+		{&l.Connections, &other.Connections},
+		{&l.RequestBytes, &other.RequestBytes},
+		{&l.RecordBytes, &other.RecordBytes},
 		{&l.BudgetUSDPerMonth, &other.BudgetUSDPerMonth},
 	} {
 		if *x.into == 0 {

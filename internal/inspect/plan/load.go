@@ -69,10 +69,17 @@ func (l Load) validate() error {
 		name  string
 		value float64
 	}{
-		{"commands a month", l.Top}, {"commands in scripts", l.InScript}, {"peak commands per second", l.PeakPerSecond},
-		{"storage", l.StorageBytes}, {"bandwidth", l.BandwidthBytesPerMonth}, {"connections", l.Connections},
-		{"request size", l.RequestBytes}, {"record size", l.RecordBytes},
-		{"read regions", float64(l.ReadRegions)}, {"databases", float64(l.Databases)}, {"budget", l.BudgetUSDPerMonth},
+		{"commands a month", l.Top},
+		{"commands in scripts", l.InScript},
+		{"peak commands per second", l.PeakPerSecond},
+		{"storage", l.StorageBytes},
+		{"bandwidth", l.BandwidthBytesPerMonth},
+		{"connections", l.Connections},
+		{"request size", l.RequestBytes},
+		{"record size", l.RecordBytes},
+		{"read regions", float64(l.ReadRegions)},
+		{"databases", float64(l.Databases)},
+		{"budget", l.BudgetUSDPerMonth},
 	} {
 		if n.value < 0 || math.IsNaN(n.value) || math.IsInf(n.value, 0) {
 			bad("%s: got %v, want 0 or more", n.name, n.value)

@@ -28,8 +28,6 @@ func compare(t *testing.T, load Load, opts Options) *Report {
 	return r
 }
 
-func share(x float64) *float64 { return &x }
-
 // Worked by hand from the published prices.
 func TestAMonthCostsWhatTheProviderWouldCharge(t *testing.T) {
 	for _, c := range []struct {
@@ -41,10 +39,10 @@ func TestAMonthCostsWhatTheProviderWouldCharge(t *testing.T) {
 		{"5 M commands at 0.20 for 100,000", Load{Top: 5e6}, "upstash-payg", 10},
 		{"commands in scripts count", Load{Top: 2e6, InScript: 3e6}, "upstash-payg", 10},
 		{"free ones do not", Load{Top: 6e6, ByCommand: map[string]float64{"ping": 9e5, "info": 1e5, "get": 5e6}}, "upstash-payg", 10},
-		{"two read regions repeat writes", Load{Top: 1e6, WriteShare: share(0.5), ReadRegions: 2}, "upstash-payg", 4},
-		{"reads count once", Load{Top: 1e6, WriteShare: share(0), ReadRegions: 2}, "upstash-payg", 2},
+		{"two read regions repeat writes", Load{Top: 1e6, WriteShare: new(0.5), ReadRegions: 2}, "upstash-payg", 4},
+		{"reads count once", Load{Top: 1e6, WriteShare: new(0.0), ReadRegions: 2}, "upstash-payg", 2},
 		{"5 GB stored, the first is free", Load{Top: 1e6, StorageBytes: 5 << 30}, "upstash-payg", 3},
-		{"stored in every region", Load{Top: 1e6, WriteShare: share(0), StorageBytes: 5 << 30, ReadRegions: 1}, "upstash-payg", 2 + 9*0.25},
+		{"stored in every region", Load{Top: 1e6, WriteShare: new(0.0), StorageBytes: 5 << 30, ReadRegions: 1}, "upstash-payg", 2 + 9*0.25},
 		{"300 GB of traffic, 200 are free", Load{Top: 1e6, BandwidthBytesPerMonth: 300 << 30}, "upstash-payg", 5},
 		{"12 databases, ten are free", Load{Top: 1e6, Databases: 12}, "upstash-payg", 3},
 		{"prod pack", Load{Top: 1e6, AddOns: []string{"prod-pack"}}, "upstash-payg", 202},
@@ -133,7 +131,7 @@ func TestBreakEvenPointsAreThoseOfThePublishedPrices(t *testing.T) {
 func TestStepsAgreeWithComparingAtEveryLoad(t *testing.T) {
 	loads := []Load{
 		{Top: 1e6},
-		{Top: 1e6, InScript: 2e6, StorageBytes: 700 << 20, WriteShare: share(0.3), ReadRegions: 1},
+		{Top: 1e6, InScript: 2e6, StorageBytes: 700 << 20, WriteShare: new(0.3), ReadRegions: 1},
 		{Top: 1e6, StorageBytes: 20 << 30, BandwidthBytesPerMonth: 400 << 30},
 		{Top: 1e6, ByCommand: map[string]float64{"ping": 4e5}, BudgetUSDPerMonth: 15},
 		{Top: 1e6, PeakPerSecond: 3000},
@@ -242,7 +240,7 @@ func TestContradictionsAreErrorsThatSayAllOfThem(t *testing.T) {
 		"no number":            {Load{Top: math.NaN()}, Options{}, []string{"got NaN"}},
 		"a peak below average": {Load{Top: 26e6, PeakPerSecond: 5}, Options{}, []string{"less than the average of 10.0"}},
 		"a record over all":    {Load{Top: 1, StorageBytes: 10, RecordBytes: 11}, Options{}, []string{"more than the 10 bytes stored"}},
-		"a share over one":     {Load{Top: 1, WriteShare: share(1.5)}, Options{}, []string{"share of writes"}},
+		"a share over one":     {Load{Top: 1, WriteShare: new(1.5)}, Options{}, []string{"share of writes"}},
 		"an unknown plan":      {Load{Top: 1}, Options{Provider: "upstash-gold"}, []string{`"upstash-gold"`, "upstash-payg"}},
 		"an unknown add-on":    {Load{Top: 1, AddOns: []string{"gold"}}, Options{}, []string{`"gold"`, "prod-pack"}},
 		"a rate of nothing":    {Load{Top: 1}, Options{Rates: map[string]Rate{"x": {USDPerMonth: -1}}}, []string{`"x"`, "rate of x"}},

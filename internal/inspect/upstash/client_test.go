@@ -14,13 +14,9 @@ import (
 	"github.com/redisopt/redisopt/internal/inspect/upstash/upstashtest"
 )
 
-func client(t *testing.T, s *upstashtest.Server, change func(*Options)) *Client {
+func client(t *testing.T, s *upstashtest.Server) *Client {
 	t.Helper()
-	opts := Options{Email: upstashtest.Email, APIKey: upstashtest.Key, URL: s.URL, Pause: time.Millisecond}
-	if change != nil {
-		change(&opts)
-	}
-	c, err := New(opts)
+	c, err := New(Options{Email: upstashtest.Email, APIKey: upstashtest.Key, URL: s.URL, Pause: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +28,7 @@ var middle = time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC)
 
 func TestUsageIsReadInThreeRequestsThatNeverAskForCredentials(t *testing.T) {
 	s := upstashtest.Start(t)
-	u, err := client(t, s, nil).Read(t.Context(), "", upstashtest.Endpoint+":6379", middle)
+	u, err := client(t, s).Read(t.Context(), "", upstashtest.Endpoint+":6379", middle)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +63,7 @@ func TestUsageIsReadInThreeRequestsThatNeverAskForCredentials(t *testing.T) {
 
 func TestADatabaseIsChosenByIdNameOrAddressOrBeingTheOnlyOne(t *testing.T) {
 	s := upstashtest.Start(t)
-	c := client(t, s, nil)
+	c := client(t, s)
 	for _, want := range []string{upstashtest.ID, "SHOP", ""} {
 		if _, err := c.Read(t.Context(), want, "", middle); err != nil {
 			t.Errorf("%q: %v", want, err)
@@ -120,7 +116,7 @@ func TestEveryFailureHasItsClassAndNeverTheKey(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := upstashtest.Start(t)
 			s.Next(c.answers...)
-			_, err := client(t, s, nil).Database(t.Context(), upstashtest.ID)
+			_, err := client(t, s).Database(t.Context(), upstashtest.ID)
 			failed, ok := errors.AsType[*Error](err)
 			if !ok || failed.Class != c.want {
 				t.Fatalf("%v, want class %s", err, c.want)
@@ -138,7 +134,7 @@ func TestEveryFailureHasItsClassAndNeverTheKey(t *testing.T) {
 func TestAnAPIThatComesBackIsAskedAgain(t *testing.T) {
 	s := upstashtest.Start(t)
 	s.Next(upstashtest.Answer{Status: 500}, upstashtest.Answer{Status: 429, Header: map[string]string{"Retry-After": "0"}})
-	if _, err := client(t, s, nil).Stats(t.Context(), upstashtest.ID); err != nil {
+	if _, err := client(t, s).Stats(t.Context(), upstashtest.ID); err != nil {
 		t.Errorf("after two failures: %v", err)
 	}
 }

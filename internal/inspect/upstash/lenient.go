@@ -19,15 +19,13 @@ type number struct {
 }
 
 // UnmarshalJSON takes anything: one odd field must not hide the others.
-func (n *number) UnmarshalJSON(text []byte) error {
+func (n *number) UnmarshalJSON(raw []byte) error {
 	*n = number{}
-	s := strings.TrimSpace(string(text))
+	s := strings.TrimSpace(string(raw))
 	if len(s) > 1 && s[0] == '"' {
-		var inner string
-		if json.Unmarshal(text, &inner) != nil {
-			return nil
-		}
-		s = strings.TrimSpace(inner)
+		var inner text
+		_ = inner.UnmarshalJSON(raw) // which takes anything
+		s = strings.TrimSpace(string(inner))
 	}
 	v, err := strconv.ParseFloat(s, 64)
 	if err == nil && math.Abs(v) < absurd { // not a number, and infinite, are not less
@@ -73,9 +71,7 @@ type list[T any] []T
 func (l *list[T]) UnmarshalJSON(raw []byte) error {
 	*l = nil
 	var all []json.RawMessage
-	if json.Unmarshal(raw, &all) != nil {
-		return nil
-	}
+	_ = json.Unmarshal(raw, &all) // of what is no list nothing is kept
 	for _, one := range all {
 		var v T
 		if bytes.Equal(bytes.TrimSpace(one), []byte("null")) || json.Unmarshal(one, &v) != nil {
