@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
@@ -124,6 +125,13 @@ func upstashSection(u *upstash.Usage, d *upstash.Drift) report.Section {
 	}
 	if d != nil {
 		fields = append(fields, report.Field{Name: "our count", Value: fmt.Sprintf("%s, %+.1f%%", commands.Millions(d.Ours), d.Percent)})
+	}
+	if len(u.Commands) > 0 {
+		var most []string
+		for _, c := range u.Commands[:min(5, len(u.Commands))] {
+			most = append(most, fmt.Sprintf("%s %.0f%%", c.Name, 100*c.Share))
+		}
+		fields = append(fields, report.Field{Name: "by command", Value: strings.Join(most, ", ")})
 	}
 	for _, m := range u.Missing {
 		fields = append(fields, report.Field{Name: "not told", Value: m})

@@ -50,6 +50,9 @@ func TestUsageIsReadInThreeRequestsThatNeverAskForCredentials(t *testing.T) {
 	if u.ReadRegions != 1 || u.Type != PayAsGo || u.BudgetUSD != 20 || len(u.Missing) > 0 {
 		t.Errorf("usage = %+v", u)
 	}
+	if want := []Share{{"get", 0.75}, {"evalsha", 0.25}}; !slices.Equal(u.Commands, want) {
+		t.Errorf("commands = %v, want %v", u.Commands, want)
+	}
 	if d := u.Compare(15_000_000); d == nil || d.Percent != 25 || len(d.Findings("shop")) != 1 {
 		t.Errorf("drift = %+v, want 25%% and a finding", d)
 	}

@@ -1,6 +1,7 @@
 package upstash
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -46,8 +47,40 @@ type Usage struct {
 	// MaxStorageBytes is the limit of the plan, which tells fixed ones apart; 0 is not known.
 	MaxStorageBytes float64 `json:"max_storage_bytes,omitempty"`
 
+	// Commands are the parts that commands have of all that the API counted by name, largest first.
+	Commands []Share `json:"commands"`
+
 	// Missing names what the API did not tell.
 	Missing []string `json:"missing"`
+}
+
+// A Share is the part of one command, 0 to 1, in lower case.
+type Share struct {
+	Name  string  `json:"name"`
+	Share float64 `json:"share"`
+}
+
+// shares adds up the points of each command. Over which time they go the API does not say, so only their
+// proportions mean something.
+func shares(counts map[string]Series) []Share {
+	total, out := 0.0, []Share{}
+	for name, series := range counts {
+		sum := 0.0
+		for _, p := range series {
+			sum += max(0, p.Value)
+		}
+		if sum > 0 {
+			out = append(out, Share{strings.ToLower(name), sum})
+			total += sum
+		}
+	}
+	for i := range out {
+		out[i].Share /= total
+	}
+	slices.SortFunc(out, func(a, b Share) int {
+		return cmp.Or(cmp.Compare(b.Share, a.Share), strings.Compare(a.Name, b.Name))
+	})
+	return out
 }
 
 // Read asks for one database and what was counted for it: two requests, no command. want is its id or
@@ -121,7 +154,7 @@ func usageOf(d *Database, s *Stats, now time.Time) *Usage {
 	u := &Usage{
 		At: now, Database: d.label(), ID: d.ID, Type: d.Type, MonthToDate: s.MonthRequests, StorageBytes: s.StorageBytes,
 		USDToDate: s.MonthUSD, ReadRegions: len(d.ReadRegions), BudgetUSD: d.BudgetUSD, ProdPack: d.ProdPack,
-		MaxStorageBytes: d.MaxStorageBytes, Missing: []string{},
+		MaxStorageBytes: d.MaxStorageBytes, Commands: shares(s.CommandCount), Missing: []string{},
 	}
 	begin := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC)
 	days := now.Sub(begin).Hours() / 24
