@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -160,6 +161,8 @@ func TestProgressIsKeptWithTheJobAtMostOnceASecond(t *testing.T) {
 func TestNoMoreThanItsConcurrencyRunsAndNoMoreThanItsRateBegins(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		var running, most atomic.Int64
+		three := make(chan struct{})
+		full := sync.OnceFunc(func() { close(three) })
 		slow := works("slow", func(context.Context, queue.Job) ([]byte, error) {
 			n := running.Add(1)
 			defer running.Add(-1)
@@ -168,6 +171,13 @@ func TestNoMoreThanItsConcurrencyRunsAndNoMoreThanItsRateBegins(t *testing.T) {
 				if n <= was || most.CompareAndSwap(was, n) {
 					break
 				}
+			}
+			if n == 3 {
+				full()
+			}
+			select {
+			case <-three: // from then on each takes a moment
+			case <-time.After(30 * time.Second):
 			}
 			timer := time.NewTimer(5 * time.Millisecond)
 			defer timer.Stop()
