@@ -22,18 +22,29 @@ const (
 	registryKey = "redisopt:migrations" // hash: every Target that was ever begun here
 )
 
-// A Target is what a migration is about: one queue in one phase. The prefix and name are those of the
-// queue before the migration.
+// A Target is what a migration is about: one queue in one phase, or with neither prefix nor queue the
+// whole database in one phase. The prefix and name are those of the queue before the migration.
 type Target struct {
 	Phase  string `json:"phase"`  // "phase3"
 	Prefix string `json:"prefix"` // Redis key prefix of the queue, taken literally
 	Queue  string `json:"queue"`
 }
 
+// Whole is true when t is about the whole database.
+func (t Target) Whole() bool { return t.Prefix == "" && t.Queue == "" }
+
 // String is how t is shown to people.
-func (t Target) String() string { return fmt.Sprintf("%s of %s:%s", t.Phase, t.Prefix, t.Queue) }
+func (t Target) String() string {
+	if t.Whole() {
+		return t.Phase
+	}
+	return fmt.Sprintf("%s of %s:%s", t.Phase, t.Prefix, t.Queue)
+}
 
 func (t Target) validate() error {
+	if t.Whole() && t.Phase != "" {
+		return nil
+	}
 	var errs []error
 	for name, value := range map[string]string{"phase": t.Phase, "prefix": t.Prefix, "queue": t.Queue} {
 		if value == "" {
@@ -44,15 +55,28 @@ func (t Target) validate() error {
 	return errors.Join(errs...)
 }
 
+// scope is the part of a key that says whose it is. The phase of a whole database is in braces, so that
+// its lease, its fence and what a step fences with them share a slot in a Cluster.
+func (t Target) scope() string {
+	if t.Whole() {
+		return "{redisopt:" + t.Phase + "}"
+	}
+	return t.Prefix + ":" + t.Queue
+}
+
 // LeaseKey is the Redis key of the lease on t's queue: one, whatever the phase. It contains the queue's
-// prefix, so that a hash tag in that puts it into the queue's slot.
-func (t Target) LeaseKey() string { return "redisopt:lease:" + t.Prefix + ":" + t.Queue }
+// prefix, so that a hash tag in that puts it into the queue's slot. A phase of the whole database has a
+// lease of its own.
+func (t Target) LeaseKey() string { return "redisopt:lease:" + t.scope() }
 
 // counterKey is the Redis key of the lease's fence number.
-func (t Target) counterKey() string { return "redisopt:fence:" + t.Prefix + ":" + t.Queue }
+func (t Target) counterKey() string { return "redisopt:fence:" + t.scope() }
 
 // JournalKey is the Redis list that mirrors t's journal.
 func (t Target) JournalKey() string {
+	if t.Whole() {
+		return "redisopt:journal:" + t.scope()
+	}
 	return "redisopt:journal:" + t.Phase + ":" + t.Prefix + ":" + t.Queue
 }
 
@@ -66,6 +90,9 @@ func (t Target) file(dir, id string) string {
 		}
 		return '_'
 	}, t.Queue)
+	if t.Whole() {
+		readable = "all"
+	}
 	const longest = 40
 	return filepath.Join(dir, "migrations", id,
 		fmt.Sprintf("%s-%s-%s.journal", t.Phase, readable[:min(len(readable), longest)], hex.EncodeToString(sum[:4])))

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"context"
 	"fmt"
 	"time"
 )
@@ -116,6 +117,10 @@ type Options struct {
 
 	// MaxRate is the most jobs to move in a second; 0 means as fast as the server answers.
 	MaxRate int
+
+	// Pace, when not nil, is asked before every chunk in the place of MaxRate, with the number of jobs
+	// in it; it returns when they may be moved, or an error that stops the move.
+	Pace func(ctx context.Context, jobs int) error
 
 	// SchedulerID chooses the BullMQ job scheduler id for a Bull repeatable; default: its repeat
 	// jobId if set, else the 32 hex digits of its occurrence id, which needs no id change.

@@ -201,8 +201,11 @@ func isPaused(ctx context.Context, client redis.UniversalClient, e Endpoint) (bo
 	return paused, nil
 }
 
-// pace waits until another n jobs are allowed by MaxRate.
+// pace waits until another n jobs are allowed by Pace or MaxRate.
 func (m *Mover) pace(ctx context.Context, n int) error {
+	if m.opts.Pace != nil {
+		return m.opts.Pace(ctx, n)
+	}
 	if m.opts.MaxRate <= 0 {
 		return ctx.Err()
 	}

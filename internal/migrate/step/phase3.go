@@ -27,6 +27,9 @@ type Phase3Options struct {
 	// MaxRate is the most jobs to move in a second; 0 means as fast as the server answers.
 	MaxRate int
 
+	// Pace, when not nil, is asked before every chunk in the place of MaxRate.
+	Pace func(ctx context.Context, jobs int) error
+
 	// WorkersStopped is the operator's word that no worker of the source is running.
 	WorkersStopped bool
 
@@ -72,7 +75,7 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 	}
 	there := mover.Options{
 		From: opts.Route.From, To: opts.Route.To, Order: opts.Route.Order,
-		MaxRate: opts.MaxRate, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout,
+		MaxRate: opts.MaxRate, Pace: opts.Pace, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout,
 		SchedulerID: opts.Route.Schedulers.choose, Fence: opts.Fence,
 		Ledger:     LedgerKey(opts.Route.From),
 		OnProgress: move.onProgress(opts.OnProgress),

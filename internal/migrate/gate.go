@@ -1,0 +1,156 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+)
+
+// A Verdict is what a gate says.
+type Verdict string
+
+// The verdicts. Inconclusive is never a pass: something that the gate needs was not measured.
+const (
+	GatePass         Verdict = "pass"
+	GateFail         Verdict = "fail"
+	GateInconclusive Verdict = "inconclusive"
+)
+
+// A Gate is one condition on a KPI that must hold for a phase to go on.
+type Gate struct {
+	// KPI is what is measured; Unit is shown with it.
+	KPI  string `json:"kpi"`
+	Unit string `json:"unit"`
+
+	// AtLeast turns the condition round: the value must be Limit or more instead of Limit or less.
+	AtLeast bool    `json:"at_least,omitempty"`
+	Limit   float64 `json:"limit"`
+
+	// Baseline, when not nil, is what was measured before the phase. Limit is then the percentage by
+	// which the value may exceed it.
+	Baseline *float64 `json:"baseline,omitempty"`
+
+	// Window is how far back the measurement looks. Default: since the wait began.
+	Window time.Duration `json:"window,omitempty"`
+
+	// MinSamples is how many observations are needed. Default 1.
+	MinSamples int64 `json:"min_samples,omitempty"`
+
+	// MinCoverage is the share of the window that must be covered. Default 0.95; negative: any.
+	MinCoverage float64 `json:"min_coverage,omitempty"`
+
+	// Optional makes a lack of evidence a remark instead of a reason to wait. A failure still counts.
+	Optional bool `json:"optional,omitempty"`
+}
+
+func (g Gate) withDefaults() Gate {
+	if g.MinSamples == 0 {
+		g.MinSamples = 1
+	}
+	if g.MinCoverage == 0 {
+		g.MinCoverage = 0.95
+	}
+	return g
+}
+
+// Bound is the value that may not be exceeded, or with AtLeast not be undercut.
+func (g Gate) Bound() float64 {
+	if g.Baseline == nil {
+		return g.Limit
+	}
+	return *g.Baseline * (1 + g.Limit/100)
+}
+
+// A GateResult is one look at one gate.
+type GateResult struct {
+	Gate     Gate     `json:"gate"`
+	Verdict  Verdict  `json:"verdict"`
+	Evidence Evidence `json:"evidence"`
+
+	// Why is one sentence with the numbers.
+	Why string `json:"why"`
+}
+
+// Judge compares evidence with the gate. It is pure.
+func (g Gate) Judge(e Evidence) GateResult {
+	g = g.withDefaults()
+	if e.Missing == nil {
+		e.Missing = []string{}
+	}
+	if math.IsNaN(e.Value) || math.IsInf(e.Value, 0) {
+		e.Value, e.Known = 0, false
+	}
+	if e.Coverage = min(e.Coverage, 1); !(e.Coverage >= 0) { // nothing of an empty window
+		e.Coverage = 0
+	}
+	r := GateResult{Gate: g, Evidence: e}
+	missing := func(format string, args ...any) GateResult {
+		why := fmt.Sprintf(format, args...)
+		r.Verdict, r.Why = GateInconclusive, g.KPI+": "+why
+		if len(r.Evidence.Missing) == 0 {
+			r.Evidence.Missing = append(r.Evidence.Missing, why)
+		}
+		return r
+	}
+	op, within := "at most", e.Value <= g.Bound()
+	if g.AtLeast {
+		op, within = "at least", e.Value >= g.Bound()
+	}
+	switch {
+	case !e.Known && len(e.Missing) > 0:
+		return missing("%s", e.Missing[0])
+	case !e.Known:
+		return missing("nothing measures it")
+	case e.Samples < g.MinSamples:
+		return missing("%d samples, want at least %d", e.Samples, g.MinSamples)
+	// A failure needs no full window: what was seen was seen. Only a sum or a rate of too little would be.
+	case within && e.Coverage < g.MinCoverage:
+		return missing("%.1f%% of the window is covered, want %.0f%%", 100*e.Coverage, 100*g.MinCoverage)
+	}
+	r.Why = fmt.Sprintf("%s: %.6g %s, want %s %.6g", g.KPI, e.Value, g.Unit, op, g.Bound())
+	if r.Verdict = GateFail; within {
+		r.Verdict = GatePass
+	}
+	return r
+}
+
+// JudgeAll measures and judges every gate. since is when the wait began. A watch that cannot look makes its
+// gate inconclusive.
+func JudgeAll(ctx context.Context, watch Watch, gates []Gate, since, now time.Time) []GateResult {
+	out := make([]GateResult, len(gates))
+	for i, g := range gates {
+		from := since
+		if g.Window > 0 {
+			from = now.Add(-g.Window)
+		}
+		e := Evidence{From: from, To: now, Missing: []string{"nobody watches it"}}
+		if watch != nil {
+			var err error
+			if e, err = watch.Read(ctx, g.KPI, from, now); err != nil {
+				e = Evidence{From: from, To: now, Missing: []string{err.Error()}}
+			}
+		}
+		out[i] = g.Judge(e)
+	}
+	return out
+}
+
+// A GateError reports gates that failed for good.
+type GateError struct {
+	Step    string
+	Results []GateResult // the ones that failed
+}
+
+func (e *GateError) Error() string {
+	s := fmt.Sprintf("gate of %s failed", e.Step)
+	for i, r := range e.Results {
+		if i == 0 {
+			s += ": "
+		} else {
+			s += "; "
+		}
+		s += r.Why
+	}
+	return s
+}
