@@ -89,9 +89,18 @@ func fromHere(found []report.Finding, root string) {
 	if !filepath.IsLocal(root) {
 		return
 	}
+	below := func(file string) string {
+		if file == "" {
+			return ""
+		}
+		return path.Join(filepath.ToSlash(root), file)
+	}
 	for i := range found {
-		if found[i].File != "" {
-			found[i].File = path.Join(filepath.ToSlash(root), found[i].File)
+		found[i].File = below(found[i].File)
+		if found[i].Fix != nil {
+			for j := range found[i].Fix.Edits {
+				found[i].Fix.Edits[j].File = below(found[i].Fix.Edits[j].File)
+			}
 		}
 	}
 }

@@ -18,7 +18,20 @@ func reportFindings(found []inspect.Finding) []report.Finding {
 			File:     f.File,
 			Line:     f.Line,
 			Column:   f.Column,
+			Fix:      reportFix(f.Fix),
 		}
+	}
+	return out
+}
+
+// reportFix is the exact change of a finding, nil where there is none.
+func reportFix(f *inspect.Fix) *report.Fix {
+	if f == nil {
+		return nil
+	}
+	out := &report.Fix{Description: f.Description}
+	for _, e := range f.Edits {
+		out.Edits = append(out.Edits, report.Edit(e))
 	}
 	return out
 }

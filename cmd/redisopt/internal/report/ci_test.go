@@ -76,15 +76,92 @@ func TestFingerprintsAreUniqueAndOutliveNumbersAndLines(t *testing.T) {
 	}
 }
 
-func TestFixesAreOfferedOnlyWhereTheLineIsKnown(t *testing.T) {
-	exact := Finding{Rule: "r", Message: "m", File: "a b/c.ts", Line: 3, Replacement: "x"}
-	vague := Finding{Rule: "r", Message: "m", File: "c.ts", Remedy: "do it"}
-	if got := sarifFixes(vague); got != nil {
-		t.Errorf("sarifFixes(remedy in words) = %v, want none", got)
+func TestFixesAreOfferedOnlyWhereEveryEditHasItsPlace(t *testing.T) {
+	edit := func(file string, line, column int) Edit {
+		return Edit{File: file, Line: line, Column: column, EndLine: line, EndColumn: column + 2, Text: "x"}
+	}
+	exact := Finding{Rule: "r", Message: "m", File: "a b/c.ts", Line: 3, Fix: &Fix{
+		Description: "share it", Edits: []Edit{edit("a b/c.ts", 3, 5), edit("d.ts", 1, 1), edit("a b/c.ts", 9, 1)},
+	}}
+	for name, f := range map[string]Finding{
+		"a remedy in words":        {Rule: "r", Message: "m", File: "c.ts", Remedy: "do it"},
+		"no edits":                 {Rule: "r", Fix: &Fix{}},
+		"an edit without a column": {Rule: "r", Fix: &Fix{Edits: []Edit{edit("a.ts", 3, 5), edit("a.ts", 3, 0)}}},
+	} {
+		if got := sarifFixes(f); got != nil {
+			t.Errorf("sarifFixes(%s) = %v, want none", name, got)
+		}
 	}
 	fixes := sarifFixes(exact)
-	if len(fixes) != 1 || fixes[0].Changes[0].Artifact.URI != "a%20b/c.ts" || fixes[0].Changes[0].Replacements[0].Inserted.Text != "x" {
-		t.Errorf("sarifFixes(replacement) = %+v", fixes)
+	if len(fixes) != 1 || len(fixes[0].Changes) != 2 || fixes[0].Description.Text != "share it" {
+		t.Fatalf("sarifFixes = %+v, want one of two files", fixes)
+	}
+	first := fixes[0].Changes[0]
+	if first.Artifact.URI != "a%20b/c.ts" || len(first.Replacements) != 2 || first.Replacements[0].Deleted != (sarifRegion{3, 5, 3, 7}) {
+		t.Errorf("changes of the first file = %+v", first)
+	}
+}
+
+func TestALineThatMovesKeepsItsFingerprint(t *testing.T) {
+	first, second := Finding{Rule: "r", File: "a.ts", Line: 3, Anchor: "new Worker('a')"}, Finding{Rule: "r", File: "a.ts", Line: 5, Anchor: "new Worker('b')"}
+	before := fingerprints("k/v1", []Finding{first, second})
+	second.Line = 2
+	if after := fingerprints("k/v1", []Finding{second}); after[0] != before[1] {
+		t.Error("without the one before it, a finding has another fingerprint")
+	}
+}
+
+func TestACheckThatFailsIsAnnotatedOnItsLine(t *testing.T) {
+	doc := verdicts()
+	out := render(t, FormatGitHub, doc, WriteOptions{})
+	want := "::error file=src/mail.ts,line=12,col=3,title=budget-connections::connections: fleet: 35 of 33, 2 more than main. Remedy: share the connection\n"
+	if !strings.HasPrefix(out, want) {
+		t.Errorf("got %s, want first %s", out, want)
+	}
+	if strings.Contains(out, "waived one") {
+		t.Errorf("what is waived is annotated: %s", out)
+	}
+	if !strings.HasSuffix(out, "::notice title=k/v1::1 critical, 2 warnings, 1 note\n") {
+		t.Errorf("the summary is wrong: %s", out)
+	}
+}
+
+func TestACommentBeginsWithItsMarkerAndStaysWithinTheLimit(t *testing.T) {
+	doc := verdicts()
+	out := render(t, FormatMarkdown, doc, WriteOptions{})
+	if !strings.HasPrefix(out, "<!-- redisopt:gate  x -->\n## Gate\n") {
+		t.Errorf("got %q, want the marker first", out)
+	}
+	if fail, pass := strings.Index(out, "fail"), strings.Index(out, "<details>"); fail < 0 || pass < fail {
+		t.Errorf("the worst is not first: %s", out)
+	}
+	long := strings.Repeat("日本語 ", 90)
+	for i := range 300 {
+		doc.Checks = append(doc.Checks, Check{Name: fmt.Sprint(i), Message: long, Verdict: Fail, Remedy: long})
+		doc.Findings = append(doc.Findings, Finding{Rule: "r", Message: long, Remedy: long})
+	}
+	out = render(t, FormatMarkdown, doc, WriteOptions{})
+	if len(out) > 65_000 || !strings.Contains(out, "more budgets: -o json lists all") {
+		t.Errorf("%d bytes, want fewer than 65,000 and how many are left out", len(out))
+	}
+	doc.Title = strings.Repeat("x ", 40_000)
+	if out = render(t, FormatMarkdown, doc, WriteOptions{}); len(out) > 65_000 || !strings.HasSuffix(out, "-o json has the whole.\n") {
+		t.Errorf("%d bytes, want fewer than 65,000 and that it is shortened", len(out))
+	}
+}
+
+// verdicts is a document whose checks are the answer.
+func verdicts() Document {
+	return Document{
+		Kind: "k/v1", Title: "Gate", Verdicts: true, Marker: "redisopt:gate --> x",
+		Checks: []Check{
+			{Group: "commands", Name: "month", Verdict: Pass, Message: "10 of 100"},
+			{Group: "connections", Name: "waived one", Verdict: Waived, Message: "until 2026-12-31, says the mail team"},
+			{Group: "latency", Name: "cache", Verdict: Inconclusive, Message: "no benchmark"},
+			{Group: "commands", Name: "idle", Verdict: Warn, Message: "85 of 100"},
+			{Group: "connections", Name: "fleet", Verdict: Fail, Message: "35 of 33, 2 more than main", Rule: "budget-connections", Remedy: "share the connection", File: "src/mail.ts", Line: 12, Column: 3},
+		},
+		Findings: []Finding{{Rule: "finished-jobs-kept", Severity: SeverityNote, Message: "kept for ever", File: "src/mail.ts", Line: 12}},
 	}
 }
 
@@ -140,7 +217,7 @@ func FuzzEveryFormatSurvivesAnyText(f *testing.F) {
 				Rows:    [][]string{{name, text, "1"}, {text}, {}},
 				Total:   []string{name, text},
 			}}},
-			Findings: []Finding{{Rule: name, Subject: text, Message: text, Remedy: text, File: name, Line: 3, Replacement: text}},
+			Findings: []Finding{{Rule: name, Subject: text, Message: text, Remedy: text, File: name, Line: 3, Fix: &Fix{text, []Edit{{name, 1, 1, 2, 1, text}}}}},
 			Checks:   []Check{{Name: name, Message: text, Verdict: Fail}},
 			Notes:    []string{text},
 		}
@@ -193,6 +270,7 @@ func TestTheSchemaRefusesABrokenLog(t *testing.T) {
 		strings.Replace(text, `"error"`, `"critical"`, 1),
 		strings.Replace(text, `"message"`, `"massage"`, 1),
 		strings.Replace(text, `"startLine": 12`, `"startLine": 0`, 1),
+		strings.Replace(text, `"endColumn": 7`, `"endColumn": 0`, 1),
 	} {
 		value, err := jsonschema.UnmarshalJSON(strings.NewReader(broken))
 		if err != nil {

@@ -30,6 +30,13 @@ type Document struct {
 
 	// Notes are sentences that belong to the answer, such as the assumptions behind a projection.
 	Notes []string
+
+	// Verdicts says that the checks are the answer: people see them before the findings, worst first.
+	Verdicts bool
+
+	// Marker makes the markdown format the body of a comment that a bot keeps up to date: its first line
+	// is a comment with this text, which readers do not see, and it is short. Empty: a whole document.
+	Marker string
 }
 
 // A Section is one block of the table and markdown formats. Of Text, Fields and Table any may be
@@ -110,9 +117,38 @@ type Finding struct {
 	Line   int
 	Column int
 
-	// Replacement is the text that puts Line of File right, when that is known exactly; it replaces
-	// the whole line, its line break excluded. Empty: unknown.
-	Replacement string
+	// Anchor is the text of the line, or whatever else outlives moving it, to tell findings of one rule
+	// about one subject in one file apart from run to run. May be empty.
+	Anchor string
+
+	// Fix is the exact change, when it is known exactly. Nil: unknown.
+	Fix *Fix
+}
+
+// A Fix is a change that a tool can apply.
+type Fix struct {
+	// Description says in a few words what the edits do. May be empty.
+	Description string
+
+	// Edits belong together and do not overlap. All positions are those before any of them.
+	Edits []Edit
+}
+
+// An Edit replaces a range of a file. A range that ends where it begins is an insertion.
+type Edit struct {
+	// File is relative to the repository's root with forward slashes.
+	File string
+
+	// Line and Column are the first character replaced, from 1, columns in characters.
+	Line   int
+	Column int
+
+	// EndLine and EndColumn are the first character that is kept.
+	EndLine   int
+	EndColumn int
+
+	// Text is what is put there. Empty deletes.
+	Text string
 }
 
 // A Verdict is the outcome of a Check.
@@ -121,8 +157,10 @@ type Verdict string
 // The verdicts. Any other value counts as Inconclusive.
 const (
 	Pass         Verdict = "pass"
+	Warn         Verdict = "warn" // passes, and says that it is close
 	Fail         Verdict = "fail"
 	Inconclusive Verdict = "inconclusive"
+	Waived       Verdict = "waived" // would not pass, and somebody answers for it
 )
 
 // A Check is one thing that was verified or judged.
@@ -138,4 +176,16 @@ type Check struct {
 
 	// Message says why, with its numbers: what was measured and what was allowed. May be empty.
 	Message string
+
+	// Rule is what a check that did not pass is called in formats that only know findings. Default
+	// "check-failed", "check-warned" or "check-inconclusive".
+	Rule string
+
+	// Remedy, File, Line, Column, Anchor and Fix are as those of a Finding.
+	Remedy string
+	File   string
+	Line   int
+	Column int
+	Anchor string
+	Fix    *Fix
 }

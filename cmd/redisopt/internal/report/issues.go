@@ -11,26 +11,38 @@ import (
 // The rules under which checks that did not pass appear in formats that only know findings.
 const (
 	ruleFailed       = "check-failed"
+	ruleWarned       = "check-warned"
 	ruleInconclusive = "check-inconclusive"
 )
 
 // issues returns what CI formats annotate, worst first and otherwise in the order given: the
-// findings, and the checks that did not pass.
+// findings, and the checks that did not pass, which come first where they are the answer.
 func issues(doc Document) []Finding {
 	all := slices.Clone(doc.Findings)
+	var judged []Finding
 	for _, c := range doc.Checks {
-		f := Finding{Subject: c.title(), Message: c.Message}
+		f := Finding{
+			Subject: c.title(), Message: c.Message, Remedy: c.Remedy,
+			File: c.File, Line: c.Line, Column: c.Column, Anchor: c.Anchor, Fix: c.Fix,
+		}
 		switch c.Verdict {
-		case Pass:
+		case Pass, Waived:
 			continue
 		case Fail:
-			f.Rule, f.Severity = ruleFailed, SeverityCritical
+			f.Rule, f.Severity = orElse(c.Rule, ruleFailed), SeverityCritical
+		case Warn:
+			f.Rule, f.Severity = orElse(c.Rule, ruleWarned), SeverityWarning
 		case Inconclusive:
-			f.Rule, f.Severity = ruleInconclusive, SeverityWarning
+			f.Rule, f.Severity = orElse(c.Rule, ruleInconclusive), SeverityWarning
 		default:
-			f.Rule, f.Severity = ruleInconclusive, SeverityWarning
+			f.Rule, f.Severity = orElse(c.Rule, ruleInconclusive), SeverityWarning
 		}
-		all = append(all, f)
+		judged = append(judged, f)
+	}
+	if doc.Verdicts {
+		all = append(judged, all...)
+	} else {
+		all = append(all, judged...)
 	}
 	slices.SortStableFunc(all, func(a, b Finding) int { return a.Severity.rank() - b.Severity.rank() })
 	return all
@@ -78,13 +90,16 @@ func (f Finding) full() string {
 }
 
 // fingerprints returns one identifier per finding that stays the same from run to run: it leaves out
-// the message, whose numbers change, and the line, which moves. Findings that would share one are
-// numbered.
+// the message, whose numbers change, and the line, which moves; the line's text is in it where it is
+// known. Findings that would share one are numbered.
 func fingerprints(kind string, findings []Finding) []string {
 	prints := make([]string, len(findings))
 	seen := map[string]int{}
 	for i, f := range findings {
 		identity := strings.Join([]string{kind, f.Rule, f.Subject, f.File}, "\x00")
+		if f.Anchor != "" {
+			identity += "\x00" + f.Anchor
+		}
 		if n := seen[identity]; n > 0 {
 			prints[i] = fingerprint(fmt.Sprintf("%s\x00%d", identity, n))
 		} else {
@@ -121,4 +136,16 @@ func tally(findings []Finding) string {
 		return "no findings"
 	}
 	return strings.Join(parts, ", ")
+}
+
+// worstFirst sorts checks for people: what fails, what warns, what cannot be said, what is waived, what
+// passes.
+func worstFirst(checks []Check) []Check {
+	sorted := slices.Clone(checks)
+	slices.SortStableFunc(sorted, func(a, b Check) int { return a.Verdict.rank() - b.Verdict.rank() })
+	return sorted
+}
+
+func (v Verdict) rank() int {
+	return slices.Index([]string{string(Fail), string(Warn), string(Inconclusive), string(Waived), string(Pass)}, v.word())
 }

@@ -42,8 +42,8 @@ type junitOutcome struct {
 }
 
 // renderJUnit prints one test suite per group of checks and one for the findings. A check that fails
-// and a critical finding are failures, an inconclusive check is skipped, and a finding that fails no
-// gate passes and says so in its output. A document without either is one passed case, because CI
+// and a critical finding are failures, an inconclusive or waived check is skipped, and a warning or a
+// finding that fails no gate passes and says so in its output. A document without either is one passed case, because CI
 // systems refuse an empty report.
 func renderJUnit(doc Document, opts WriteOptions) ([]byte, error) {
 	root := junitSuites{Name: doc.Kind}
@@ -76,12 +76,16 @@ func renderJUnit(doc Document, opts WriteOptions) ([]byte, error) {
 }
 
 func junitCheck(c Check) junitCase {
-	out := junitCase{Name: c.Name}
+	out := junitCase{Name: c.Name, File: c.File, Line: c.Line}
 	switch c.Verdict {
 	case Pass:
 		out.Output = c.Message
+	case Warn:
+		out.Output = "warning: " + c.whole()
 	case Fail:
-		out.Failure = &junitOutcome{Message: c.Message, Type: ruleFailed}
+		out.Failure = &junitOutcome{Message: c.Message, Type: orElse(c.Rule, ruleFailed), Text: c.Remedy}
+	case Waived:
+		out.Skipped = &junitOutcome{Message: "waived: " + c.Message}
 	case Inconclusive:
 		out.Skipped = &junitOutcome{Message: orElse(c.Message, "inconclusive")}
 	default:

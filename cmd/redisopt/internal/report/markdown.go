@@ -7,17 +7,33 @@ import (
 )
 
 func renderMarkdown(doc Document) []byte {
-	var out bytes.Buffer
-	if doc.Title != "" {
-		fmt.Fprintf(&out, "## %s\n\n", inline(doc.Title))
+	if doc.Marker != "" {
+		return renderComment(doc)
 	}
+	var out bytes.Buffer
+	markdownTitle(&out, doc.Title)
 	for _, s := range doc.Sections {
 		markdownSection(&out, s)
 	}
-	markdownFindings(&out, doc.Findings)
-	markdownChecks(&out, doc.Checks)
-	for _, n := range doc.Notes {
-		fmt.Fprintf(&out, "> %s\n", inline(n))
+	if doc.Verdicts {
+		markdownChecks(&out, worstFirst(doc.Checks))
+		markdownFindings(&out, doc.Findings)
+	} else {
+		markdownFindings(&out, doc.Findings)
+		markdownChecks(&out, doc.Checks)
+	}
+	return markdownEnd(&out, doc.Notes)
+}
+
+func markdownTitle(out *bytes.Buffer, title string) {
+	if title != "" {
+		fmt.Fprintf(out, "## %s\n\n", inline(title))
+	}
+}
+
+func markdownEnd(out *bytes.Buffer, notes []string) []byte {
+	for _, n := range notes {
+		fmt.Fprintf(out, "> %s\n", inline(n))
 	}
 	trimmed := bytes.TrimRight(out.Bytes(), "\n")
 	if len(trimmed) == 0 {
@@ -89,7 +105,12 @@ func markdownFindings(out *bytes.Buffer, findings []Finding) {
 	}
 	sorted := issues(Document{Findings: findings})
 	fmt.Fprintf(out, "### Findings: %s\n\n", tally(sorted))
-	for _, f := range sorted {
+	markdownList(out, sorted)
+	out.WriteByte('\n')
+}
+
+func markdownList(out *bytes.Buffer, findings []Finding) {
+	for _, f := range findings {
 		fmt.Fprintf(out, "- **%s** %s", f.Severity.word(), inline(f.Rule))
 		if f.File != "" {
 			fmt.Fprintf(out, " (%s)", inline(f.place()))
@@ -99,7 +120,6 @@ func markdownFindings(out *bytes.Buffer, findings []Finding) {
 			fmt.Fprintf(out, "  Remedy: %s\n", inline(f.Remedy))
 		}
 	}
-	out.WriteByte('\n')
 }
 
 // place is file:line:column, as far as it is known.
@@ -117,17 +137,34 @@ func markdownChecks(out *bytes.Buffer, checks []Check) {
 	if len(checks) == 0 {
 		return
 	}
+	out.WriteString("### Checks\n\n")
+	markdownTable(out, checkTable(checks))
+}
+
+func checkTable(checks []Check) Table {
 	rows := make([][]string, len(checks))
 	for i, c := range checks {
-		rows[i] = []string{c.Verdict.word(), c.title(), c.Message}
+		rows[i] = []string{c.Verdict.word(), c.title(), c.whole()}
 	}
-	out.WriteString("### Checks\n\n")
-	markdownTable(out, Table{Columns: []Column{{Name: "Verdict"}, {Name: "Check"}, {Name: "Why"}}, Rows: rows})
+	return Table{Columns: []Column{{Name: "Verdict"}, {Name: "Check"}, {Name: "Why"}}, Rows: rows}
+}
+
+// whole is why, where and what to do, as far as they are known and needed.
+func (c Check) whole() string {
+	out := c.Message
+	if c.File != "" {
+		out += " (" + Finding{File: c.File, Line: c.Line, Column: c.Column}.place() + ")"
+	}
+	if c.Remedy != "" {
+		out += ". Remedy: " + c.Remedy
+	}
+	return out
 }
 
 // word is v, or inconclusive where v is no verdict.
 func (v Verdict) word() string {
-	if v == Pass || v == Fail {
+	switch v {
+	case Pass, Warn, Fail, Waived, Inconclusive:
 		return string(v)
 	}
 	return string(Inconclusive)

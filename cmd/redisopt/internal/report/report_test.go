@@ -65,7 +65,7 @@ func examples() map[string]Document {
 			Findings: []Finding{
 				{Rule: "unnamed", Severity: SeverityNote, Subject: "10.0.0.9", Message: "2 connections have no name"},
 				{Rule: "connection-limit", Severity: SeverityCritical, Subject: "mail", Message: "33 connections where 20 are allowed", Remedy: "share connections between queues: createClient, 100% safe for client and subscriber"},
-				{Rule: "idle-polling", Severity: SeverityWarning, Message: "queues poll while idle, 51.5 million commands a month", File: "src/queues/mail.ts", Line: 12, Column: 5, Remedy: "raise drainDelay", Replacement: "  settings: { drainDelay: 300 },"},
+				{Rule: "idle-polling", Severity: SeverityWarning, Message: "queues poll while idle, 51.5 million commands a month", File: "src/queues/mail.ts", Line: 12, Column: 5, Remedy: "raise drainDelay", Fix: &Fix{"add drainDelay", []Edit{{"src/queues/mail.ts", 12, 7, 12, 7, " settings: { drainDelay: 300 },"}}}},
 				{Rule: "idle-polling", Severity: SeverityWarning, Message: "queues poll while idle, 51.5 million commands a month", File: "src/queues/mail.ts", Line: 40},
 			},
 			Checks: []Check{
@@ -75,6 +75,7 @@ func examples() map[string]Document {
 			},
 			Notes: []string{"a month is 30 days"},
 		},
+		"gate":  verdicts(),
 		"empty": {Kind: "example.empty/v1"},
 	}
 }

@@ -54,6 +54,8 @@ type (
 	sarifRegion struct {
 		StartLine   int `json:"startLine"`
 		StartColumn int `json:"startColumn,omitempty"`
+		EndLine     int `json:"endLine,omitempty"`
+		EndColumn   int `json:"endColumn,omitempty"`
 	}
 	sarifLogical struct {
 		Name string `json:"fullyQualifiedName"`
@@ -113,19 +115,30 @@ func sarifWhere(kind string, f Finding) sarifLocation {
 	return sarifLocation{Physical: physical}
 }
 
-// sarifFixes offers the exact change where one is known; a remedy in words stays in the message.
+// sarifFixes offers the exact change where one is known; a remedy in words stays in the message. An
+// edit without a place makes the whole fix unusable, so it is left out.
 func sarifFixes(f Finding) []sarifFix {
-	if f.File == "" || f.Line < 1 || f.Replacement == "" {
+	if f.Fix == nil || len(f.Fix.Edits) == 0 {
 		return nil
 	}
-	return []sarifFix{{
-		Description: sarifText{orElse(f.Remedy, f.Message)},
-		Changes: []sarifChange{{
-			Artifact: sarifArtifact{sarifURI(f.File)},
-			// A region with only a start line is that whole line without its line break.
-			Replacements: []sarifReplacement{{Deleted: sarifRegion{StartLine: f.Line}, Inserted: sarifText{f.Replacement}}},
-		}},
-	}}
+	fix := sarifFix{Description: sarifText{orElse(f.Fix.Description, f.full())}}
+	at := map[string]int{}
+	for _, e := range f.Fix.Edits {
+		if e.File == "" || e.Line < 1 || e.Column < 1 || e.EndLine < e.Line || e.EndColumn < 1 {
+			return nil
+		}
+		i, known := at[e.File]
+		if !known {
+			i = len(fix.Changes)
+			at[e.File] = i
+			fix.Changes = append(fix.Changes, sarifChange{Artifact: sarifArtifact{sarifURI(e.File)}})
+		}
+		fix.Changes[i].Replacements = append(fix.Changes[i].Replacements, sarifReplacement{
+			Deleted:  sarifRegion{StartLine: e.Line, StartColumn: e.Column, EndLine: e.EndLine, EndColumn: e.EndColumn},
+			Inserted: sarifText{e.Text},
+		})
+	}
+	return []sarifFix{fix}
 }
 
 // sarifURI makes a relative URI reference of a path; a first segment with a colon would read as a

@@ -44,7 +44,9 @@ func (s styles) verdict(v Verdict) lipgloss.Style {
 		return s.good
 	case Fail:
 		return s.bad
-	case Inconclusive:
+	case Waived:
+		return s.faint
+	case Warn, Inconclusive:
 		return s.doubt
 	}
 	return s.doubt
@@ -67,8 +69,13 @@ func renderTable(doc Document, opts WriteOptions) ([]byte, error) {
 			return nil, err
 		}
 	}
-	s.findings(doc.Findings)
-	s.checks(doc.Checks)
+	if doc.Verdicts {
+		s.checks(worstFirst(doc.Checks))
+		s.findings(doc.Findings)
+	} else {
+		s.findings(doc.Findings)
+		s.checks(doc.Checks)
+	}
 	if len(doc.Notes) > 0 {
 		s.space()
 		for _, n := range doc.Notes {
@@ -217,5 +224,12 @@ func (s *sheet) checks(checks []Check) {
 		lines := indent(wrap(visible(line), s.width-len(prefix)), prefix)
 		lines[0] = s.styles.verdict(c.Verdict).Render(word) + strings.TrimPrefix(lines[0], word)
 		s.plain(lines)
+		pad := strings.Repeat(" ", len(prefix))
+		if c.File != "" {
+			s.plain(indent(wrap(visible("at "+Finding{File: c.File, Line: c.Line, Column: c.Column}.place()), s.width-len(prefix)), pad))
+		}
+		if c.Remedy != "" {
+			s.plain(indent(wrap(visible(c.Remedy), s.width-len(prefix)-2), pad+"> "))
+		}
 	}
 }
