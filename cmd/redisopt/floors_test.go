@@ -72,6 +72,8 @@ func floors() []floor {
 		{"internal/inspect/upstash", []string{"internal/inspect"}, "what Upstash counted is asked over HTTP, without a Redis"},
 		{"internal/inspect", nil, "findings are plain values"},
 
+		{"internal/bench", nil, "measuring knows nothing of what is measured"},
+
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
 		{
 			"internal/runtime/gateway",
