@@ -12,11 +12,12 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/limit/window"
 )
 
-// ask asks Redis about items, which are in one slot, and finishes them. When it does not answer, their
+// ask asks Redis about items, which are of one side and in one slot, and finishes them. When it does not answer, their
 // rules' OnError does.
 func (l *Limiter) ask(ctx context.Context, items []*item, all bool) {
 	sent := l.clock.now()
 	r, err := l.askTwice(ctx, items, all, sent)
+	arrived := l.clock.now()
 	if err != nil {
 		for _, it := range items {
 			it.fail(err)
@@ -30,8 +31,9 @@ func (l *Limiter) ask(ctx context.Context, items []*item, all bool) {
 		}
 		return
 	}
+	l.verify(ctx, items, &r, all)
 	now := l.clock.now()
-	l.clock.learn(r.now, now)
+	l.clock.learn(r.now, arrived)
 	l.trip.Store((3*l.trip.Load() + now - sent) / 4)
 	passed := true
 	for i, it := range items {
@@ -87,13 +89,14 @@ func (it *item) fail(err error) {
 // askTwice calls the script, and once more when our idea of the date was so wrong that the server's time
 // is in none of the calendar periods that were sent.
 func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent int64) (reply, error) {
-	if l.opts.Client == nil {
+	on := l.side(items[0].other)
+	if on.client == nil {
 		return reply{}, errNoClient
 	}
 	if l.spares(items) {
 		return reply{}, errSpared
 	}
-	if !l.breaker.admit() {
+	if !on.breaker.admit() {
 		return reply{}, errLeftAlone
 	}
 	asks := make([]ask, len(items))
@@ -106,7 +109,7 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 			},
 		}
 	}
-	r, err := l.call(ctx, asks, all, l.clock.server(sent))
+	r, err := l.call(ctx, on, asks, all, l.clock.server(sent))
 	if err == nil && slices.ContainsFunc(r.answers, func(a answer) bool { return a.outside }) {
 		first := r
 		again := slices.Clone(asks)
@@ -116,7 +119,7 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 				again[i].Min, again[i].Want = 0, 0 // decided
 			}
 		}
-		if r, err = l.call(ctx, again, all, first.now); err == nil {
+		if r, err = l.call(ctx, on, again, all, first.now); err == nil {
 			r.commands += first.commands
 			for i, a := range first.answers {
 				if !a.outside && !all {
@@ -125,7 +128,7 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 			}
 		}
 	}
-	l.breaker.done(err == nil || !unusable(ctx, err))
+	on.breaker.done(err == nil || !unusable(ctx, err))
 	return r, err
 }
 
@@ -143,18 +146,25 @@ func unusable(ctx context.Context, err error) bool {
 	return !errors.Is(ctx.Err(), context.Canceled)
 }
 
-// bySlot groups items that one script call may be about.
+// bySlot groups items that one script call may be about: of one side, and on a Cluster of one slot.
 func (l *Limiter) bySlot(items []*item) [][]*item {
-	if !l.opts.Cluster {
+	if !l.opts.Cluster && l.opts.Other == nil {
 		return [][]*item{items}
 	}
 	groups := map[string][]*item{}
 	for _, it := range items {
-		groups[it.subject] = append(groups[it.subject], it)
+		name := "old"
+		if it.other {
+			name = "other"
+		}
+		if l.side(it.other).cluster {
+			name += ":" + it.subject
+		}
+		groups[name] = append(groups[name], it)
 	}
 	var out [][]*item
-	for _, subject := range slices.Sorted(maps.Keys(groups)) {
-		out = append(out, groups[subject])
+	for _, name := range slices.Sorted(maps.Keys(groups)) {
+		out = append(out, groups[name])
 	}
 	return out
 }
@@ -208,9 +218,9 @@ func (l *Limiter) blocked(it *item, now int64) bool {
 		return !it.soft()
 	}
 	if it.plan.bounds.Units >= 2 {
-		it.local = l.locals.make(it.key, it.plan, now)
+		it.local = l.locals.make(it.key, l.memory(it.key, it.other), it.plan, it.other, now)
 	} else {
-		it.local = l.locals.find(it.key, it.plan, now)
+		it.local = l.locals.find(l.memory(it.key, it.other), it.plan, now)
 	}
 	if it.local == nil {
 		return false
@@ -264,7 +274,7 @@ func (l *Limiter) giveBack(ctx context.Context) {
 		}
 		e.mu.Lock()
 		for _, parcel := range e.ledger.Drop(now) {
-			it := &item{rule: c, plan: e.plan, key: e.key, subject: e.key}
+			it := &item{rule: c, plan: e.plan, key: e.key, subject: e.key, other: e.other}
 			it.want.Give = parcel
 			items = append(items, it)
 		}
@@ -279,15 +289,16 @@ func (l *Limiter) giveBack(ctx context.Context) {
 
 // give returns units of items in one call.
 func (l *Limiter) give(ctx context.Context, items []*item) {
-	if l.opts.Client == nil || !l.breaker.admit() {
+	on := l.side(items[0].other)
+	if on.client == nil || !on.breaker.admit() {
 		return
 	}
 	asks := make([]ask, len(items))
 	for i, it := range items {
 		asks[i] = ask{plan: it.plan, key: it.key, Ask: window.Ask{Give: it.want.Give.Units, Stamp: it.want.Give.Stamp}}
 	}
-	r, err := l.call(ctx, asks, false, l.clock.server(l.clock.now()))
-	l.breaker.done(err == nil)
+	r, err := l.call(ctx, on, asks, false, l.clock.server(l.clock.now()))
+	on.breaker.done(err == nil)
 	for i, it := range items {
 		if err != nil {
 			it.rule.stats.leaseExpired.Add(it.want.Give.Units)

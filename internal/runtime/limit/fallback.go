@@ -33,7 +33,7 @@ func (it *item) share() window.Policy { return it.plan.share }
 func (l *Limiter) here(it *item, take bool) window.Decision {
 	now := l.clock.now()
 	if it.local == nil {
-		it.local = l.locals.make(it.key, it.plan, now)
+		it.local = l.locals.make(it.key, l.memory(it.key, it.other), it.plan, it.other, now)
 	}
 	e := it.local
 	e.mu.Lock()

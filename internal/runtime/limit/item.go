@@ -17,6 +17,9 @@ type item struct {
 	former  string
 	cost    int64
 
+	other   bool // counted on the side of Options.Other
+	carried bool // both sides are looked at
+
 	local  *local
 	want   lease.Plan
 	flight *flight // that this item's call will end
@@ -64,6 +67,7 @@ func (l *Limiter) prepare(req Request) (item, error) {
 		it.key = it.former
 	}
 	it.want.Want = cost
+	l.place(&it)
 	return it, nil
 }
 

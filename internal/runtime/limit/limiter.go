@@ -34,19 +34,20 @@ import (
 
 // A Limiter checks requests against rules. It is safe for concurrent use.
 type Limiter struct {
-	opts    Options
-	rules   atomic.Pointer[ruleSet]
-	setting sync.Mutex // one SetRules at a time
-	book    book
-	locals  *locals
-	clock   *clock
-	breaker breaker
-	nonce   string
-	serial  atomic.Int64
-	trip    atomic.Int64 // how long a call takes, in microseconds, averaged
-	refills sync.WaitGroup
-	closing atomic.Bool
-	spared  atomic.Bool // see DecideHere
+	opts         Options
+	rules        atomic.Pointer[ruleSet]
+	setting      sync.Mutex // one SetRules at a time
+	book         book
+	locals       *locals
+	clock        *clock
+	breaker      breaker
+	otherBreaker breaker // of Options.Other
+	nonce        string
+	serial       atomic.Int64
+	trip         atomic.Int64 // how long a call takes, in microseconds, averaged
+	refills      sync.WaitGroup
+	closing      atomic.Bool
+	spared       atomic.Bool // see DecideHere
 }
 
 // New makes a Limiter and reports all problems of o at once. It sends nothing and starts nothing.
@@ -61,8 +62,8 @@ func New(o Options) (*Limiter, error) {
 	}
 	l := &Limiter{
 		opts: o, locals: newLocals(o.MaxLocal), clock: newClock(),
-		breaker: breaker{failures: o.Failures, pause: o.Pause},
-		nonce:   "r" + hex.EncodeToString(nonce) + ".",
+		breaker: breaker{failures: o.Failures, pause: o.Pause}, otherBreaker: breaker{failures: o.Failures, pause: o.Pause},
+		nonce: "r" + hex.EncodeToString(nonce) + ".",
 	}
 	set, err := compile(o.Rules, o, l.book.rule, nil)
 	if err != nil {
@@ -130,7 +131,8 @@ func (l *Limiter) CheckMany(ctx context.Context, reqs []Request) ([]Result, erro
 
 // CheckAll asks for all requests or none: when one of a rule that enforces is denied, none consumes
 // anything and none is Allowed; those that would have passed have ReasonOther. It is one script call. On a
-// Cluster all requests must be about one subject; others are refused with ErrSlots.
+// Cluster all requests must be about one subject; others are refused with ErrSlots, and so are requests
+// that Options.Other has on different sides for good.
 func (l *Limiter) CheckAll(ctx context.Context, reqs []Request) ([]Result, error) {
 	items, err := l.prepareAll(reqs)
 	if err != nil {
@@ -140,6 +142,7 @@ func (l *Limiter) CheckAll(ctx context.Context, reqs []Request) ([]Result, error
 	for i := range items {
 		all[i] = &items[i]
 	}
+	align(all)
 	if len(l.bySlot(all)) > 1 {
 		return nil, ErrSlots
 	}

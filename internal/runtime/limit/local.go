@@ -13,6 +13,8 @@ type local struct {
 	mu     sync.Mutex
 	plan   *plan // another plan means that the rules were replaced
 	key    string
+	name   string // under which it is remembered
+	other  bool   // counted on the side of Options.Other
 	ledger lease.Ledger
 	last   answer // the last answer of the server
 	lastAt int64  // and when it came
@@ -55,7 +57,7 @@ func (ls *locals) shard(key string) *shard {
 	return &ls.shards[maphash.String(ls.seed, key)%shards]
 }
 
-// find is what is known of key under p, nil when nothing is.
+// find is what is known under a name and p, nil when nothing is.
 func (ls *locals) find(key string, p *plan, now int64) *local {
 	s := ls.shard(key)
 	s.mu.Lock()
@@ -68,18 +70,18 @@ func (ls *locals) find(key string, p *plan, now int64) *local {
 	return e
 }
 
-// make is what is known of key under p, remembered from now on.
-func (ls *locals) make(key string, p *plan, now int64) *local {
-	s := ls.shard(key)
+// make is what is known of key under a name and p, remembered from now on.
+func (ls *locals) make(key, name string, p *plan, other bool, now int64) *local {
+	s := ls.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e := s.keys[key]
+	e := s.keys[name]
 	if e == nil || e.plan != p {
 		if e == nil && len(s.keys) >= ls.each {
 			s.forget()
 		}
-		e = &local{plan: p, key: key}
-		s.keys[key] = e
+		e = &local{plan: p, key: key, name: name, other: other}
+		s.keys[name] = e
 	}
 	e.used = now
 	return e
@@ -98,7 +100,7 @@ func (s *shard) forget() {
 		}
 	}
 	if oldest != nil {
-		delete(s.keys, oldest.key)
+		delete(s.keys, oldest.name)
 	}
 }
 

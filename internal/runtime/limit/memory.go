@@ -28,8 +28,8 @@ func (l *Limiter) fromMemory(it *item, now int64, first bool) *flight {
 	}
 	leases := p.bounds.Units >= 2
 	if leases {
-		it.local = l.locals.make(it.key, p, now)
-	} else if it.local = l.locals.find(it.key, p, now); it.local == nil {
+		it.local = l.locals.make(it.key, l.memory(it.key, it.other), p, it.other, now)
+	} else if it.local = l.locals.find(l.memory(it.key, it.other), p, now); it.local == nil {
 		return nil
 	}
 	e := it.local
@@ -76,12 +76,13 @@ func (l *Limiter) bounded(it *item, plan lease.Plan) lease.Plan {
 // refill starts to fetch units before the last ones are spent. The item's local is locked.
 func (l *Limiter) refill(it *item, now int64) {
 	e := it.local
-	if e.flight != nil || l.closing.Load() || l.opts.Client == nil || l.breaker.open() || l.spares([]*item{it}) ||
+	on := l.side(it.other)
+	if e.flight != nil || l.closing.Load() || on.client == nil || on.breaker.open() || l.spares([]*item{it}) ||
 		e.ledger.Denied(now, 1) > 0 || !e.ledger.Low(now, l.trip.Load()) {
 		return
 	}
 	plan := l.bounded(it, e.ledger.Plan(now, 0, it.plan.bounds))
-	next := &item{req: it.req, rule: it.rule, plan: it.plan, subject: it.subject, key: it.key, local: e, want: plan}
+	next := &item{req: it.req, rule: it.rule, plan: it.plan, subject: it.subject, key: it.key, other: it.other, carried: it.carried, local: e, want: plan}
 	if plan.Want < 2 {
 		e.ledger.Return(plan.Give)
 		return
@@ -126,7 +127,7 @@ func (l *Limiter) learn(it *item, a answer, sent, now int64) (retry int64) {
 		return 0 // nothing to remember of a rule without leases
 	}
 	if it.local == nil {
-		it.local = l.locals.make(it.key, it.plan, now)
+		it.local = l.locals.make(it.key, l.memory(it.key, it.other), it.plan, it.other, now)
 	}
 	e, s := it.local, it.rule.stats
 	e.mu.Lock()

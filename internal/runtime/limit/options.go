@@ -30,6 +30,9 @@ type Options struct {
 	// A *redis.ClusterClient is recognised without it.
 	Cluster bool
 
+	// Other is a second Redis to which subjects move one by one. Nil: there is none.
+	Other *Other
+
 	// InScript is told of the commands that a script ran on the server, by the command that started it
 	// ("evalsha" or "eval"). It is exact, because the script itself counts. Nil: nobody is told.
 	InScript func(command string, n int64)
@@ -103,6 +106,7 @@ func (o Options) withDefaults() Options {
 	if o.InScript == nil {
 		o.InScript = func(string, int64) {}
 	}
+	o.Other = o.Other.withDefaults()
 	return o
 }
 
@@ -134,6 +138,9 @@ func (o Options) validate() error {
 	}
 	if o.MaxBatch < 1 || o.MaxBatch > 1000 {
 		bad("max_batch: got %d, want 1 to 1000", o.MaxBatch)
+	}
+	if o.Other != nil {
+		errs = append(errs, o.Other.validate())
 	}
 	return errors.Join(errs...)
 }

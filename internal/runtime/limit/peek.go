@@ -12,14 +12,14 @@ import (
 )
 
 // Peek is the Result that a Check would give, as Redis counts, without consuming anything. It only reads:
-// 2 commands, TIME and GET, and 1 more for a former limiter's set. Unlike Check it reports when Redis does
+// 2 commands, TIME and GET, and 1 more for a former limiter's set or for a subject that is carried. Unlike Check it reports when Redis does
 // not answer.
 func (l *Limiter) Peek(ctx context.Context, req Request) (Result, error) {
 	it, err := l.prepare(req)
 	if err != nil {
 		return Result{}, err
 	}
-	if l.opts.Client == nil {
+	if l.side(it.other).client == nil {
 		return Result{}, errNoClient
 	}
 	now, text, others, commands, err := l.look(ctx, &it)
@@ -50,7 +50,8 @@ func (l *Limiter) Peek(ctx context.Context, req Request) (Result, error) {
 func (l *Limiter) look(ctx context.Context, it *item) (now int64, text string, others, commands int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, max(l.opts.Deadline, time.Second))
 	defer cancel()
-	pipe := l.opts.Client.Pipeline()
+	on := l.side(it.other)
+	pipe := on.client.Pipeline()
 	clock := pipe.Time(ctx)
 	var state *redis.StringCmd
 	commands = 1
@@ -72,14 +73,18 @@ func (l *Limiter) look(ctx context.Context, it *item) (now int64, text string, o
 	if it.former != "" {
 		from := "(" + strconv.FormatInt((now-it.rule.Period.Microseconds())/1000, 10)
 		commands++
-		if others, err = l.opts.Client.ZCount(ctx, it.former, from, "+inf").Result(); err != nil {
+		if others, err = on.client.ZCount(ctx, it.former, from, "+inf").Result(); err != nil {
 			return 0, "", 0, commands, err
 		}
 	}
-	return now, text, others, commands, nil
+	there, err := l.elsewhere(ctx, it, now)
+	if it.carried {
+		commands++
+	}
+	return now, text, others + there, commands, err
 }
 
-// Reset forgets what a request's subject has used: 1 command, UNLINK. Other replicas may go on denying
+// Reset forgets what a request's subject has used: 1 command, UNLINK, on each side. Other replicas may go on denying
 // from memory until the time they were told, and may spend what they took in advance. A former limiter's
 // set is removed only where it is shared.
 func (l *Limiter) Reset(ctx context.Context, req Request) error {
@@ -87,12 +92,19 @@ func (l *Limiter) Reset(ctx context.Context, req Request) error {
 	if err != nil {
 		return err
 	}
-	if l.opts.Client == nil {
-		return errNoClient
+	sides := []bool{it.other}
+	if l.opts.Other != nil && !l.opts.Other.SameDatabase {
+		sides = []bool{false, true}
 	}
-	l.locals.drop(it.key)
-	if err := l.opts.Client.Unlink(ctx, it.key).Err(); err != nil {
-		return fmt.Errorf("reset %s: %w", it.key, err)
+	for _, other := range sides {
+		on := l.side(other)
+		if on.client == nil {
+			return errNoClient
+		}
+		l.locals.drop(l.memory(it.key, other))
+		if err := on.client.Unlink(ctx, it.key).Err(); err != nil {
+			return fmt.Errorf("reset %s: %w", it.key, err)
+		}
 	}
 	return nil
 }

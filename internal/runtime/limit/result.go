@@ -96,7 +96,7 @@ var (
 	ErrNoIdentity  = errors.New("nothing is known of who asks")
 	ErrBadCost     = errors.New("cost is negative")
 	ErrTooMany     = errors.New("too many requests in one call")
-	ErrSlots       = errors.New("on a Cluster all requests of one CheckAll must be about one subject")
+	ErrSlots       = errors.New("all requests of one CheckAll must be counted in one place: on a Cluster about one subject, and of rules that are on the same side of a migration")
 )
 
 // Strictest is the result that leaves a caller the least: a denied one before an allowed one, of denied

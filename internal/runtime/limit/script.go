@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -55,9 +56,9 @@ type reply struct {
 	commands int64 // billed, the script itself included
 }
 
-// call runs the script once for asks, which are in one slot. The edges of calendar periods are taken
+// call runs the script once on one side for asks, which are in one slot. The edges of calendar periods are taken
 // around now, in microseconds.
-func (l *Limiter) call(ctx context.Context, asks []ask, all bool, now int64) (reply, error) {
+func (l *Limiter) call(ctx context.Context, on side, asks []ask, all bool, now int64) (reply, error) {
 	keys := make([]string, len(asks), 2*len(asks))
 	mode := "each"
 	if all {
@@ -74,15 +75,17 @@ func (l *Limiter) call(ctx context.Context, asks []ask, all bool, now int64) (re
 		}
 		args = append(args, a.words(former, now)...)
 	}
-	cmd, name, failed := l.evaluate(ctx, keys, args)
+	began := time.Now()
+	cmd, name, failed := evaluate(ctx, on.client, keys, args)
 	numbers, err := cmd.Int64Slice()
+	on.observed(time.Since(began), err)
 	if err != nil {
 		return reply{commands: failed + 1}, err
 	}
 	if len(numbers) != 2+numbersPerLimit*len(asks) {
 		return reply{commands: failed + 1}, fmt.Errorf("the script answered %d numbers, want %d", len(numbers), 2+numbersPerLimit*len(asks))
 	}
-	l.opts.InScript(name, numbers[0])
+	on.inScript(name, numbers[0])
 	r := reply{now: numbers[1], commands: failed + 1 + numbers[0], answers: make([]answer, len(asks))}
 	for i := range r.answers {
 		n := numbers[2+numbersPerLimit*i:]
@@ -98,12 +101,12 @@ func (l *Limiter) call(ctx context.Context, asks []ask, all bool, now int64) (re
 
 // evaluate runs the script by its name, and by its text when the server does not know it. It returns
 // which command gave the reply and how many failed before.
-func (l *Limiter) evaluate(ctx context.Context, keys []string, args []any) (cmd *redis.Cmd, name string, failed int64) {
-	cmd = l.opts.Client.EvalSha(ctx, scriptName(), keys, args...)
+func evaluate(ctx context.Context, client redis.UniversalClient, keys []string, args []any) (cmd *redis.Cmd, name string, failed int64) {
+	cmd = client.EvalSha(ctx, scriptName(), keys, args...)
 	if err := cmd.Err(); err == nil || !isNoScript(err) {
 		return cmd, "evalsha", 0
 	}
-	return l.opts.Client.Eval(ctx, checkScript, keys, args...), "eval", 1
+	return client.Eval(ctx, checkScript, keys, args...), "eval", 1
 }
 
 func isNoScript(err error) bool {

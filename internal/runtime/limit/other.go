@@ -1,0 +1,281 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/limit/window"
+)
+
+// An Other is a second Redis to which subjects move, one by one, while checks go on. A subject is counted
+// on one side at a time, with all its limits.
+//
+// While a subject is carried, every check that asks Redis takes its units on the subject's side and then
+// reads what the other side counts: when both together are over the limit, the units are given back and
+// the check is denied. The unit that was taken last is seen by whoever took it, so that both sides together
+// never admit more than the limit in any window, even while replicas do not agree yet on which side a
+// subject is. That costs 1 command more for a check that was granted, and 3 or 4 where units are given back.
+//
+// Rules with a former limiter's sets and token buckets are not moved, because what they have counted cannot
+// be added up over two places; with SameDatabase there is only one place, and all move.
+type Other struct {
+	// Client is the second Redis, in the same terms as Options.Client. Required.
+	Client redis.UniversalClient
+
+	// Cluster says that Client talks to a Redis Cluster.
+	Cluster bool
+
+	// InScript is Options.InScript for this side. Nil: nobody is told.
+	InScript func(command string, n int64)
+
+	// Takes is whether a subject is counted on this side now. It is asked for every check and must be
+	// cheap. Required.
+	Takes func(subject string) bool
+
+	// Carries is whether a subject may have been counted on either side lately. Nil: none has.
+	Carries func(subject string) bool
+
+	// SameDatabase says that both clients reach one database, so that there is nothing to carry.
+	SameDatabase bool
+
+	// Observed is told of every call of either side's script; other tells which. Nil: nobody is.
+	Observed func(other bool, took time.Duration, err error)
+}
+
+func (o *Other) withDefaults() *Other {
+	if o == nil {
+		return nil
+	}
+	own := *o
+	if own.InScript == nil {
+		own.InScript = func(string, int64) {}
+	}
+	if own.Carries == nil {
+		own.Carries = func(string) bool { return false }
+	}
+	if own.Observed == nil {
+		own.Observed = func(bool, time.Duration, error) {}
+	}
+	if _, ok := own.Client.(*redis.ClusterClient); ok {
+		own.Cluster = true
+	}
+	return &own
+}
+
+func (o *Other) validate() error {
+	var errs []error
+	if o.Client == nil {
+		errs = append(errs, errors.New("other client: missing"))
+	}
+	if o.Takes == nil {
+		errs = append(errs, errors.New("other takes: missing"))
+	}
+	return errors.Join(errs...)
+}
+
+// Movable is whether subjects of r can be counted on the side of o, and if not why.
+func (o *Other) Movable(r Rule) (bool, string) {
+	switch {
+	case o.SameDatabase:
+		return true, ""
+	case r.Legacy != "" || r.LegacyShare:
+		return false, "it counts together with a former limiter, whose sets are on the old side"
+	case r.Algorithm == TokenBucket:
+		return false, "the levels of two token buckets cannot be added up"
+	}
+	return true, ""
+}
+
+// A side is one of the two places where subjects are counted.
+type side struct {
+	client   redis.UniversalClient
+	cluster  bool
+	inScript func(command string, n int64)
+	breaker  *breaker
+	observed func(took time.Duration, err error)
+}
+
+// side is where an item's units are taken, or with across the opposite one.
+func (l *Limiter) side(other bool) side {
+	o := l.opts.Other
+	observed := func(time.Duration, error) {}
+	if o != nil {
+		observed = func(took time.Duration, err error) { o.Observed(other, took, err) }
+	}
+	if other {
+		return side{o.Client, o.Cluster, o.InScript, &l.otherBreaker, observed}
+	}
+	return side{l.opts.Client, l.opts.Cluster, l.opts.InScript, &l.breaker, observed}
+}
+
+// place decides on which side an item is counted, and whether the opposite one is to be looked at.
+func (l *Limiter) place(it *item) {
+	o := l.opts.Other
+	if o == nil {
+		return
+	}
+	if ok, _ := o.Movable(it.rule.Rule); !ok {
+		return
+	}
+	it.other = o.Takes(it.subject)
+	it.carried = !o.SameDatabase && o.Carries(it.subject)
+}
+
+// align has items that are decided all or none counted on one side: what is carried may be counted on
+// either.
+func align(items []*item) {
+	for _, it := range items {
+		if it.other && !it.carried {
+			return
+		}
+	}
+	for _, it := range items {
+		if it.other != items[0].other {
+			for _, it := range items {
+				it.other = false
+			}
+			return
+		}
+	}
+}
+
+// memory is the name under which an item is remembered here: what is held in advance belongs to the side
+// that counted it, except where both sides are one database.
+func (l *Limiter) memory(key string, other bool) string {
+	if !other || l.opts.Other.SameDatabase {
+		return key
+	}
+	return "\x00" + key
+}
+
+// verify reads what the opposite side counts of what was granted, and gives back what both together have
+// over the limit. items are of one side and in one slot.
+func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool) {
+	var look []int
+	for i, it := range items {
+		if it.carried && r.answers[i].Granted > 0 {
+			look = append(look, i)
+		}
+	}
+	if len(look) == 0 || all && !admitted(items, r.answers) {
+		return // with "all", nothing was taken
+	}
+	across := l.side(!items[0].other)
+	if across.client == nil || !across.breaker.admit() {
+		return
+	}
+	keys := make([]string, len(look))
+	for n, i := range look {
+		keys[n] = items[i].key
+	}
+	values, err := across.client.MGet(ctx, keys...).Result()
+	across.breaker.done(err == nil || !unusable(ctx, err))
+	r.commands++
+	if err != nil || len(values) != len(keys) {
+		return // what cannot be reached takes nothing either
+	}
+	back := map[int]int64{}
+	for n, i := range look {
+		text, _ := values[n].(string)
+		if units := items[i].exceeds(&r.answers[i], text, r.now); units > 0 {
+			back[i] = units
+		}
+	}
+	if all && !admitted(items, r.answers) {
+		for i := range items { // none is to have anything
+			if r.answers[i].Granted > 0 {
+				back[i] += r.answers[i].Granted
+			}
+		}
+	}
+	if len(back) > 0 {
+		r.commands += l.putBack(ctx, items, r.answers, back, r.now)
+	}
+}
+
+// admitted is whether all items have what they need.
+func admitted(items []*item, answers []answer) bool {
+	for i, it := range items {
+		if answers[i].Granted < it.cost && !it.soft() {
+			return false
+		}
+	}
+	return true
+}
+
+// spurious is after how long, in microseconds, a check is worth trying again that was denied only because
+// two replicas took the last units on different sides at the same moment.
+const spurious = 20_000
+
+// exceeds adds what the opposite side counts to an answer and takes away what is over the limit. It
+// returns how much of the grant is to be given back.
+func (it *item) exceeds(a *answer, text string, now int64) int64 {
+	p := it.plan.policy
+	there := p.Peek(window.Decode(p, text), now, 0, 0)
+	before := a.Used - a.Granted
+	a.Used += there.Used
+	over := a.Used - p.Capacity()
+	if over <= 0 {
+		return 0
+	}
+	least := max(1, it.cost)
+	back := min(over, a.Granted)
+	if a.Granted-back < least {
+		back = a.Granted
+	}
+	a.Granted -= back
+	a.Used -= back
+	if a.Granted > 0 {
+		a.RetryWant = soonest(a.Reset, there.Reset)
+		return back
+	}
+	a.Retry = spurious
+	if before+there.Used+least > p.Capacity() {
+		a.Retry = soonest(there.Reset, a.Reset)
+	}
+	a.RetryWant = a.Retry
+	return back
+}
+
+// soonest is the smaller of two times, of those that are known.
+func soonest(a, b int64) int64 {
+	switch {
+	case a <= 0:
+		return max(b, spurious)
+	case b <= 0:
+		return max(a, spurious)
+	}
+	return max(spurious, min(a, b))
+}
+
+// putBack returns units to the side that granted them and tells what that cost. What cannot be returned
+// counts until its window ends.
+func (l *Limiter) putBack(ctx context.Context, items []*item, answers []answer, back map[int]int64, now int64) int64 {
+	var asks []ask
+	for i, it := range items {
+		if units := back[i]; units > 0 {
+			asks = append(asks, ask{plan: it.plan, key: it.key, Ask: window.Ask{Give: units, Stamp: answers[i].Stamp}})
+		}
+	}
+	r, err := l.call(ctx, l.side(items[0].other), asks, false, now)
+	if err != nil {
+		return 1
+	}
+	return r.commands
+}
+
+// elsewhere is what the opposite side counts of an item, 0 where it is not to be looked at: 1 command.
+func (l *Limiter) elsewhere(ctx context.Context, it *item, now int64) (int64, error) {
+	if !it.carried {
+		return 0, nil
+	}
+	text, err := l.side(!it.other).client.Get(ctx, it.key).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, err
+	}
+	p := it.plan.policy
+	return p.Peek(window.Decode(p, text), now, 0, 0).Used, nil
+}
