@@ -4,7 +4,7 @@
 // gate and an alert never disagree about the same numbers.
 //
 // The structs are read from redisopt.yaml, which is why they carry yaml tags. A zero limit means
-// that nothing is budgeted, never that nothing is allowed.
+// that nothing is budgeted, never that nothing is allowed; only Increase says so by -1.
 package budget
 
 import (
@@ -30,9 +30,23 @@ type Budgets struct {
 	// Money is the budget for the upstream's bill.
 	Money Money `yaml:"money"`
 
+	// Increase is the budget for what one change may add to its baseline.
+	Increase Increase `yaml:"increase"`
+
+	// Operations is the budget for tests and sources that a recorded run counted. Default none.
+	Operations []Operation `yaml:"operations"`
+
+	// Rules is what findings mean for a gate, by the name of their rule: off, warn or fail. Default:
+	// critical findings fail, warnings and notes are told.
+	Rules map[string]RuleLevel `yaml:"rules" jsonschema:"enum=off,enum=warn,enum=fail"`
+
+	// Waivers let a gate pass in spite of something, each for a time. Default none.
+	Waivers []Waiver `yaml:"waivers"`
+
 	// Require is the kinds of evidence without which a gate may not pass: static (source code),
-	// recorded (a test run behind a counting Redis), live (a running Redis). Default none.
-	Require []Evidence `yaml:"require" jsonschema:"enum=static,enum=recorded,enum=live"`
+	// recorded (a test run behind a counting Redis), live (a running Redis), bench (latencies that a
+	// benchmark measured). Default none.
+	Require []Evidence `yaml:"require" jsonschema:"enum=static,enum=recorded,enum=live,enum=bench"`
 }
 
 // Evidence is a kind of evidence that a gate can be told to require.
@@ -43,6 +57,7 @@ const (
 	Static   Evidence = "static"   // predicted from source code
 	Recorded Evidence = "recorded" // counted during a recorded run
 	Live     Evidence = "live"     // measured on a running Redis
+	Bench    Evidence = "bench"    // latencies that a benchmark measured
 )
 
 // Connections budgets open connections.
@@ -211,6 +226,7 @@ func Default() Budgets {
 			"limit": {P95: 50 * time.Millisecond, MinSamples: DefaultMinSamples},
 			"queue": {P95: 10 * time.Millisecond, MinSamples: DefaultMinSamples},
 		},
+		Increase: Increase{Connections: -1, ConnectionsPercent: -1, CommandsPerMonth: -1, CommandsPercent: -1},
 	}
 }
 
@@ -219,8 +235,9 @@ func Default() Budgets {
 const DefaultMinSamples = 200
 
 // Validate reports every contradiction between the fields: thresholds out of order, a process that
-// may hold more than the fleet, a percentile above a higher one, a start that is not a day. The names
-// in its errors are relative to the budgets section.
+// may hold more than the fleet, a fleet that the plan's limit forbids, a percentile above a higher one,
+// a start that is not a day, a waiver that nobody answers for. The names in its errors are relative to
+// the budgets section.
 func (b Budgets) Validate() error {
 	var errs []error
 	if c := b.Connections; c.Fleet > 0 && c.PerProcess > c.Fleet {
@@ -232,7 +249,7 @@ func (b Budgets) Validate() error {
 			errs = append(errs, &FieldError{"latency." + op + ".p95", fmt.Sprintf("%s is above p99 (%s)", l.P95, l.P99)})
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, b.gateProblems()...)...)
 }
 
 func (c Commands) validate() []error {

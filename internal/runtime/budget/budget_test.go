@@ -181,3 +181,36 @@ func TestEveryContradictionIsReported(t *testing.T) {
 		t.Errorf("first field = %v", f)
 	}
 }
+
+func TestWhatOnlyAGateReadsIsCheckedToo(t *testing.T) {
+	b := Default()
+	b.Connections.Fleet, b.Connections.PlanLimit = 90, 100
+	b.Rules = map[string]RuleLevel{"idle-polling": RuleOff}
+	b.Operations = []Operation{{Name: "GET /a", Commands: 3}, {Name: "GET /a"}, {Name: "["}, {}}
+	b.Waivers = []Waiver{{}, {Rule: "idle-polling", File: "[", Owner: "x", Reason: "y", Expires: "2026-02-30"}}
+	err := b.Validate()
+	for _, want := range []string{
+		"connections.fleet: 90 can never be used", "operations[1].name: \"GET /a\" is budgeted in operations[0] too",
+		"operations[2].name: \"[\" is no pattern", "operations[3].name: missing",
+		"waivers[0].rule: missing", "waivers[0].owner: missing", "waivers[0].reason: missing", "waivers[0].expires: missing",
+		"waivers[1].expires: got \"2026-02-30\"", "waivers[1].file: \"[\" is no pattern", "waivers[1].rule: idle-polling is off already",
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Validate = %v, want %q in it", err, want)
+		}
+	}
+}
+
+func TestAWaiverHoldsOnItsLastDay(t *testing.T) {
+	w := Waiver{Expires: "2026-11-30"}
+	for now, want := range map[string]bool{
+		"2026-11-29T00:00:00Z": false, "2026-11-30T23:59:59Z": false, "2026-11-30T20:00:00-05:00": true, "2026-12-01T00:00:00Z": true,
+	} {
+		if got := w.Expired(at(now)); got != want {
+			t.Errorf("Expired(%s) = %t, want %t", now, got, want)
+		}
+	}
+	if !(Waiver{Expires: "soon"}).Expired(at("2026-11-29T00:00:00Z")) {
+		t.Error("a day that is none has not passed")
+	}
+}

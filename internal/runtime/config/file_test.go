@@ -188,7 +188,7 @@ budgets:
 				"redisopt.yaml:2:30: budgets.connections.per_process: 5 is more than the whole fleet may hold (fleet: 3)",
 				"redisopt.yaml:3:26: budgets.latency.cache.p95: 2s is above p99 (1s)",
 				`redisopt.yaml:4:21: budgets.commands.start: got "2026-02-30", want a day such as 2026-11-05`,
-				`redisopt.yaml:5:21: budgets.require[1]: got "alive", want static, recorded or live`,
+				`redisopt.yaml:5:21: budgets.require[1]: got "alive", want static, recorded, live or bench`,
 			},
 		},
 		"numbers that are none": {

@@ -158,6 +158,9 @@ func TestTheSchemaRefusesWhatTheReaderRefuses(t *testing.T) {
 		"queues: {list: [{name: a, criticality: high}]}",
 		"budgets: {require: [alive]}",
 		"budgets: {commands: {warn_at: 2}}",
+		"budgets: {rules: {idle-polling: maybe}}",
+		"budgets: {increase: {connections: -2}}",
+		"budgets: {waivers: [{rule: x, owner: '', reason: y, expires: '2026-12-31'}]}",
 		"[]",
 	} {
 		if _, err := Load(inFile(file)); err == nil {
@@ -169,6 +172,8 @@ func TestTheSchemaRefusesWhatTheReaderRefuses(t *testing.T) {
 		"upstream: {url: 'redis://h', tls: true, cluster: ['a:1']}\nserve: {state_dir: /x}",
 		"budgets: {require: [static, live], commands: {period: 30-days, start: '2026-11-05'}, latency: {x: {p95: 1.5ms}}}",
 		"cache: {classes: {A: {ttl: 1h30m, sensitive: true}}}",
+		"budgets: {rules: {idle-polling: off, syntax-error: fail}, increase: {connections: 0}, operations: [{name: GET /users, commands: 3}]}",
+		"budgets: {waivers: [{rule: idle-polling, file: src/*.ts, owner: mail team, reason: moving, expires: '2026-12-31'}]}",
 	} {
 		if _, err := Load(inFile(file)); err != nil && !strings.Contains(err.Error(), "cluster") {
 			t.Errorf("the reader refuses %s: %v", file, err)

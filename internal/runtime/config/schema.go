@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/invopop/jsonschema"
+
+	"github.com/redisopt/redisopt/internal/runtime/budget"
 )
 
 // descriptions.json holds the doc comments of every field, by package, type and field. A test writes
@@ -59,6 +61,8 @@ func mapType(t reflect.Type) *jsonschema.Schema {
 		return &jsonschema.Schema{Type: "string", Pattern: `^([0-9]+(\.[0-9]+)?(ns|us|µs|ms|s|m|h))+$|^0$`, Examples: []any{"300s", "1h30m", "50ms"}}
 	case secretType, urlType:
 		return &jsonschema.Schema{Type: "string"}
+	case reflect.TypeFor[budget.RuleLevel](): // the tag's enum is not applied to the values of a map
+		return &jsonschema.Schema{Type: "string", Enum: []any{string(budget.RuleOff), string(budget.RuleWarn), string(budget.RuleFail)}}
 	default:
 		return nil
 	}
