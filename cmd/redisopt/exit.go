@@ -129,7 +129,12 @@ func causeOf(err error) (code int, known bool) {
 		return exitBlocked, true
 	case *step.MismatchError:
 		return exitMismatch, true
-	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError,
+	case *migrate.GateError:
+		return exitViolated, true
+	case *migrate.RolledBackError:
+		return exitRolledBack, true
+	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError, *migrate.RefusedError, *migrate.FinishedError,
+		*migrate.IntentError, *step.PhaseError,
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,

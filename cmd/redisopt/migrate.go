@@ -33,13 +33,33 @@ func (q *queueFlags) target() migrate.Target {
 	return migrate.Target{Phase: step.Phase3Name, Prefix: q.prefix, Queue: q.queue}
 }
 
-// flags are what has to be typed to name the same migration again.
+// queueArgs are what has to be typed to name the same queue again.
 func queueArgs(t migrate.Target) string {
 	args := "--queue " + t.Queue
 	if t.Prefix != "bull" {
 		args += " --prefix '" + t.Prefix + "'"
 	}
 	return args
+}
+
+// queueFlagArgs are queueArgs after a space, nothing for a phase of the whole database.
+func queueFlagArgs(t migrate.Target) string {
+	if t.Whole() {
+		return ""
+	}
+	return " " + queueArgs(t)
+}
+
+// targetArgs are what has to be typed after a verb to name the same migration again, with a space before
+// it. Phase 3 needs no name: its queue says enough.
+func targetArgs(t migrate.Target) string {
+	if t.Whole() {
+		return " " + t.Phase
+	}
+	if t.Phase != step.Phase3Name {
+		return " " + t.Phase + " " + queueArgs(t)
+	}
+	return " " + queueArgs(t)
 }
 
 // migrateCommand is the group of migrations, and by itself --force-unlock.

@@ -112,20 +112,21 @@ type statusData struct {
 
 type statusEntry struct {
 	migrate.Standing
-	Next string `json:"next"` // the command to type next, empty when there is none
+	Condition migrate.Condition `json:"condition"`
+	Next      string            `json:"next"` // the command to type next, empty when there is none
 }
 
 // statusDocument is migrate.status/v1: what is open, at which step, and who works on it.
 func statusDocument(all []migrate.Standing) report.Document {
 	data := statusData{Migrations: make([]statusEntry, len(all))}
 	table := &report.Table{Columns: []report.Column{
-		{Name: "phase"}, {Name: "queue"}, {Name: "stage"}, {Name: "step"}, {Name: "since"}, {Name: "lease", Elastic: true},
+		{Name: "phase"}, {Name: "queue"}, {Name: "state"}, {Name: "step"}, {Name: "since"}, {Name: "lease", Elastic: true},
 	}}
 	doc := report.Document{Kind: "migrate.status/v1", Title: "migrations"}
 	for i, s := range all {
-		e := statusEntry{Standing: s, Next: next(s)}
+		e := statusEntry{Standing: s, Condition: s.Condition(), Next: next(s)}
 		data.Migrations[i] = e
-		row := []string{s.Target.Phase, s.Target.Prefix + ":" + s.Target.Queue, string(s.State.Stage), "", "", "free"}
+		row := []string{s.Target.Phase, targetQueue(s.Target), string(e.Condition), "", "", "free"}
 		if current := s.State.Current(); current != nil {
 			row[3] = strings.TrimPrefix(current.Name, s.Target.Phase+".")
 		}
@@ -136,12 +137,7 @@ func statusDocument(all []migrate.Standing) report.Document {
 			row[5] = fmt.Sprintf("%s until %s", s.Holder.Owner, s.Holder.Expires.UTC().Format(time.RFC3339))
 		}
 		table.Rows = append(table.Rows, row)
-		if s.State.Reason != "" {
-			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %s", s.Target.Queue, s.State.Reason))
-		}
-		if e.Next != "" {
-			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %s", s.Target.Queue, e.Next))
-		}
+		doc.Notes = append(doc.Notes, statusNotes(s, e.Next)...)
 	}
 	doc.Data = data
 	if len(all) == 0 {
@@ -152,15 +148,60 @@ func statusDocument(all []migrate.Standing) report.Document {
 	return doc
 }
 
+// targetQueue is what a migration is about, as a table shows it.
+func targetQueue(t migrate.Target) string {
+	if t.Whole() {
+		return "(all)"
+	}
+	return t.Prefix + ":" + t.Queue
+}
+
+// targetName is how notes call a migration.
+func targetName(t migrate.Target) string {
+	if t.Whole() {
+		return t.Phase
+	}
+	return t.Queue
+}
+
+// statusNotes say what a table has no room for: why it waits, how far it is, what was asked of it, and
+// what to type next.
+func statusNotes(s migrate.Standing, next string) []string {
+	var out []string
+	note := func(format string, args ...any) {
+		out = append(out, targetName(s.Target)+": "+fmt.Sprintf(format, args...))
+	}
+	if s.State.Reason != "" {
+		note("%s", s.State.Reason)
+	}
+	if s.Holder != nil && s.Pulse != nil {
+		if p := s.Pulse.Progress; p != nil {
+			note("%s, %d of %d %s", p.Part, p.Done, p.Total, p.Unit)
+		}
+		if s.Pulse.Why != "" {
+			note("%s", s.Pulse.Why)
+		}
+	}
+	for _, i := range s.Intents {
+		note("%s asked for %s, until %s", i.By, i.Verb, i.Expires.UTC().Format(time.RFC3339))
+	}
+	if next != "" {
+		note("%s", next)
+	}
+	return out
+}
+
 // next is the command that goes on with s.
 func next(s migrate.Standing) string {
 	switch {
 	case s.Holder != nil:
 		return ""
+	case s.State.Stage == migrate.Finishing:
+		return "redisopt migrate complete" + targetArgs(s.Target)
 	case s.State.Stage.Open():
-		return "redisopt migrate resume " + queueArgs(s.Target)
+		return "redisopt migrate resume" + targetArgs(s.Target)
 	case s.State.Stage == migrate.Complete:
-		return "redisopt rollback phase3 " + queueArgs(s.Target)
+		return "redisopt rollback " + s.Target.Phase + queueFlagArgs(s.Target)
 	}
 	return ""
 }

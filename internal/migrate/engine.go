@@ -51,9 +51,9 @@ func NewEngine(log Log, steps ...Step) *Engine {
 func (e *Engine) State() (State, error) { return ReadState(e.log.Entries()) }
 
 // Start brings every step into place. It begins a new run when nothing is open, also after a complete
-// one, whose steps may have found new work; it goes on with an open one of the same plan. It returns a
+// one, whose steps may have found new work, and after a finished one; it goes on with an open one of the same plan. It returns a
 // *PlanError when the plan differs from what is in place or under way, and a *StageError while a way
-// back is open.
+// back is open or the migration is being finished.
 func (e *Engine) Start(ctx context.Context) error {
 	s, err := e.State()
 	if err != nil {
@@ -64,13 +64,13 @@ func (e *Engine) Start(ctx context.Context) error {
 		return err
 	}
 	switch s.Stage {
-	case Backward:
+	case Backward, Finishing:
 		return &StageError{Verb: "start", Stage: s.Stage}
 	case Forward, Complete:
 		if s.Plan != plan.Plan {
 			return &PlanError{Begun: s.Plan, Asked: plan.Plan}
 		}
-	case NotStarted, RolledBack:
+	case NotStarted, RolledBack, Finished:
 	}
 	if s.Stage != Forward {
 		if err := e.log.Append(ctx, journal.Record{Kind: journal.Begin, Detail: plan}); err != nil {
@@ -92,8 +92,9 @@ func (e *Engine) Resume(ctx context.Context) error {
 		return e.Start(ctx)
 	case Backward:
 		return e.Rollback(ctx, nil)
-	case Complete, RolledBack:
+	case Complete, RolledBack, Finished:
 		return nil
+	case Finishing:
 	}
 	return &StageError{Verb: "resume", Stage: s.Stage}
 }
@@ -115,8 +116,12 @@ func (e *Engine) rollback(ctx context.Context, cause error) error {
 	if err != nil {
 		return err
 	}
-	if s.Stage == NotStarted || s.Stage == RolledBack {
+	switch s.Stage {
+	case NotStarted, RolledBack:
 		return ErrNothingToRollBack
+	case Finishing, Finished:
+		return &FinishedError{Since: s.Since}
+	case Forward, Complete, Backward:
 	}
 	plan, err := e.plan()
 	if err != nil {
@@ -128,13 +133,45 @@ func (e *Engine) rollback(ctx context.Context, cause error) error {
 	if s.Stage != Backward {
 		rec := journal.Record{Kind: journal.Back}
 		if cause != nil {
-			rec.Detail = reason{cause.Error()}
+			rec.Detail = reason{Reason: cause.Error()}
 		}
 		if err := e.log.Append(ctx, rec); err != nil {
 			return err
 		}
 	}
 	return e.backward(ctx)
+}
+
+// Finish gives up what the way back needs, by calling give with the decision in the journal. It returns
+// a *StageError unless every step is in place, and does nothing when it was done before. From the moment
+// that it begins, the migration cannot be rolled back, also when give fails; call it again then.
+func (e *Engine) Finish(ctx context.Context, give func(context.Context) error) error {
+	s, err := e.State()
+	if err != nil {
+		return err
+	}
+	switch s.Stage {
+	case Finished:
+		return nil
+	case Complete:
+		if err := e.log.Append(ctx, journal.Record{Kind: journal.Finish}); err != nil {
+			return err
+		}
+	case Finishing:
+	case NotStarted, Forward, Backward, RolledBack:
+		return &StageError{Verb: "complete", Stage: s.Stage}
+	}
+	if give != nil {
+		if err := give(ctx); err != nil {
+			return fmt.Errorf("complete: %w", err)
+		}
+	}
+	return e.log.Append(ctx, journal.Record{Kind: journal.Finished})
+}
+
+// Sign records that somebody vouches for something that no instrument measures.
+func (e *Engine) Sign(ctx context.Context, s Signature) error {
+	return e.log.Append(ctx, journal.Record{Kind: journal.Sign, Detail: s})
 }
 
 // Checkpoint records how far the named step is. It is durable when it returns nil; a step whose
@@ -270,12 +307,12 @@ func (e *Engine) stopped(ctx context.Context, step Step, err error) error {
 	}
 	note, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
-	text := err.Error()
+	text, stop := err.Error(), StopFailed
 	if cause := context.Cause(ctx); cause != nil {
-		text = cause.Error()
+		text, stop = cause.Error(), StopPaused
 	}
 	const longest = 4 << 10
-	rec := journal.Record{Kind: journal.Stopped, Step: step.Name(), Detail: reason{text[:min(len(text), longest)]}}
+	rec := journal.Record{Kind: journal.Stopped, Step: step.Name(), Detail: reason{text[:min(len(text), longest)], stop}}
 	if noteErr := e.log.Append(note, rec); noteErr != nil && !errors.Is(noteErr, journal.ErrBroken) {
 		return errors.Join(err, noteErr)
 	}

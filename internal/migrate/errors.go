@@ -33,6 +33,15 @@ func (e *StageError) Error() string {
 	return fmt.Sprintf("cannot %s: the migration is %s", e.Verb, e.Stage)
 }
 
+// A FinishedError reports a way back that was asked for after the migration was completed.
+type FinishedError struct {
+	Since time.Time // when its last run began
+}
+
+func (e *FinishedError) Error() string {
+	return fmt.Sprintf("the migration that began at %s was completed, which gave up its way back", e.Since.UTC().Format(time.RFC3339))
+}
+
 // A StepError reports the step at which a run stopped.
 type StepError struct {
 	Step string

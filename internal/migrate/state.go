@@ -11,17 +11,28 @@ import (
 // A Stage is where a migration stands.
 type Stage string
 
-// The stages. Only Forward and Backward are open: they have something to resume.
+// The stages. Forward, Backward and Finishing are open: they have something to go on with.
 const (
 	NotStarted Stage = "not-started" // nothing was ever asked for
 	Forward    Stage = "forward"     // steps are being applied
 	Complete   Stage = "complete"    // every step is in place
 	Backward   Stage = "backward"    // steps are being rolled back
 	RolledBack Stage = "rolled-back" // everything was undone
+	Finishing  Stage = "finishing"   // what the way back needs is being given up
+	Finished   Stage = "finished"    // every step is in place for good; only a new migration leads back
 )
 
-// Open is true while there is something to resume.
-func (s Stage) Open() bool { return s == Forward || s == Backward }
+// Open is true while there is something to go on with.
+func (s Stage) Open() bool { return s == Forward || s == Backward || s == Finishing }
+
+// A Stop is why a run ended early.
+type Stop string
+
+// The reasons to stop.
+const (
+	StopPaused Stop = "paused" // somebody asked: an intent, a signal, the end of a window
+	StopFailed Stop = "failed" // something went wrong
+)
 
 // A Mark is how far one step is.
 type Mark string
@@ -64,6 +75,12 @@ type State struct {
 	// Reason is why the migration was rolled back or why it stopped last, empty when it did neither.
 	Reason string `json:"reason,omitempty"`
 
+	// Stop says why the run ended early; empty when it did not, or ended without a chance to say so.
+	Stop Stop `json:"stop,omitempty"`
+
+	// Signed are the statements of people about what no instrument measures, oldest first.
+	Signed []Signature `json:"signed,omitempty"`
+
 	// Since is when the last run began, forwards or backwards; Last is the time of the last entry.
 	Since time.Time `json:"since"`
 	Last  time.Time `json:"last"`
@@ -99,6 +116,15 @@ type beginning struct {
 // reason is the detail of a Stopped and of a Back entry.
 type reason struct {
 	Reason string `json:"reason,omitempty"`
+	Stop   Stop   `json:"stop,omitempty"`
+}
+
+// A Signature is what somebody vouches for, because no instrument measures it.
+type Signature struct {
+	KPI  string    `json:"kpi"`
+	By   string    `json:"by"`
+	Note string    `json:"note,omitempty"`
+	At   time.Time `json:"at"`
 }
 
 // ReadState tells from a journal's entries where the migration stands. It is pure. An entry that cannot
@@ -123,18 +149,29 @@ func (s *State) follow(e journal.Entry) error {
 		if s.Stage != Forward && s.Stage != Complete {
 			return fmt.Errorf("cannot follow stage %s", s.Stage)
 		}
-		s.Stage, s.Since, s.Reason = Backward, e.Time, reasonOf(e)
+		s.Stage, s.Since, s.Reason, s.Stop = Backward, e.Time, reasonOf(e).Reason, ""
 		return nil
 	case journal.Stopped:
-		s.Reason = reasonOf(e)
+		r := reasonOf(e)
+		s.Reason, s.Stop = r.Reason, r.Stop
 		return nil
 	case journal.Complete:
 		return s.to(Forward, Complete)
 	case journal.RolledBack:
-		for i := range s.Steps {
-			s.Steps[i].Touched = false
-		}
+		s.untouch()
 		return s.to(Backward, RolledBack)
+	case journal.Finish:
+		return s.to(Complete, Finishing)
+	case journal.Finished:
+		s.untouch()
+		return s.to(Finishing, Finished)
+	case journal.Sign:
+		var sig Signature
+		if err := json.Unmarshal(e.Detail, &sig); err != nil {
+			return err
+		}
+		s.Signed = append(s.Signed, sig)
+		return nil
 	case journal.Intent, journal.Done, journal.Checkpoint, journal.Undo, journal.Undone:
 		return s.mark(e)
 	default:
@@ -142,8 +179,15 @@ func (s *State) follow(e journal.Entry) error {
 	}
 }
 
+// untouch notes that nothing is left to undo.
+func (s *State) untouch() {
+	for i := range s.Steps {
+		s.Steps[i].Touched = false
+	}
+}
+
 func (s *State) begin(e journal.Entry) error {
-	if s.Stage == Forward || s.Stage == Backward {
+	if s.Stage.Open() {
 		return fmt.Errorf("cannot follow stage %s", s.Stage)
 	}
 	var b beginning
@@ -154,7 +198,7 @@ func (s *State) begin(e journal.Entry) error {
 	for _, st := range s.Steps {
 		touched[st.Name] = st.Touched
 	}
-	s.Stage, s.Plan, s.Options, s.Since, s.Reason = Forward, b.Plan, b.Options, e.Time, ""
+	s.Stage, s.Plan, s.Options, s.Since, s.Reason, s.Stop = Forward, b.Plan, b.Options, e.Time, "", ""
 	s.Steps = make([]StepState, len(b.Steps))
 	for i, name := range b.Steps {
 		s.Steps[i] = StepState{Name: name, Mark: Pending, Touched: touched[name]}
@@ -167,12 +211,15 @@ func (s *State) to(from, next Stage) error {
 	if s.Stage != from {
 		return fmt.Errorf("cannot follow stage %s", s.Stage)
 	}
-	s.Stage, s.Reason = next, ""
+	s.Stage, s.Reason, s.Stop = next, "", ""
 	return nil
 }
 
 // mark records what an entry says about one step.
 func (s *State) mark(e journal.Entry) error {
+	if e.Kind != journal.Checkpoint {
+		s.Stop = "" // it goes on
+	}
 	st := s.step(e.Step)
 	if st == nil {
 		return fmt.Errorf("the plan has no such step")
@@ -198,10 +245,10 @@ func (s *State) mark(e journal.Entry) error {
 }
 
 // reasonOf reads the detail of a Stopped or Back entry; one without a reason is all right.
-func reasonOf(e journal.Entry) string {
+func reasonOf(e journal.Entry) reason {
 	var r reason
 	if len(e.Detail) == 0 || json.Unmarshal(e.Detail, &r) != nil {
-		return ""
+		return reason{}
 	}
-	return r.Reason
+	return r
 }

@@ -31,6 +31,9 @@ const (
 	Undo       Kind = "undo"        // Step is about to be rolled back
 	Undone     Kind = "undone"      // Step was rolled back
 	RolledBack Kind = "rolled-back" // every step was rolled back
+	Finish     Kind = "finish"      // what the way back needs is about to be given up
+	Finished   Kind = "finished"    // it was given up: only a new migration leads back
+	Sign       Kind = "sign"        // somebody vouches for something that no instrument measures; Detail says who
 )
 
 // A Record is what a caller appends; the journal adds the rest of the Entry.

@@ -1,0 +1,478 @@
+package migrate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/migrate/journal"
+)
+
+// Why a host interrupts a step that it goes on with later.
+var (
+	// ErrPaused means that an intent asked to wait.
+	ErrPaused = errors.New("paused")
+
+	// ErrWindow means that the maintenance window closed.
+	ErrWindow = errors.New("the maintenance window is closed")
+
+	errWayBack = errors.New("the way back was asked for")
+)
+
+// HostOptions say which migration a host runs, and how.
+type HostOptions struct {
+	// Client reaches the Redis. Required.
+	Client redis.UniversalClient
+
+	// Session names the migration and where its journal is. Required.
+	Session SessionOptions
+
+	// Open makes the phase, from what the journal keeps or from what the operator asked for. It is
+	// called once, with the lease held. Required.
+	Open func(ctx context.Context, s State, env Env) (Phase, error)
+
+	// Begin starts a run when none is open. Without it only an open one is gone on with.
+	Begin bool
+
+	// Back rolls back, for the reason Cause, which may be nil.
+	Back  bool
+	Cause error
+
+	// Complete completes as soon as every step is in place and nobody holds it up. Without it the
+	// host returns when every step is in place, or with Stay waits for an intent.
+	Complete bool
+
+	// Hold waits before completing until an intent says so, or until the file Approval exists.
+	Hold     bool
+	Approval string
+
+	// Stay goes on hosting when every step is in place, until the migration is completed or rolled
+	// back.
+	Stay bool
+
+	// Windows are the times in which steps are applied. None: always. The way back needs no window.
+	Windows []Window
+
+	// AutoRollback rolls back when a gate fails.
+	AutoRollback bool
+
+	// Rate is the most items a second at the beginning, 0 without a limit. IntentRate changes it.
+	Rate float64
+
+	// Throttle holds steps up while the Redis has no room. The zero value never does.
+	Throttle Throttle
+
+	// Watch is asked by gates. Nil: they are inconclusive.
+	Watch Watch
+
+	// Subscribe opens the bell for a channel. Nil: intents are found by the sweep alone.
+	Subscribe func(ctx context.Context, channel string) (Rings, error)
+
+	// Sweep is how often intents are read that nobody rang for. Default 1 minute, 10 seconds without
+	// Subscribe; at least 10 milliseconds.
+	Sweep time.Duration
+
+	// OnEvent, OnProgress and OnPulse, when not nil, are told what happens, one after the other.
+	OnEvent    func(Event)
+	OnProgress func(Progress)
+	OnPulse    func(Pulse)
+}
+
+// Rings is one subscription to the bell.
+type Rings struct {
+	C     <-chan struct{} // receives once for every message, and after a gap; never closed
+	Close func()
+}
+
+func (o HostOptions) withDefaults() HostOptions {
+	if o.Sweep == 0 {
+		o.Sweep = time.Minute
+		if o.Subscribe == nil {
+			o.Sweep = 10 * time.Second
+		}
+	}
+	return o
+}
+
+func (o HostOptions) validate() error {
+	var errs []error
+	if o.Client == nil {
+		errs = append(errs, errors.New("client: got none"))
+	}
+	if o.Open == nil {
+		errs = append(errs, errors.New("phase: got none"))
+	}
+	if o.Sweep < 10*time.Millisecond {
+		errs = append(errs, fmt.Errorf("sweep: got %s, want at least 10ms", o.Sweep))
+	}
+	return errors.Join(errs...)
+}
+
+// A RolledBackError reports a migration that was rolled back because a gate failed.
+type RolledBackError struct {
+	Target Target
+	Cause  error
+}
+
+func (e *RolledBackError) Error() string {
+	return fmt.Sprintf("%s was rolled back: %v", e.Target, e.Cause)
+}
+
+func (e *RolledBackError) Unwrap() error { return e.Cause }
+
+// Host runs one migration: it takes the lease, applies the steps or rolls them back, and meanwhile
+// follows the intents of other people, until there is nothing left to do or ctx ends. What was begun
+// stays in the journal and can be gone on with. The Outcome is filled as far as it came, also with an
+// error: a *HeldError when somebody else hosts it, a *RolledBackError when a gate failed and it was
+// rolled back, the cause of ctx when that ended.
+//
+// Price, beside the steps: that of the session, 1 command a sweep, 1 for each pulse, which is written
+// when it changes and every minute, and what Throttle and Watch cost.
+func Host(ctx context.Context, opts HostOptions) (Hosted, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return Hosted{}, err
+	}
+	session, err := OpenSession(ctx, opts.Client, opts.Session)
+	if err != nil {
+		return Hosted{}, err
+	}
+	h := &host{opts: opts, target: opts.Session.Target, session: session, pace: &Pace{}}
+	h.pace.SetRate(opts.Rate)
+	began := time.Now()
+	err = session.Run(ctx, h.run)
+	out := Hosted{Took: time.Since(began), Phase: h.phase}
+	state, stateErr := ReadState(session.Journal.Entries())
+	if err == nil {
+		err = stateErr
+	}
+	out.State = state
+	return out, err
+}
+
+// Hosted is what a host came to.
+type Hosted struct {
+	State State
+	Phase Phase // nil when it could not be made
+	Took  time.Duration
+}
+
+// host is one Host.
+type host struct {
+	opts    HostOptions
+	target  Target
+	session *Session
+	phase   Phase
+	engine  *Engine
+	pace    *Pace
+
+	mu       sync.Mutex
+	wishes   Wishes
+	pulse    Pulse
+	progress *Progress
+	step     string // under way; empty while none is applied
+	beaten   time.Time
+	stop     context.CancelCauseFunc // interrupts the step under way; nil while none is
+	changed  chan struct{}           // has room for one: intents changed
+	approved bool
+}
+
+func (h *host) run(ctx context.Context) error {
+	h.changed = make(chan struct{}, 1)
+	state, err := ReadState(h.session.Journal.Entries())
+	if err != nil {
+		return err
+	}
+	if h.phase, err = h.opts.Open(ctx, state, h.env()); err != nil {
+		return err
+	}
+	h.engine = NewEngine(h.session.Journal, h.phase.Steps()...)
+	h.engine.Options, h.engine.OnEvent = h.phase.Options(), h.event
+	if err := h.read(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var helpers sync.WaitGroup
+	helpers.Go(func() { h.follow(ctx) })
+	helpers.Go(func() { h.opts.Throttle.run(ctx, h.opts.Client, h.pace, h.throttled) })
+	err = h.loop(ctx)
+	cancel()
+	helpers.Wait()
+	return errors.Join(err, h.leave(ctx))
+}
+
+// leave takes back what the host said of itself, so that nobody believes it is still there, and once
+// nothing is open any more also what was asked of it: the next run is to begin without.
+func (h *host) leave(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), ErrLeaseLost) {
+		return nil // it is another's by now
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
+	defer cancel()
+	var err error
+	if s, stateErr := h.engine.State(); stateErr == nil && (s.Stage == RolledBack || s.Stage == Finished) {
+		err = h.opts.Client.Del(ctx, h.target.intentKey()).Err()
+	} else {
+		err = h.opts.Client.HDel(ctx, h.target.intentKey(), pulseField).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("take back the pulse of %s: %w", h.target, err)
+	}
+	return nil
+}
+
+func (h *host) env() Env {
+	return Env{
+		Fence: journal.Fence{Key: h.session.Lease.Key(), Token: h.session.Lease.Token()},
+		Checkpoint: func(ctx context.Context, step string, detail any) error {
+			return h.engine.Checkpoint(ctx, step, detail)
+		},
+		Last: func(step string) json.RawMessage {
+			state, err := h.engine.State()
+			if err != nil {
+				return nil
+			}
+			if st := state.step(step); st != nil {
+				return st.Checkpoint
+			}
+			return nil
+		},
+		Pace: h.pace, Watch: h.opts.Watch, OnProgress: h.tell,
+	}
+}
+
+// A move is what the host does next.
+type move int
+
+const (
+	goForward move = iota
+	goBack
+	giveUp // complete
+	wait
+	leave
+)
+
+// loop does one thing after another until there is nothing left to do.
+func (h *host) loop(ctx context.Context) error {
+	begin := h.opts.Begin
+	for {
+		state, err := h.engine.State()
+		if err != nil {
+			return err
+		}
+		next, why, until := h.next(state, begin, time.Now())
+		switch next {
+		case goForward:
+			known := len(h.session.Journal.Entries())
+			err := h.interruptible(ctx, h.forward(begin))
+			begin = begin && state.Stage != Forward && !h.begun(known)
+			if err != nil && !(ctx.Err() == nil && interruption(err)) {
+				return h.failed(ctx, err)
+			}
+		case goBack:
+			return h.back(ctx)
+		case giveUp:
+			return h.finish(ctx)
+		case wait:
+			h.say(ctx, why.condition, why.text)
+			if err := h.await(ctx, until); err != nil {
+				return err
+			}
+		case leave:
+			return nil
+		}
+	}
+}
+
+// begun tells whether a run began since the journal had n entries.
+func (h *host) begun(n int) bool {
+	return slices.ContainsFunc(h.session.Journal.Entries()[n:], func(e journal.Entry) bool { return e.Kind == journal.Begin })
+}
+
+// interruption is true for what the host itself interrupts a step with.
+func interruption(err error) bool {
+	return errors.Is(err, ErrPaused) || errors.Is(err, ErrWindow) || errors.Is(err, errWayBack)
+}
+
+// failed rolls back when err is a failed gate and that was asked for, and returns what became of it.
+func (h *host) failed(ctx context.Context, err error) error {
+	gate, ok := errors.AsType[*GateError](err)
+	if !ok || !h.opts.AutoRollback || ctx.Err() != nil {
+		return err
+	}
+	h.say(ctx, "", "")
+	if err := h.engine.Rollback(ctx, gate); err != nil {
+		return err
+	}
+	return &RolledBackError{Target: h.target, Cause: gate}
+}
+
+// back rolls back, because the operator of this host or somebody else asked for it.
+func (h *host) back(ctx context.Context) error {
+	h.say(ctx, "", "")
+	asked := h.asked()
+	if asked == nil {
+		return h.engine.Rollback(ctx, h.opts.Cause)
+	}
+	cause := &askedError{*asked}
+	err := h.engine.Rollback(ctx, cause)
+	switch {
+	case errors.Is(err, ErrNothingToRollBack):
+		return nil
+	case err != nil:
+		return err
+	}
+	return &RolledBackError{Target: h.target, Cause: cause}
+}
+
+// reasons are why the host waits.
+type reasons struct {
+	condition Condition
+	text      string
+}
+
+// next decides what comes now. It is pure but for what the intents say.
+func (h *host) next(s State, begin bool, now time.Time) (move, reasons, time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	w := h.wishes
+	_, abort := w.Intents[IntentAbort]
+	_, rollback := w.Intents[IntentRollback]
+	pause, paused := w.Intents[IntentPause]
+	switch {
+	case h.opts.Back || abort || rollback || s.Stage == Backward:
+		return goBack, reasons{}, time.Time{}
+	case s.Stage == Finishing:
+		return giveUp, reasons{}, time.Time{}
+	case paused:
+		return wait, reasons{Paused, fmt.Sprintf("%s asked to pause%s", pause.By, because(pause.Reason))}, pause.Expires
+	case s.Stage == Forward || begin:
+		if open, at := InWindow(h.opts.Windows, now); !open && !s.soaks() {
+			return wait, reasons{Paused, "the maintenance window is closed until " + at.UTC().Format(time.RFC3339)}, at
+		}
+		return goForward, reasons{}, time.Time{}
+	case s.Stage != Complete:
+		return leave, reasons{}, time.Time{}
+	}
+	_, complete := w.Intents[IntentComplete]
+	switch {
+	case complete || h.approved || h.opts.Complete && !h.opts.Hold:
+		return giveUp, reasons{}, time.Time{}
+	case h.opts.Hold && (h.opts.Complete || h.opts.Stay):
+		text := "it waits for redisopt migrate complete"
+		if h.opts.Approval != "" {
+			text += ", or for the file " + h.opts.Approval
+		}
+		return wait, reasons{OnHold, text}, time.Time{}
+	case h.opts.Stay:
+		return wait, reasons{Verified, "it waits for redisopt migrate complete or redisopt rollback"}, time.Time{}
+	}
+	return leave, reasons{}, time.Time{}
+}
+
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + reason
+}
+
+// askedError is the cause of a way back that an intent asked for.
+type askedError struct{ intent Intent }
+
+func (e *askedError) Error() string {
+	return fmt.Sprintf("%s asked for %s%s", e.intent.By, e.intent.Verb, because(e.intent.Reason))
+}
+
+// asked is the intent that asks for the way back, nil when none does.
+func (h *host) asked() *Intent {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, verb := range []Verb{IntentRollback, IntentAbort} {
+		if i, ok := h.wishes.Intents[verb]; ok {
+			return &i
+		}
+	}
+	return nil
+}
+
+// forward starts a run or goes on with one.
+func (h *host) forward(begin bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		h.say(ctx, "", "")
+		if begin {
+			return h.engine.Start(ctx)
+		}
+		return h.engine.Resume(ctx)
+	}
+}
+
+// interruptible runs work so that an intent or the end of a window stops it at its next safe point, and
+// returns why it was.
+func (h *host) interruptible(parent context.Context, work func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(parent)
+	defer cancel(nil)
+	h.setStop(cancel)
+	h.judge(time.Now()) // what was asked for meanwhile
+	err := work(ctx)
+	h.setStop(nil)
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return nil
+	case parent.Err() != nil && !errors.Is(err, parent.Err()):
+		return fmt.Errorf("%w: %w", parent.Err(), err)
+	case parent.Err() == nil && cause != nil:
+		return cause
+	}
+	return err
+}
+
+func (h *host) setStop(stop context.CancelCauseFunc) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.stop = stop
+}
+
+// finish completes the migration.
+func (h *host) finish(ctx context.Context) error {
+	give := func(context.Context) error { return nil }
+	if f, ok := h.phase.(Finisher); ok {
+		give = f.Complete
+	}
+	return h.engine.Finish(ctx, give)
+}
+
+// await returns nil when intents change, when until has come or the approval appears, and the cause of
+// ctx when that ends.
+func (h *host) await(ctx context.Context, until time.Time) error {
+	limit := h.opts.Sweep
+	if !until.IsZero() {
+		limit = max(0, min(limit, time.Until(until)))
+	}
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		if cause := context.Cause(ctx); !errors.Is(cause, ctx.Err()) {
+			return fmt.Errorf("%w: %w", ctx.Err(), cause)
+		}
+		return ctx.Err()
+	case <-h.changed:
+	case <-timer.C:
+	}
+	if h.opts.Approval != "" {
+		if _, err := os.Stat(h.opts.Approval); err == nil {
+			h.mu.Lock()
+			h.approved = true
+			h.mu.Unlock()
+		}
+	}
+	return nil
+}

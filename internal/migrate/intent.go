@@ -1,0 +1,235 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// intentSchema is the version of intents that this program writes and the newest it follows.
+const intentSchema = 1
+
+// maxIntent is the most bytes one stored intent or pulse may have.
+const maxIntent = 16 << 10
+
+// A Verb is what an intent asks of the host.
+type Verb string
+
+// The verbs.
+const (
+	IntentPause    Verb = "pause"    // wait at the next safe point, until it expires or is withdrawn
+	IntentComplete Verb = "complete" // complete as soon as every step is in place
+	IntentAbort    Verb = "abort"    // stop and roll back what is not completed
+	IntentRollback Verb = "rollback" // roll back, also when every step is in place
+	IntentRate     Verb = "rate"     // go at Rate from now on
+)
+
+// An Intent is what somebody wants of the process that hosts a migration. It is kept in Redis until it
+// expires, or until the migration is completed or rolled back. There is at most one of each verb for one migration; the last
+// one counts.
+type Intent struct {
+	Schema int    `json:"schema"`
+	ID     string `json:"id"` // tells two intents of one verb apart
+	Verb   Verb   `json:"verb"`
+
+	// By is who asks, and Reason why; for people and the journal.
+	By     string `json:"by"`
+	Reason string `json:"reason,omitempty"`
+
+	// At is when it was written and Expires when it means nothing any more, both by the clock of who
+	// wrote it.
+	At      time.Time `json:"at"`
+	Expires time.Time `json:"expires"`
+
+	// Rate is the most items a second, 0 without a limit; of IntentRate only.
+	Rate float64 `json:"rate,omitempty"`
+}
+
+func (i Intent) validate() error {
+	var errs []error
+	switch i.Verb {
+	case IntentPause, IntentComplete, IntentAbort, IntentRollback, IntentRate:
+	default:
+		errs = append(errs, fmt.Errorf("verb: got %q", i.Verb))
+	}
+	if i.ID == "" {
+		errs = append(errs, errors.New("id: got none"))
+	}
+	if !i.Expires.After(i.At) {
+		errs = append(errs, fmt.Errorf("expiry: got %s after %s, want later", i.Expires.Format(time.RFC3339), i.At.Format(time.RFC3339)))
+	}
+	if !(i.Rate >= 0) || i.Rate > 1e9 {
+		errs = append(errs, fmt.Errorf("rate: got %g, want 0 to 1e9", i.Rate))
+	}
+	return errors.Join(errs...)
+}
+
+// ParseIntent reads an intent as Redis keeps it. One that a newer program wrote is an *IntentError.
+func ParseIntent(text []byte) (Intent, error) {
+	if len(text) > maxIntent {
+		return Intent{}, fmt.Errorf("intent of %d bytes, want at most %d", len(text), maxIntent)
+	}
+	var i Intent
+	if err := json.Unmarshal(text, &i); err != nil {
+		return Intent{}, fmt.Errorf("not an intent: %w", err)
+	}
+	if i.Schema > intentSchema {
+		return Intent{}, &IntentError{Verb: i.Verb, Schema: i.Schema}
+	}
+	return i, i.validate()
+}
+
+// An IntentError reports an intent that a newer version of this program wrote.
+type IntentError struct {
+	Verb   Verb
+	Schema int
+}
+
+func (e *IntentError) Error() string {
+	return fmt.Sprintf("intent %s has schema %d, this version follows up to %d", e.Verb, e.Schema, intentSchema)
+}
+
+// A Pulse is what the host says of itself: what the journal does not tell. It is written when it
+// changes and every minute.
+type Pulse struct {
+	Schema int `json:"schema"`
+
+	// Condition is what the host does; Why says why it waits, empty when it does not.
+	Condition Condition `json:"condition"`
+	Why       string    `json:"why,omitempty"`
+
+	// Progress is how far the step under way is, nil when that is not known.
+	Progress *Progress `json:"progress,omitempty"`
+
+	// Rate is the limit in items a second, 0 without one.
+	Rate float64 `json:"rate,omitempty"`
+
+	// At is when it was written, by the host's clock.
+	At time.Time `json:"at"`
+}
+
+// Fields of the hash that holds the intents of one migration and the pulse of its host.
+const (
+	pulseField   = "pulse"
+	intentFields = "intent:" // and the verb
+)
+
+// intentKey is the Redis hash of t's intents, and the channel on which a change is told.
+func (t Target) intentKey() string {
+	if t.Whole() {
+		return "redisopt:intents:" + t.scope()
+	}
+	return "redisopt:intents:" + t.Phase + ":" + t.scope()
+}
+
+// IntentChannel is the channel on which a message, of whatever content, says that t's intents changed.
+func (t Target) IntentChannel() string { return t.intentKey() }
+
+// Ask leaves an intent for the host of t. Of i its Verb, Reason and Rate count; By is Owner() when it is
+// empty. ttl is how long the intent holds. Price: 2 commands.
+func Ask(ctx context.Context, client redis.UniversalClient, t Target, i Intent, ttl time.Duration) (Intent, error) {
+	now := time.Now().UTC()
+	i.Schema, i.ID, i.At, i.Expires = intentSchema, rand.Text(), now, now.Add(ttl)
+	i.By = cmp.Or(i.By, Owner())
+	if err := i.validate(); err != nil {
+		return i, fmt.Errorf("intent: %w", err)
+	}
+	text, err := json.Marshal(i)
+	if err != nil {
+		return i, err
+	}
+	if len(text) > maxIntent {
+		return i, fmt.Errorf("intent of %d bytes, want at most %d", len(text), maxIntent)
+	}
+	if err := client.HSet(ctx, t.intentKey(), intentFields+string(i.Verb), text).Err(); err != nil {
+		return i, fmt.Errorf("write intent of %s: %w", t, err)
+	}
+	return i, ring(ctx, client, t, string(i.Verb))
+}
+
+// Withdraw takes intents back; a pause ends by it. Price: 2 commands.
+func Withdraw(ctx context.Context, client redis.UniversalClient, t Target, verbs ...Verb) error {
+	fields := make([]string, len(verbs))
+	for n, v := range verbs {
+		fields[n] = intentFields + string(v)
+	}
+	if err := client.HDel(ctx, t.intentKey(), fields...).Err(); err != nil {
+		return fmt.Errorf("withdraw intent of %s: %w", t, err)
+	}
+	return ring(ctx, client, t, "withdrawn")
+}
+
+func ring(ctx context.Context, client redis.UniversalClient, t Target, what string) error {
+	if err := client.Publish(ctx, t.IntentChannel(), what).Err(); err != nil {
+		return fmt.Errorf("tell the host of %s: %w", t, err)
+	}
+	return nil
+}
+
+// Wishes are the intents of one migration, by verb, and what its host says.
+type Wishes struct {
+	Intents map[Verb]Intent
+	Pulse   *Pulse   // nil when no host ever said anything
+	Strange []string // what could not be read, one sentence each, sorted
+}
+
+// List is w's intents in the order of their verbs.
+func (w Wishes) List() []Intent {
+	out := make([]Intent, 0, len(w.Intents))
+	for _, i := range w.Intents {
+		out = append(out, i)
+	}
+	slices.SortFunc(out, func(a, b Intent) int { return cmp.Compare(a.Verb, b.Verb) })
+	return out
+}
+
+// ReadWishes reads the intents of t that have not expired. Price: 1 command.
+func ReadWishes(ctx context.Context, client redis.UniversalClient, t Target, now time.Time) (Wishes, error) {
+	fields, err := client.HGetAll(ctx, t.intentKey()).Result()
+	if err != nil {
+		return Wishes{}, fmt.Errorf("read intents of %s: %w", t, err)
+	}
+	w := Wishes{Intents: map[Verb]Intent{}}
+	for field, text := range fields {
+		if field == pulseField {
+			var p Pulse
+			if len(text) <= maxIntent && json.Unmarshal([]byte(text), &p) == nil && p.Schema <= intentSchema {
+				w.Pulse = &p
+			}
+			continue
+		}
+		verb, ok := strings.CutPrefix(field, intentFields)
+		if !ok {
+			continue
+		}
+		i, err := ParseIntent([]byte(text))
+		switch {
+		case err != nil:
+			w.Strange = append(w.Strange, fmt.Sprintf("%s: %v", field, err))
+		case string(i.Verb) != verb:
+			w.Strange = append(w.Strange, fmt.Sprintf("%s: it says %s", field, i.Verb))
+		case i.Expires.After(now):
+			w.Intents[i.Verb] = i
+		}
+	}
+	slices.Sort(w.Strange)
+	return w, nil
+}
+
+// beat writes the pulse. Price: 1 command.
+func beat(ctx context.Context, client redis.UniversalClient, t Target, p Pulse) error {
+	p.Schema = intentSchema
+	text, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return client.HSet(ctx, t.intentKey(), pulseField, text).Err()
+}

@@ -1,0 +1,151 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/history"
+)
+
+// A Throttle says when the Redis has no room for a migration. The zero value never throttles and costs
+// nothing.
+type Throttle struct {
+	// MaxLatency is the longest that the Redis may take to answer. 0: any.
+	MaxLatency time.Duration
+
+	// MaxConnections is the most connections that may be open for the migration to go on. 0: any.
+	MaxConnections int64
+
+	// CommandsLeft is how many commands the provider's plan still allowed at the beginning, and Reserve
+	// how many of them are for others. A CommandsLeft of 0 means that they are not limited.
+	CommandsLeft, Reserve int64
+
+	// Every is how often it is looked. Default 5 seconds; at least 10 milliseconds.
+	Every time.Duration
+
+	// Calm is how long everything must have been well before the migration goes on. Default twice Every.
+	Calm time.Duration
+}
+
+// Validate reports all that is wrong with t.
+func (t Throttle) Validate() error {
+	switch t = t.withDefaults(); {
+	case t.MaxLatency < 0:
+		return fmt.Errorf("latency: got %s, want 0 or more", t.MaxLatency)
+	case t.MaxConnections < 0:
+		return fmt.Errorf("connections: got %d, want 0 or more", t.MaxConnections)
+	case t.CommandsLeft < 0 || t.Reserve < 0:
+		return fmt.Errorf("commands: got %d left and %d in reserve, want 0 or more", t.CommandsLeft, t.Reserve)
+	case t.Every < 10*time.Millisecond:
+		return fmt.Errorf("interval: got %s, want at least 10ms", t.Every)
+	}
+	return nil
+}
+
+func (t Throttle) withDefaults() Throttle {
+	if t.Every == 0 {
+		t.Every = 5 * time.Second
+	}
+	if t.Calm == 0 {
+		t.Calm = 2 * t.Every
+	}
+	return t
+}
+
+// on is false when t never throttles.
+func (t Throttle) on() bool { return t.MaxLatency > 0 || t.MaxConnections > 0 || t.CommandsLeft > 0 }
+
+// A reading is one look at a Redis.
+type reading struct {
+	took     time.Duration
+	counters history.Counters
+	err      error
+}
+
+// judge says why the migration should wait, empty when it need not. base is the first reading of the
+// commands counted, from which those of everybody since are known.
+func (t Throttle) judge(r reading, base int64) string {
+	switch {
+	case r.err != nil:
+		return fmt.Sprintf("the Redis does not answer: %v", r.err)
+	case t.MaxLatency > 0 && r.took > t.MaxLatency:
+		return fmt.Sprintf("latency: INFO took %s, at most %s is allowed", r.took.Round(100*time.Microsecond), t.MaxLatency)
+	case t.MaxConnections > 0 && r.counters.Connections > t.MaxConnections:
+		return fmt.Sprintf("connections: %d are open, at most %d are allowed", r.counters.Connections, t.MaxConnections)
+	case t.CommandsLeft > 0 && base >= 0 && r.counters.Commands >= base:
+		if left := t.CommandsLeft - (r.counters.Commands - base); left <= t.Reserve {
+			return fmt.Sprintf("budget: %d commands are left of the plan, %d are kept for others", left, t.Reserve)
+		}
+	}
+	return ""
+}
+
+// run looks at the Redis until ctx ends, holds pace up while it has no room, and calls told when the
+// reason changes. Price: 1 command (INFO) every Every.
+func (t Throttle) run(ctx context.Context, client redis.UniversalClient, pace *Pace, told func(context.Context, string)) {
+	t = t.withDefaults()
+	if !t.on() {
+		return
+	}
+	tick := time.NewTicker(t.Every)
+	defer tick.Stop()
+	base := int64(history.Unknown)
+	var well time.Time
+	for {
+		r := look(ctx, client)
+		if ctx.Err() != nil {
+			return
+		}
+		if base < 0 && r.err == nil {
+			base = r.counters.Commands
+		}
+		was, why := pace.Throttled(), t.judge(r, base)
+		switch {
+		case why != "":
+			well = time.Time{}
+			pace.Throttle(why)
+			if kind(why) != kind(was) {
+				told(ctx, why)
+			}
+		case was != "":
+			if well.IsZero() {
+				well = time.Now()
+			}
+			if time.Since(well) >= t.Calm {
+				pace.Release()
+				told(ctx, "")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// kind is what a reason is about: its numbers change all the time.
+func kind(why string) string {
+	for i, r := range why {
+		if r == ':' {
+			return why[:i]
+		}
+	}
+	return why
+}
+
+// look takes one reading. Price: 1 command.
+func look(ctx context.Context, client redis.UniversalClient) reading {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	began := time.Now()
+	text, err := client.Info(ctx).Result()
+	r := reading{took: time.Since(began), err: err}
+	if err == nil {
+		r.counters, r.err = history.ParseInfo(text)
+	}
+	return r
+}
