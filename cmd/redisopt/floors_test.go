@@ -91,7 +91,8 @@ func floors() []floor {
 			[]string{
 				"internal/runtime/cache", "internal/runtime/limit", "internal/runtime/control", "internal/runtime/meter",
 				"internal/runtime/budget", "internal/runtime/upstream", "internal/runtime/queue",
-				"internal/runtime/queue/cron", "internal/runtime/queue/shed", "internal/runtime/upstream/fleet",
+		{"internal/runtime/ramp", []string{"internal/runtime/control"}, "it divides commands between two clients by what the control document says, whatever sends them"},
+				"internal/runtime/queue/cron", "internal/runtime/queue/shed", "internal/runtime/upstream/fleet", "internal/runtime/ramp",
 			},
 			"it puts the engines on HTTP, and names the classes of their errors",
 		},
