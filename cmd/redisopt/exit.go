@@ -12,6 +12,7 @@ import (
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/inspect/commands"
 	"github.com/redisopt/redisopt/internal/inspect/keys"
+	"github.com/redisopt/redisopt/internal/inspect/record"
 	"github.com/redisopt/redisopt/internal/inspect/upstash"
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
@@ -84,6 +85,9 @@ func exitCode(err error, signalled bool) int {
 	if err == nil {
 		return exitOK
 	}
+	if ended, ok := errors.AsType[*commandError](err); ok {
+		return ended.exit.Code // of a recorded command, whatever it is
+	}
 	if signalled && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
@@ -138,7 +142,7 @@ func causeOf(err error) (code int, known bool) {
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,
-		*history.SchemaError, *history.DamagedError,
+		*history.SchemaError, *history.DamagedError, *record.ListenError,
 		*control.SchemaError, *control.DamagedError, *fleet.SchemaError, *fleet.DamagedError, *sidecar.ListenError:
 		return exitBlocked, true
 	case *mover.DeniedError:
@@ -215,13 +219,21 @@ func (a *app) printError(err error, code int) {
 		hint = usageHintOf(a.cmd)
 	}
 	if a.flags.output == report.FormatJSON {
-		_ = report.WriteError(a.err, report.Error{Code: codeName(code), Message: err.Error(), Hint: hint, ExitCode: code})
+		_ = report.WriteError(a.err, report.Error{Code: errorName(err, code), Message: err.Error(), Hint: hint, ExitCode: code})
 		return
 	}
 	a.say("error: " + err.Error())
 	if hint != "" {
 		a.say("hint: " + hint)
 	}
+}
+
+// errorName is the stable word for err, which ends the program with code.
+func errorName(err error, code int) string {
+	if isA[*commandError](err) {
+		return "command" // the code is that of another program
+	}
+	return codeName(code)
 }
 
 // codeName is the stable word for an exit code in error/v1.

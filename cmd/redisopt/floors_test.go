@@ -73,6 +73,7 @@ func floors() []floor {
 		{"internal/inspect/plan", []string{"internal/inspect"}, "pricing a load is arithmetic, whoever measured it"},
 		{"internal/inspect/upstash/upstashtest", nil, "tests of every package ask the API that it stands in for"},
 		{"internal/inspect/upstash", []string{"internal/inspect"}, "what Upstash counted is asked over HTTP, without a Redis"},
+		{"internal/inspect/record", []string{"internal/inspect"}, "it is given a way to the Redis and counts what passes, whatever is behind it"},
 		{"internal/inspect", nil, "findings are plain values"},
 
 		{"internal/bench", nil, "measuring knows nothing of what is measured"},

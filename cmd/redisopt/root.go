@@ -19,6 +19,7 @@ func (a *app) commands() []*cobra.Command {
 	return []*cobra.Command{
 		a.demoCommand(),
 		a.auditCommand(),
+		a.recordCommand(),
 		a.configCommand(),
 		a.migrateCommand(),
 		a.rollbackCommand(),

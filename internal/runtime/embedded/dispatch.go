@@ -233,6 +233,7 @@ func (m *memory) inScript(peer *server.Peer, cmd string, args ...string) bool {
 	inner.Flush()
 	if full := m.fullName(cmd, args); full != "" {
 		m.account(cmd, full, outcomeOf(string(out)), time.Since(began))
+		m.stats.inScript.Add(1)
 	}
 	peer.WriteRaw(string(out))
 	return true

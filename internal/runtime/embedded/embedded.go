@@ -169,6 +169,15 @@ func (s *Server) Billed() int64 {
 	return s.mem.quota.used.Load()
 }
 
+// InScript is the number of commands that scripts have run since Start, refused ones included. They are
+// counted before the script's reply is written. It is 0 with a data directory.
+func (s *Server) InScript() int64 {
+	if s.mem == nil {
+		return 0
+	}
+	return s.mem.stats.inScript.Load()
+}
+
 // Close stops the server and returns when nothing of it is left: no goroutine, no connection, no
 // process. With a data directory the redis-server gets SIGTERM and writes what it has to disk.
 // Closing twice does nothing.

@@ -18,6 +18,7 @@ type stats struct {
 	netOut      atomic.Int64 // bytes
 	reads       atomic.Int64 // times a socket was read from, its end included
 	writes      atomic.Int64 // times a socket was written to
+	inScript    atomic.Int64 // commands that scripts ran; never reset
 
 	mu       sync.Mutex
 	commands map[string]*commandStat
