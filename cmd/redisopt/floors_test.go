@@ -76,6 +76,11 @@ func floors() []floor {
 		{"internal/inspect/record", []string{"internal/inspect"}, "it is given a way to the Redis and counts what passes, whatever is behind it"},
 		{"internal/inspect", nil, "findings are plain values"},
 
+		{
+			"internal/bench/scenario",
+			[]string{"internal/bench", "internal/runtime/..."},
+			"what is measured is what the runtime offers, used as an application uses it",
+		},
 		{"internal/bench", nil, "measuring knows nothing of what is measured"},
 
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},
@@ -86,13 +91,13 @@ func floors() []floor {
 		},
 		{"internal/runtime/history", []string{"internal/runtime/upstream"}, "samples are numbers, whoever took them"},
 		{"internal/runtime/control", []string{"internal/runtime/upstream"}, "one document, read and changed through any client"},
+		{"internal/runtime/ramp", []string{"internal/runtime/control"}, "it divides commands between two clients by what the control document says, whatever sends them"},
 		{"internal/runtime/sidecar", []string{"internal/runtime/..."}, "it composes the runtime, and imports nothing above it"},
 		{
 			"internal/runtime/api",
 			[]string{
 				"internal/runtime/cache", "internal/runtime/limit", "internal/runtime/control", "internal/runtime/meter",
 				"internal/runtime/budget", "internal/runtime/upstream", "internal/runtime/queue",
-		{"internal/runtime/ramp", []string{"internal/runtime/control"}, "it divides commands between two clients by what the control document says, whatever sends them"},
 				"internal/runtime/queue/cron", "internal/runtime/queue/shed", "internal/runtime/upstream/fleet", "internal/runtime/ramp",
 			},
 			"it puts the engines on HTTP, and names the classes of their errors",

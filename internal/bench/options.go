@@ -55,6 +55,10 @@ type Options struct {
 	// Class names an error in Result.Errors; default: "timeout" or "error".
 	Class func(error) string
 
+	// OnBegin, when not nil, is called when warming up is over and recording begins; nothing is under way
+	// then.
+	OnBegin func()
+
 	// OnProgress, when not nil, is called about once a second, from one goroutine that Run waits for.
 	OnProgress func(Progress)
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -20,9 +21,19 @@ type Pace struct {
 
 	// Duration is for how long operations start. Default 10 s.
 	Duration time.Duration
+
+	// Times, when not nil, are the starts themselves, in order, instead of all the others.
+	Times []time.Duration
 }
 
 func (p Pace) withDefaults() Pace {
+	if p.Times != nil {
+		p.Duration = time.Millisecond
+		if n := len(p.Times); n > 0 {
+			p.Duration += p.Times[n-1]
+		}
+		p.Rate = min(max(float64(len(p.Times))/p.Duration.Seconds(), 0.001), 1e6)
+	}
 	if p.Rate == 0 {
 		p.Rate = 50
 	}
@@ -46,6 +57,9 @@ func (p Pace) validate() error {
 	if p.Duration < time.Millisecond {
 		errs = append(errs, fmt.Errorf("duration: got %s, want at least 1ms", p.Duration))
 	}
+	if !slices.IsSorted(p.Times) {
+		errs = append(errs, errors.New("times: they are not in order"))
+	}
 	if len(errs) == 0 && p.mean()*p.Duration.Seconds() > maxOperations {
 		errs = append(errs, fmt.Errorf("%g a second for %s are more than %d operations", p.mean(), p.Duration, maxOperations))
 	}
@@ -57,6 +71,9 @@ func (p Pace) mean() float64 { return (p.Rate + p.RampTo) / 2 }
 
 // Count is how many operations start within Duration; at least one.
 func (p Pace) Count() int {
+	if p.Times != nil {
+		return len(p.Times)
+	}
 	p = p.withDefaults()
 	return max(1, int(math.Floor(p.mean()*p.Duration.Seconds()+1e-9)))
 }
@@ -65,6 +82,9 @@ func (p Pace) Count() int {
 //
 // With rate r growing by g a second each second, n(t) = r·t + g·t²/2 operations have started by t.
 func (p Pace) At(i int) time.Duration {
+	if p.Times != nil {
+		return p.Times[i]
+	}
 	p = p.withDefaults()
 	n := float64(i)
 	grow := (p.RampTo - p.Rate) / p.Duration.Seconds()

@@ -23,6 +23,9 @@ func Run(ctx context.Context, o Options, op Operation) (*Result, error) {
 		r.loop(warm, newRecorder(o), true)
 	}
 	rec := newRecorder(o)
+	if o.OnBegin != nil {
+		o.OnBegin()
+	}
 	began := time.Now()
 	if r.stopped() == "" {
 		r.loop(o, rec, false)
