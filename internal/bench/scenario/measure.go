@@ -1,0 +1,196 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/bench"
+)
+
+// closeTimeout bounds the clean-up of one scenario, which also happens when the run was interrupted.
+const closeTimeout = 30 * time.Second
+
+// Plan says what to measure. Target and Scenarios are required.
+type Plan struct {
+	Target    Target
+	Scenarios []Scenario
+	Options   Options
+
+	// Run is how each scenario runs. Its OnBegin, Stop and Class are filled in.
+	Run bench.Options
+
+	// MaxCommands is the most commands to spend on the target, those in scripts, of preparing and of
+	// cleaning up included; 0 means no limit. A run stops early enough to clean up.
+	MaxCommands int64
+
+	// Begin, when not nil, is called when a scenario begins, counted from 0.
+	Begin func(s Scenario, i, of int)
+}
+
+// Commands is the most that the plan spends, as far as it can be known before: a queue's round trip depends
+// on what else happens.
+func (p Plan) Commands() int64 {
+	var n int64
+	operations := p.operations()
+	for _, s := range p.Scenarios {
+		n += s.Commands(operations, p.Options)
+	}
+	return n
+}
+
+// operations is how many operations of one scenario start, those of the warm-up included; of a closed loop
+// it is a guess at what a fast target takes.
+func (p Plan) operations() int64 {
+	run := p.Run
+	if run.Closed > 0 {
+		const each = 2000 // a second: half a millisecond for an operation
+		return int64(float64(run.Closed) * each * run.Pace.Duration.Seconds())
+	}
+	warm := run.WarmUp
+	if warm == 0 {
+		warm = time.Second
+	}
+	rate := run.Pace.Rate
+	if rate == 0 {
+		rate = 50
+	}
+	return int64(run.Pace.Count()) + int64(max(0, warm.Seconds())*rate) + 1
+}
+
+// A BudgetError means that the commands that may be spent are not enough for what was asked.
+type BudgetError struct{ Want, Max int64 }
+
+func (e *BudgetError) Error() string {
+	return fmt.Sprintf("up to %d commands would be spent, and %d may be", e.Want, e.Max)
+}
+
+// errSpent ends a run that has spent what it may.
+var errSpent = errors.New("the commands that may be spent are used up")
+
+// Measure runs the scenarios one after the other. What was measured is returned also with an error: that
+// of ctx, or of a target that does not answer any more, after which nothing further is tried.
+func Measure(ctx context.Context, p Plan) ([]bench.Measured, error) {
+	var out []bench.Measured
+	for i, s := range p.Scenarios {
+		if p.Begin != nil {
+			p.Begin(s, i, len(p.Scenarios))
+		}
+		m, err := p.measure(ctx, s)
+		if m != nil {
+			out = append(out, *m)
+		}
+		if err != nil {
+			return out, err
+		}
+	}
+	return out, nil
+}
+
+// measure runs one scenario. The result is nil when it could not begin.
+func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err error) {
+	prepared, err := s.Prepare(ctx, p.Target, p.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		if closeErr := prepared.Close(closing); closeErr != nil && ctx.Err() == nil {
+			err = errors.Join(err, fmt.Errorf("clean up %s: %w", s.Name, closeErr))
+		}
+	}()
+	m = &bench.Measured{Name: s.Name}
+	run, last := p.run(s, m), &failure{}
+	m.Result, err = bench.Run(ctx, run, last.remember(prepared.Operation))
+	m.Commands, m.InScript = p.spent(m)
+	if err != nil {
+		return m, err
+	}
+	if m.Result.Done == 0 && m.Result.Limited == 0 {
+		if err := last.get(); err != nil {
+			return m, fmt.Errorf("%s: none of %d operations ended well: %w", s.Name, m.Result.Started, err)
+		}
+	}
+	broken, err := prepared.Check(ctx)
+	if err != nil {
+		return m, fmt.Errorf("check %s: %w", s.Name, err)
+	}
+	m.Broken = broken
+	return m, nil
+}
+
+// run is how s runs; what was spent before its first recorded operation is kept in m for spent.
+func (p Plan) run(s Scenario, m *bench.Measured) bench.Options {
+	run := p.Run
+	run.OnBegin = func() {
+		spent := p.Target.Upstream.Spent()
+		m.Commands, m.InScript = spent.Commands+spent.InScript, spent.InScript
+	}
+	if p.MaxCommands > 0 {
+		reserve := s.Commands(0, p.Options) + s.most*int64(max(1, run.InFlight))/8
+		asked := run.Stop
+		run.Stop = func() error {
+			if spent := p.Target.Upstream.Spent(); spent.Commands+spent.InScript+reserve >= p.MaxCommands {
+				return errSpent
+			}
+			if asked != nil {
+				return asked()
+			}
+			return nil
+		}
+	}
+	return run
+}
+
+// spent is what the recorded operations cost.
+func (p Plan) spent(m *bench.Measured) (commands, inScript int64) {
+	spent := p.Target.Upstream.Spent()
+	return spent.Commands + spent.InScript - m.Commands, spent.InScript - m.InScript
+}
+
+// A failure is the last error of an operation.
+type failure struct {
+	mu  sync.Mutex
+	err error
+}
+
+func (f *failure) remember(op bench.Operation) bench.Operation {
+	return func(ctx context.Context, span *bench.Span) error {
+		err := op(ctx, span)
+		if err != nil {
+			f.mu.Lock()
+			f.err = err
+			f.mu.Unlock()
+		}
+		return err
+	}
+}
+
+func (f *failure) get() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// Alternate runs s on two targets in turns.
+func Alternate(ctx context.Context, s Scenario, a, b Target, o Options, run bench.AlternateOptions) (x *bench.Alternated, err error) {
+	var sides [2]*Prepared
+	for i, target := range []Target{a, b} {
+		p, err := s.Prepare(ctx, target, o)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			if closeErr := p.Close(closing); closeErr != nil && ctx.Err() == nil {
+				err = errors.Join(err, fmt.Errorf("clean up %s: %w", s.Name, closeErr))
+			}
+		}()
+		sides[i] = p
+	}
+	return bench.Alternate(ctx, run, sides[0].Operation, sides[1].Operation)
+}

@@ -1,0 +1,138 @@
+package scenario_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/bench"
+	"github.com/redisopt/redisopt/internal/bench/scenario"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// chosen are the scenarios of these names.
+func chosen(t *testing.T, names ...string) []scenario.Scenario {
+	t.Helper()
+	out, err := scenario.Choose(names, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// brief is a run that takes no time.
+func brief(rate float64) bench.Options {
+	return bench.Options{Pace: bench.Pace{Rate: rate, Duration: 400 * time.Millisecond}, WarmUp: 50 * time.Millisecond, Timeout: 20 * time.Second}
+}
+
+func TestCommandsAreThoseOfTheRecordedOperations(t *testing.T) {
+	p := scenario.Plan{
+		Target: open(t, redistest.Start(t).URL()), Scenarios: chosen(t, "cache-set", "legacy-limit", "limit-cold"),
+		Options: scenario.Options{Keys: 20}, Run: brief(100),
+	}
+	measured, err := scenario.Measure(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []float64{1, 4, 4} {
+		if got := measured[i].CommandsPerOperation(); got < want || got > want+0.2 { // a script may have to be sent first
+			t.Errorf("%s costs %.2f commands, want %g", measured[i].Name, got, want)
+		}
+	}
+	if spent := p.Target.Upstream.Spent(); spent.Commands+spent.InScript > p.Commands() {
+		t.Errorf("%d commands were spent, and at most %d announced", spent.Commands+spent.InScript, p.Commands())
+	}
+}
+
+func TestARunStopsBeforeItSpendsMoreThanItMay(t *testing.T) {
+	p := scenario.Plan{
+		Target: open(t, redistest.Start(t).URL()), Scenarios: chosen(t, "legacy-limit"), Options: scenario.Options{Keys: 20},
+		Run: brief(500), MaxCommands: 500,
+	}
+	measured, err := scenario.Measure(t.Context(), p)
+	if err != nil || len(measured) != 1 {
+		t.Fatalf("Measure = %d scenarios, %v", len(measured), err)
+	}
+	spent := p.Target.Upstream.Spent()
+	if got := spent.Commands + spent.InScript; got > 500 || got < 200 || !strings.Contains(measured[0].Result.Stopped, "may be spent") {
+		t.Errorf("spent %d of 500, stopped: %q", got, measured[0].Result.Stopped)
+	}
+}
+
+func TestATargetThatDiesKeepsWhatWasMeasuredBefore(t *testing.T) {
+	server := redistest.Start(t)
+	target := open(t, server.URL())
+	p := scenario.Plan{Target: target, Scenarios: chosen(t, "cache-set", "cache-get"), Options: scenario.Options{Keys: 20, Timeout: 300 * time.Millisecond}, Run: brief(50)}
+	p.Run.Timeout = 300 * time.Millisecond
+	p.Begin = func(_ scenario.Scenario, i, _ int) {
+		if i == 1 {
+			server.Stop(t)
+		}
+	}
+	measured, err := scenario.Measure(t.Context(), p)
+	if err == nil || len(measured) != 2 || measured[0].Result.Done == 0 || measured[1].Result.Failed() == 0 {
+		t.Fatalf("Measure = %d scenarios, %v; want the first one whole, the errors of the second, and an error", len(measured), err)
+	}
+	if class := upstream.Classify(err); class == upstream.None || class == upstream.Unknown {
+		t.Errorf("class = %q of %v, want one that says that nobody answers", class, err)
+	}
+}
+
+func TestTwoTargetsRunTheSameScenarioInTurns(t *testing.T) {
+	a, b := open(t, redistest.Start(t).URL()), open(t, redistest.Start(t).URL())
+	run := bench.AlternateOptions{Pairs: 2, Run: brief(100)}
+	x, err := scenario.Alternate(t.Context(), chosen(t, "cache-get")[0], a, b, scenario.Options{Keys: 20}, run)
+	if err != nil || len(x.Pairs) != 2 || x.A.Done != x.B.Done || x.A.Done == 0 {
+		t.Fatalf("Alternate = %+v, %v", x, err)
+	}
+	nothingLeft(t, a)
+	nothingLeft(t, b)
+}
+
+func TestFaultsAreFelt(t *testing.T) {
+	for text, want := range map[string]func(r *bench.Result) bool{
+		"latency=60ms": func(r *bench.Result) bool { return r.Failed() == 0 && r.Latency.All.Mean() > 60*time.Millisecond },
+		"drop=30%":     func(r *bench.Result) bool { return r.Failed() > 0 },
+		"quota=60":     func(r *bench.Result) bool { return r.Failed() > 0 && r.Done > 0 },
+	} {
+		t.Run(text, func(t *testing.T) {
+			faults, err := scenario.ParseFaults(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			server, err := scenario.StartEmbedded(t.Context(), faults)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := server.Close(); err != nil {
+					t.Error(err)
+				}
+			}()
+			up, err := upstream.Open(t.Context(), upstream.Options{URL: server.URL, Shared: true, Lazy: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = up.Close() }()
+			p := scenario.Plan{Target: scenario.Target{Upstream: up}, Scenarios: chosen(t, "cache-set"), Options: scenario.Options{Keys: 20}, Run: brief(300)}
+			measured, _ := scenario.Measure(t.Context(), p) // cleaning up may meet the fault too
+			if len(measured) != 1 || !want(measured[0].Result) {
+				t.Errorf("%s was not felt: %+v", text, measured)
+			}
+		})
+	}
+	for _, text := range []string{"", "latency=1h", "drop=200%", "quota=0", "connections=x", "fire=1"} {
+		if _, err := scenario.ParseFaults(text); err == nil {
+			t.Errorf("ParseFaults(%q) did not fail", text)
+		}
+	}
+}
+
+func TestABudgetThatIsTooSmallSaysHowSmall(t *testing.T) {
+	err := error(&scenario.BudgetError{Want: 900, Max: 100})
+	if b, ok := errors.AsType[*scenario.BudgetError](err); !ok || b.Want != 900 || !strings.Contains(err.Error(), "900") {
+		t.Errorf("error = %v", err)
+	}
+}
