@@ -87,6 +87,7 @@ func (a *API) routes() error {
 	a.queueRoutes(h)
 	a.scheduleRoutes(h)
 	a.controlRoutes(h)
+	a.rampRoutes(h)
 	a.budgetRoutes(h)
 	a.fleetRoutes(h)
 	a.healthRoutes(h)
@@ -134,7 +135,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // mayWait is whether a request is of those that wait: they must not keep others from being answered.
 func mayWait(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v1/queues/") &&
+	return wantsEvents(r) || r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v1/queues/") &&
 		(strings.HasSuffix(r.URL.Path, "/lease") || strings.HasSuffix(r.URL.Path, "/drain"))
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
+	"github.com/redisopt/redisopt/internal/runtime/ramp"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
@@ -85,7 +86,7 @@ func engines(t testing.TB, client redis.UniversalClient) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Cache: c, Limit: l, Queue: queues(t, client), Schedules: schedules, Fleet: members, Idle: func() []IdleCommand { return nil }, Control: k, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
+	return Options{Cache: c, Limit: l, Queue: queues(t, client), Schedules: schedules, Fleet: members, Idle: func() []IdleCommand { return nil }, Control: k, Ramp: &RampView{Ledger: ramp.NewLedger()}, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
 }
 
 func newAPI(t testing.TB, o Options) *API {

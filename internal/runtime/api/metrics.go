@@ -118,6 +118,9 @@ func (s *state) Collect(out chan<- prometheus.Metric) {
 	if a.opts.Fleet != nil {
 		e.fleet(a.opts.Fleet.State())
 	}
+	if a.opts.Ramp != nil && a.opts.Control != nil {
+		e.ramp(a.rampState(), *a.opts.Ramp)
+	}
 	s.engines(e)
 	if a.opts.Control != nil {
 		now := a.opts.Control.State()

@@ -76,7 +76,7 @@ func TestMetricsHaveNamesUnitsAndNoSecrets(t *testing.T) {
 	if strings.Contains(strings.ToLower(r.body), "hidden") {
 		t.Error("a name that a client chose is in the metrics")
 	}
-	unit := regexp.MustCompile(`_(total|bytes|seconds|info|entries|keys|requests|ready|embedded|open|deletes|epoch|source|stale|connections|max|fleet|month|level|clients|jobs|paused|draining|sweeper|tracking|registered|over|projected)$`)
+	unit := regexp.MustCompile(`_(total|bytes|seconds|info|entries|keys|requests|ready|embedded|open|deletes|epoch|source|stale|connections|max|fleet|month|level|clients|jobs|paused|draining|sweeper|tracking|registered|over|projected|ratio|writes)$`)
 	for line := range strings.SplitSeq(r.body, "\n") {
 		name, ok := strings.CutPrefix(line, "# TYPE redisopt_")
 		if !ok {

@@ -61,6 +61,9 @@ type Options struct {
 	// Control is behind /v1/control; nil answers 404 and says that it is not enabled.
 	Control *control.Control
 
+	// Ramp is behind /v1/ramp, beside Control; nil answers 404 and says that it is not enabled.
+	Ramp *RampView
+
 	// Meter is what /metrics shows of commands; nil shows none.
 	Meter *meter.Meter
 

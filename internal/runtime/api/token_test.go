@@ -64,6 +64,9 @@ func guarded() map[string]struct {
 		"control-get":          {ScopeControlRead, call{path: "/v1/control"}},
 		"control-override":     {ScopeAdmin, post("/v1/control", `{"reason":"test","kill":["phase1"]}`)},
 		"control-override-end": {ScopeAdmin, call{method: http.MethodDelete, path: "/v1/control"}},
+		"ramp-get":             {ScopeControlRead, call{path: "/v1/ramp"}},
+		"ramp-stats":           {ScopeControlRead, call{path: "/v1/ramp/stats"}},
+		"ramp-report":          {ScopeCacheWrite, post("/v1/ramp/report", `{"route":"cache","compared":{"match":1}}`)},
 		"metrics":              {ScopeMetrics, call{path: "/metrics"}},
 	}
 }

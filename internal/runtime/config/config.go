@@ -28,6 +28,9 @@ type Config struct {
 	// Upstream is the Redis that is paid for.
 	Upstream Upstream `yaml:"upstream"`
 
+	// Ramp is a second upstream, to which cache and limits move key by key.
+	Ramp Ramp `yaml:"ramp"`
+
 	// Cache is the cache: how long entries live, and how long a caller waits.
 	Cache Cache `yaml:"cache"`
 

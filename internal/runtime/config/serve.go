@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,6 +49,11 @@ type Serve struct {
 	// Replica is this process's name in the fleet: letters, digits, dots, hyphens and underscores.
 	// Default the name of the host.
 	Replica string `yaml:"replica" env:"REDISOPT_REPLICA"`
+
+	// Replicas are the addresses of the API of every replica of serve, this one included, such as
+	// http://10.0.0.7:8080. A migration asks them what they see, and an emergency tells each of them by
+	// itself. Default none: only serve.listen is known.
+	Replicas []string `yaml:"replicas" env:"REDISOPT_REPLICAS"`
 
 	// ControlKey is the key of the control document in the upstream. Default redisopt:control.
 	ControlKey string `yaml:"control_key" jsonschema:"minLength=1"`
@@ -171,6 +177,9 @@ func (k *checker) serve() {
 	}
 	if s.Replica != "" && !validName.MatchString(s.Replica) {
 		k.bad("serve.replica", "got %s, want 1 to 64 letters, digits, dots, hyphens and underscores", quote(s.Replica))
+	}
+	for i, addr := range s.Replicas {
+		k.check(fmt.Sprintf("serve.replicas[%d]", i), checkReplica(addr))
 	}
 	if s.Gateway.MaxBodyBytes < s.Gateway.MaxRequestBytes {
 		k.bad("serve.gateway.max_body_bytes", "%d is less than max_request_bytes (%d)", s.Gateway.MaxBodyBytes, s.Gateway.MaxRequestBytes)
@@ -298,4 +307,18 @@ func (c *Config) unguarded() []*Problem {
 		}
 	}
 	return all
+}
+
+// checkReplica refuses what is no address of an API. Its errors do not hold it: there may be credentials in it.
+func checkReplica(addr string) error {
+	u, err := url.Parse(addr)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
+		return errors.New("is not an address of an API; want http://HOST:8080")
+	case u.User != nil:
+		return errors.New("has credentials in it; the token is REDISOPT_TOKEN")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
+		return errors.New("has a path; want http://HOST:8080")
+	}
+	return nil
 }

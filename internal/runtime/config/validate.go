@@ -27,6 +27,7 @@ func (c *Config) validate(before []*Problem) []*Problem {
 		k.known[p.Key] = true
 	}
 	k.upstream()
+	k.ramp()
 	k.cache()
 	k.limits()
 	k.queues()

@@ -59,6 +59,7 @@ type Ledger struct {
 	slots    map[int64]*slot // by when they begin, in Unix seconds
 	newest   int64
 	examples []Example
+	totals   map[string]*Counts // since the start
 }
 
 // A slot is what happened in a stretch of time.
@@ -104,7 +105,9 @@ type Example struct {
 }
 
 // NewLedger returns an empty Ledger.
-func NewLedger() *Ledger { return &Ledger{since: time.Now(), slots: map[int64]*slot{}} }
+func NewLedger() *Ledger {
+	return &Ledger{since: time.Now(), slots: map[int64]*slot{}, totals: map[string]*Counts{}}
+}
 
 // A Call is one use of a side.
 type Call struct {
@@ -120,23 +123,37 @@ type Call struct {
 func (l *Ledger) Called(c Call, n int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	counts := l.counts(c.Route)
-	s := &counts.Old
-	if c.Side == New {
-		s = &counts.New
-	}
-	s.Calls += n
-	add := func(to *int64, when bool) {
-		if when {
-			*to += n
+	for _, counts := range l.counts(c.Route) {
+		s := counts.side(c.Side)
+		s.Calls += n
+		add := func(to *int64, when bool) {
+			if when {
+				*to += n
+			}
+		}
+		add(&s.Errors, c.Failed)
+		add(&s.Hits, c.Hit)
+		add(&s.Misses, c.Miss)
+		if c.Took > 0 {
+			s.latency[bucketOf(c.Took)] += n
 		}
 	}
-	add(&s.Errors, c.Failed)
-	add(&s.Hits, c.Hit)
-	add(&s.Misses, c.Miss)
-	if c.Took > 0 {
-		s.latency[bucketOf(c.Took)] += n
+}
+
+// Took counts how long a call took that was counted already.
+func (l *Ledger) Took(route string, side Side, took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.counts(route) {
+		c.side(side).latency[bucketOf(took)]++
 	}
+}
+
+func (c *Counts) side(s Side) *SideCounts {
+	if s == New {
+		return &c.New
+	}
+	return &c.Old
 }
 
 // FellBack counts calls of the new side that the old one answered, filled those of them that had found
@@ -144,23 +161,28 @@ func (l *Ledger) Called(c Call, n int64) {
 func (l *Ledger) FellBack(route string, n, filled int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := &l.counts(route).New
-	s.FellBack += n
-	s.Filled += filled
+	for _, c := range l.counts(route) {
+		c.New.FellBack += n
+		c.New.Filled += filled
+	}
 }
 
 // Answered counts how long a caller waited for one answer.
 func (l *Ledger) Answered(route string, took time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counts(route).Answers.latency[bucketOf(took)]++
+	for _, c := range l.counts(route) {
+		c.Answers.latency[bucketOf(took)]++
+	}
 }
 
 // Compared counts n comparisons of a class; of a difference, key is kept as an example, without what it is.
 func (l *Ledger) Compared(route string, class Class, n int64, key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counts(route).Compared[class] += n
+	for _, c := range l.counts(route) {
+		c.Compared[class] += n
+	}
 	if class.Counts() && key != "" {
 		l.examples = append(l.examples, Example{Route: route, Class: class, Key: key, At: time.Now().UTC()})
 		if extra := len(l.examples) - maxExamples; extra > 0 {
@@ -169,8 +191,8 @@ func (l *Ledger) Compared(route string, class Class, n int64, key string) {
 	}
 }
 
-// counts are those of a route now. The lock is held.
-func (l *Ledger) counts(route string) *Counts {
+// counts are those of a route now, and since the start. The lock is held.
+func (l *Ledger) counts(route string) [2]*Counts {
 	at := time.Now().Truncate(slotLength).Unix()
 	s := l.slots[at]
 	if s == nil {
@@ -186,7 +208,24 @@ func (l *Ledger) counts(route string) *Counts {
 		c = newCounts()
 		s.routes[route] = c
 	}
-	return c
+	total := l.totals[route]
+	if total == nil {
+		total = newCounts()
+		l.totals[route] = total
+	}
+	return [2]*Counts{c, total}
+}
+
+// Totals are what every route did since the start.
+func (l *Ledger) Totals() map[string]*Counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[string]*Counts{}
+	for route, c := range l.totals {
+		out[route] = newCounts()
+		out[route].add(c)
+	}
+	return out
 }
 
 func newCounts() *Counts {

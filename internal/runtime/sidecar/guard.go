@@ -24,7 +24,7 @@ const guardTime = 2 * time.Second
 func guard(ctx context.Context, ups *upstreams, instance string) error {
 	ctx, cancel := context.WithTimeout(ctx, guardTime)
 	defer cancel()
-	for _, up := range ups.all() {
+	for _, up := range ups.every() {
 		if up.Transport() != nameREST {
 			continue
 		}
@@ -35,7 +35,7 @@ func guard(ctx context.Context, ups *upstreams, instance string) error {
 
 // looped looks at who answered last. It sends nothing.
 func (u *upstreams) looped(instance string) error {
-	for _, up := range u.all() {
+	for _, up := range u.every() {
 		if up.Instance() == instance {
 			return &LoopError{up.Addr()}
 		}

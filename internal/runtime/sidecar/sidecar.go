@@ -143,7 +143,7 @@ func (s *Sidecar) Plan() Started {
 		API: conf.Serve.Listen, Gateway: conf.Serve.GatewayListen, TLS: conf.Serve.TLSCert != "",
 		Guarded: !unguarded(conf.Serve), Replica: s.replica, Embedded: s.opts.Embedded, DataDir: s.opts.DataDir,
 	}
-	most := conf.Upstream.MaxConnections
+	most := conf.MainConnections()
 	engines, main := []string{"cache", "limit"}, []string{"gateway", "control", "history"}
 	tcp, hasTCP := conf.TCP()
 	rest, hasREST := conf.REST()
@@ -171,6 +171,13 @@ func (s *Sidecar) Plan() Started {
 		out.Upstreams = []Upstream{{Name: nameREST, Transport: nameREST, Addr: rest.URL.String(), For: all}}
 	case hasTCP:
 		out.Upstreams = []Upstream{{Name: nameTCP, Transport: nameTCP, Addr: strings.Join(tcp.Hosts(), ","), For: all, MaxConnections: most}}
+	}
+	if o, ok := RampOptions(conf); ok {
+		u := Upstream{Name: nameRamp, Transport: nameREST, Addr: conf.Ramp.Addr(), For: []string{"ramp"}}
+		if o.REST.URL == "" {
+			u.Transport, u.MaxConnections = nameTCP, 1
+		}
+		out.Upstreams = append(out.Upstreams, u)
 	}
 	return out
 }
@@ -241,6 +248,10 @@ func (s *Sidecar) serve(ctx context.Context, cancel context.CancelCauseFunc, w *
 	engines := newGroup(ctx, fatal)
 	engines.start("control", w.control.Run)
 	engines.start("control events", s.controlEvents(w))
+	engines.start("router", w.router.Run)
+	if w.ramp != nil {
+		engines.start("ramp", w.ramp.Run)
+	}
 	engines.start("cache", w.cache.Run)
 	engines.start("limit", w.limit.Run)
 	engines.start("budget", w.budget.run)

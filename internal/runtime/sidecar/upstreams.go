@@ -19,6 +19,7 @@ func TCPOptions(conf *config.Config) (upstream.Options, bool) {
 		return upstream.Options{}, false
 	}
 	o := commonOptions(conf)
+	o.MaxConnections = conf.MainConnections()
 	o.URL = tcp.URL.Reveal()
 	o.Cluster = tcp.Cluster
 	o.Sentinel = upstream.Sentinel{
@@ -58,11 +59,28 @@ func commonOptions(conf *config.Config) upstream.Options {
 	}
 }
 
+// RampOptions is what the configuration says about the new side of a ramp, and whether there is one.
+func RampOptions(conf *config.Config) (upstream.Options, bool) {
+	r := conf.Ramp
+	o := commonOptions(conf)
+	switch {
+	case r.RESTURL != "":
+		o.REST = upstream.REST{URL: r.RESTURL.Reveal(), Token: r.RESTToken.Reveal()}
+	case r.URL != "":
+		// One connection carries all commands; nothing is subscribed to on the new side.
+		o.URL, o.MaxConnections = r.URL.Reveal(), 1
+	default:
+		return upstream.Options{}, false
+	}
+	return o, true
+}
+
 // Names of upstreams in answers, metrics and logs.
 const (
 	nameREST     = "rest"
 	nameTCP      = "tcp"
 	nameEmbedded = "embedded"
+	nameRamp     = "ramp"
 )
 
 // An opened is one upstream of the sidecar.
@@ -79,10 +97,19 @@ type opened struct {
 type upstreams struct {
 	engines *opened
 	main    *opened
+	next    *opened          // the new side of a ramp, nil without one
 	store   *embedded.Server // nil unless embedded
 }
 
-// all are the different ones.
+// every is all of them, with the new side of a ramp.
+func (u *upstreams) every() []*opened {
+	if u.next == nil {
+		return u.all()
+	}
+	return append(u.all(), u.next)
+}
+
+// all are the different ones, without the new side of a ramp: what is ready or not does not hang on that.
 func (u *upstreams) all() []*opened {
 	switch {
 	case u.main == nil:
@@ -93,9 +120,22 @@ func (u *upstreams) all() []*opened {
 	return []*opened{u.engines, u.main}
 }
 
-// openUpstreams makes the ways to the upstreams. It connects to none of them, so that a sidecar starts
-// while they are down.
+// openUpstreams makes the ways to the upstreams, the new side of a ramp among them. It connects to none of
+// them, so that a sidecar starts while they are down.
 func openUpstreams(ctx context.Context, conf *config.Config, m *meter.Meter, so Options) (*upstreams, error) {
+	u, err := openOld(ctx, conf, m, so)
+	if err != nil {
+		return nil, err
+	}
+	if o, ok := RampOptions(conf); ok {
+		if u.next, err = open(ctx, nameRamp, o, m, so.MaxCommands); err != nil {
+			return nil, errors.Join(err, u.close())
+		}
+	}
+	return u, nil
+}
+
+func openOld(ctx context.Context, conf *config.Config, m *meter.Meter, so Options) (*upstreams, error) {
 	u := &upstreams{}
 	if so.Embedded {
 		store, err := embedded.Start(ctx, embedded.Options{DataDir: so.DataDir})
@@ -106,6 +146,7 @@ func openUpstreams(ctx context.Context, conf *config.Config, m *meter.Meter, so 
 			return nil, err
 		}
 		o := commonOptions(conf)
+		o.MaxConnections = conf.MainConnections()
 		o.URL, o.TLS = store.URL(), upstream.TLS{}
 		up, err := open(ctx, nameEmbedded, o, m, so.MaxCommands)
 		if err != nil {
@@ -154,7 +195,7 @@ func open(ctx context.Context, name string, o upstream.Options, m *meter.Meter, 
 func (u *upstreams) close() error {
 	var errs []error
 	seen := map[*opened]bool{nil: true}
-	for _, up := range []*opened{u.engines, u.main} {
+	for _, up := range []*opened{u.engines, u.main, u.next} {
 		if !seen[up] {
 			seen[up] = true
 			errs = append(errs, up.Close())

@@ -17,6 +17,7 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
+	"github.com/redisopt/redisopt/internal/runtime/ramp"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/fleet"
 )
 
@@ -32,6 +33,9 @@ type world struct {
 	ring    *history.Ring
 	books   *books
 	control *control.Control
+	router  *ramp.Router
+	ledger  *ramp.Ledger
+	ramp    *ramp.Client // nil without a second upstream
 	cache   *cache.Cache
 	limit   *limit.Limiter
 	jobs    *jobs                // nil where no queues are served
@@ -115,6 +119,7 @@ func (w *world) openControl(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	w.router, w.ledger = ramp.NewRouter(w.control), ramp.NewLedger()
 	if err := w.control.State().Err; err != nil {
 		log.Warn(eventControlFailed, "cause", err.Error())
 	}
@@ -140,6 +145,12 @@ func (w *world) openEngines(context.Context) (err error) {
 	c.Client = up.As(meter.Cache)
 	c.BinarySafe = up.BinarySafe()
 	c.Cluster = up.cluster
+	if w.next != nil {
+		if w.ramp, err = w.openRamp(); err != nil {
+			return err
+		}
+		c.Client, c.BinarySafe = w.ramp.Redis(), up.BinarySafe() && w.next.BinarySafe()
+	}
 	c.InScript = func(command string, n int64) { up.AddInScript(meter.Cache, command, n) }
 	if w.conf.Cache.Bell {
 		c.Subscribe = func(ctx context.Context, channel string) (cache.Feed, error) {
@@ -152,6 +163,7 @@ func (w *world) openEngines(context.Context) (err error) {
 	}
 	l := LimitOptions(w.conf)
 	l.Client, l.Cluster = up.As(meter.RateLimit), up.cluster
+	l.Other = w.otherSide()
 	l.InScript = func(command string, n int64) { up.AddInScript(meter.RateLimit, command, n) }
 	l.Event = limitEvents(w.sidecar.log)
 	w.limit, err = limit.New(l)
@@ -178,6 +190,7 @@ func (w *world) openAPI(context.Context) (err error) {
 	s := w.sidecar
 	o := APIOptions(w.conf)
 	o.Cache, o.Limit, o.Control, o.Meter = w.cache, w.limit, w.control, w.meter
+	o.Ramp = w.rampView()
 	o.Month = w.books.monthSoFar
 	o.Connections = w.connections
 	o.Fleet, o.Plan, o.Idle = w.fleet, w.budget.current, w.idle
@@ -233,8 +246,11 @@ func (w *world) probes() []api.Probe {
 // connections are those that are open now, by what they are for.
 func (w *world) connections() []api.Connections {
 	var all []api.Connections
-	for _, up := range w.all() {
-		limit := w.sidecar.conf.Upstream.MaxConnections // what it was opened with
+	for _, up := range w.every() {
+		limit := w.sidecar.conf.MainConnections() // what it was opened with
+		if up == w.next {
+			limit = 1
+		}
 		if up.Transport() == nameREST {
 			limit = 0
 		}
@@ -270,10 +286,13 @@ func (w *world) started() Started {
 		out.Gateway = w.gatewayDoor.Addr().String()
 		main = append([]string{"gateway"}, main...)
 	}
-	for _, up := range w.all() {
+	for _, up := range w.every() {
 		u := Upstream{Name: up.name, Transport: up.transport, Addr: up.Addr()}
 		if up.Transport() != nameREST {
-			u.MaxConnections = s.conf.Upstream.MaxConnections
+			u.MaxConnections = s.conf.MainConnections()
+		}
+		if up == w.next {
+			u.For, u.MaxConnections = []string{"ramp"}, min(1, u.MaxConnections)
 		}
 		if up == w.engines {
 			u.For = append(u.For, "cache", "limit")
@@ -332,7 +351,7 @@ func (w *world) reloadCertificate(next *config.Config) error {
 // spent is what all upstreams were sent.
 func (w *world) spent() Cost {
 	var sum Cost
-	for _, up := range w.all() {
+	for _, up := range w.every() {
 		c := up.Spent()
 		sum.Commands += c.Commands
 		sum.Writes += c.Writes
@@ -355,6 +374,9 @@ func (w *world) close() error {
 	}
 	if w.cache != nil {
 		errs = append(errs, w.cache.Close())
+	}
+	if w.ramp != nil {
+		errs = append(errs, w.ramp.Close())
 	}
 	errs = append(errs, w.upstreams.close())
 	if w.ring != nil {

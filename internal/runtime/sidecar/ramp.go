@@ -1,0 +1,62 @@
+package sidecar
+
+import (
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/api"
+	"github.com/redisopt/redisopt/internal/runtime/limit"
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/ramp"
+)
+
+// openRamp makes the way of the cache between the two sides.
+func (w *world) openRamp() (*ramp.Client, error) {
+	return ramp.NewClient(ramp.ClientOptions{
+		Route: ramp.Cache, Old: w.engines.As(meter.Cache), New: w.next.As(meter.Cache),
+		Router: w.router, Ledger: w.ledger, SameDatabase: w.conf.Ramp.SameDatabase,
+	})
+}
+
+// otherSide is where subjects of limits move to; nil without a second upstream.
+func (w *world) otherSide() *limit.Other {
+	if w.next == nil {
+		return nil
+	}
+	up := w.next
+	return &limit.Other{
+		Client:       up.As(meter.RateLimit),
+		InScript:     func(command string, n int64) { up.AddInScript(meter.RateLimit, command, n) },
+		Takes:        func(subject string) bool { return w.router.New(ramp.Limit, subject) },
+		Carries:      func(subject string) bool { return w.router.Mirrored(ramp.Limit, subject) },
+		SameDatabase: w.conf.Ramp.SameDatabase,
+		Observed: func(other bool, took time.Duration, err error) {
+			side := ramp.Old
+			if other {
+				side = ramp.New
+			}
+			w.ledger.Called(ramp.Call{Route: ramp.Limit, Side: side, Took: took, Failed: err != nil}, 1)
+			w.ledger.Answered(ramp.Limit, took)
+		},
+	}
+}
+
+// rampView is what the API shows of the ramp and counts for it.
+func (w *world) rampView() *api.RampView {
+	v := &api.RampView{Ledger: w.ledger}
+	if w.next == nil {
+		return v
+	}
+	v.Configured, v.SameDatabase = true, w.conf.Ramp.SameDatabase
+	v.Backlogs = w.ramp.Backlogs
+	other := w.otherSide()
+	v.Staying = func() []api.RampStaying {
+		var staying []api.RampStaying
+		for _, r := range w.limit.Rules() {
+			if ok, why := other.Movable(r); !ok {
+				staying = append(staying, api.RampStaying{Rule: r.Name, Why: why})
+			}
+		}
+		return staying
+	}
+	return v
+}

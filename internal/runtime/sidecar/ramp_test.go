@@ -1,0 +1,234 @@
+package sidecar
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/api"
+	"github.com/redisopt/redisopt/internal/runtime/control"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// A twin is two replicas between two Redises, and the hand that changes the ramp.
+type twin struct {
+	old, next *redistest.Server
+	replicas  [2]*running
+	hand      *control.Control
+}
+
+func newTwin(t *testing.T) *twin {
+	t.Helper()
+	w := &twin{old: redistest.Start(t), next: redistest.Start(t)}
+	for i := range w.replicas {
+		w.replicas[i] = run(t, configured(t, map[string]string{
+			"REDIS_URL": w.old.URL(), "REDISOPT_RAMP_URL": w.next.URL(), "REDISOPT_REPLICA": fmt.Sprint("r", i),
+		}, "cache:\n  l1_bytes: 0\n  deadline: 5s\nlimits:\n  deadline: 5s\n  rules:\n    ten: {limit: 10, period: 1h, lease: \"off\"}\n"), Options{})
+	}
+	var err error
+	if w.hand, err = control.Open(control.Options{Client: w.old.Client(t)}); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// ramp changes the document for all replicas, and waits until all of them say so.
+func (w *twin) ramp(t *testing.T, ramps map[string]float64) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if err := w.hand.Update(t.Context(), func(d *control.Document) error { d.Ramps = ramps; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(t, ramps)
+	return time.Since(began)
+}
+
+func (w *twin) wait(t *testing.T, ramps map[string]float64) {
+	t.Helper()
+	for _, r := range w.replicas {
+		eventually(t, 10*time.Second, "the replica follows", func() bool {
+			_, text := ask(t, http.MethodGet, "http://"+r.API+"/v1/ramp", "")
+			var s api.RampState
+			if err := json.Unmarshal([]byte(text), &s); err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			for _, route := range s.Routes {
+				if route.Percent != ramps[route.Name] || route.Mirror != ramps[route.Name+".mirror"] {
+					return false
+				}
+			}
+			return true
+		})
+	}
+}
+
+func (w *twin) put(t *testing.T, replica int, key, value string) {
+	t.Helper()
+	code, text := ask(t, http.MethodPut, "http://"+w.replicas[replica].API+"/v1/cache/keys/"+key, `"`+value+`"`, "Content-Type", "application/json")
+	if code >= 300 {
+		t.Fatalf("PUT %s = %d: %s", key, code, text)
+	}
+}
+
+func (w *twin) get(t *testing.T, replica int, key string) string {
+	t.Helper()
+	_, text := ask(t, http.MethodGet, "http://"+w.replicas[replica].API+"/v1/cache/keys/"+key, "")
+	return text
+}
+
+func (w *twin) allowed(t *testing.T, replica int, user string) bool {
+	t.Helper()
+	_, text := ask(t, http.MethodPost, "http://"+w.replicas[replica].API+"/v1/limit/check", `{"rule":"ten","subject":{"user":"`+user+`"}}`, "Content-Type", "application/json")
+	return strings.Contains(text, `"allowed":true`)
+}
+
+func keys(t *testing.T, c *redis.Client, pattern string) int {
+	t.Helper()
+	all, err := c.Keys(t.Context(), pattern).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+func TestTwoReplicasTakeKeysFromOneRedisToTheOtherAndBack(t *testing.T) {
+	t.Parallel()
+	w := newTwin(t)
+	old, next := w.old.Client(t), w.next.Client(t)
+
+	w.put(t, 0, "user:before", "1")
+	if n := keys(t, next, "*"); n != 0 {
+		t.Errorf("%d keys on the new side before the ramp, want nothing sent there", n)
+	}
+	mirror := map[string]float64{"cache.mirror": 100, "limit.mirror": 100, "cache": 0, "limit": 0}
+	w.ramp(t, mirror)
+	for i := range 40 {
+		w.put(t, i%2, fmt.Sprint("user:", i), fmt.Sprint(i))
+	}
+	// A key that the new side never had is found on the old one when it has moved.
+	took := w.ramp(t, map[string]float64{"cache.mirror": 100, "limit.mirror": 100, "cache": 100, "limit": 100})
+	t.Logf("both replicas followed the ramp %s after it was set", took.Round(time.Millisecond))
+	if got := w.get(t, 1, "user:before"); got != `"1"` {
+		t.Errorf("user:before = %s on the new side, want what the old one has", got)
+	}
+	for i := range 40 {
+		if got := w.get(t, i%2, fmt.Sprint("user:", i)); got != fmt.Sprintf(`"%d"`, i) {
+			t.Fatalf("user:%d = %s after the move", i, got)
+		}
+	}
+
+	// What a subject has used goes with it: five before the move back, five after.
+	count := 0
+	for i := range 20 {
+		if i == 5 {
+			w.ramp(t, mirror)
+		}
+		if w.allowed(t, i%2, "u1") {
+			count++
+		}
+	}
+	if count != 10 {
+		t.Errorf("%d admitted over the move, want the limit of 10", count)
+	}
+	if keys(t, old, "*limit*") == 0 || keys(t, next, "*limit*") == 0 {
+		t.Error("want the limit counted on both sides in this test")
+	}
+	for i, addr := range []string{w.old.Addr, w.next.Addr} {
+		c := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
+		list, err := c.ClientList(t.Context()).Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ours := strings.Count(list, "\n") - []int{3, 2}[i] // the test's own
+		if most := []int{2 * 2, 2 * 1}[i]; ours > most {
+			t.Errorf("%d connections to side %d by CLIENT LIST, want at most %d of two replicas:\n%s", ours, i, most, list)
+		}
+		_ = c.Close()
+	}
+}
+
+// TestARampGoesBackToNothingOnEveryReplica measures the way back with everything up, and with both Redises
+// down, by each replica's own override.
+func TestARampGoesBackToNothingOnEveryReplica(t *testing.T) {
+	t.Parallel()
+	w := newTwin(t)
+	all := map[string]float64{"cache.mirror": 100, "limit.mirror": 100, "cache": 100, "limit": 100}
+	back := map[string]float64{"cache.mirror": 100, "limit.mirror": 100, "cache": 0, "limit": 0}
+	w.ramp(t, all)
+	for i := range 20 {
+		w.put(t, i%2, fmt.Sprint("user:", i), "new")
+	}
+	if took := w.ramp(t, back); took > 10*time.Second {
+		t.Errorf("back to 0 took %s, want under 10 s", took)
+	} else {
+		t.Logf("back to 0 on both replicas after %s", took.Round(time.Millisecond))
+	}
+	for i := range 20 {
+		if got := w.get(t, i%2, fmt.Sprint("user:", i)); got != `"new"` {
+			t.Errorf("user:%d = %s on the old side, want what was written on the new one", i, got)
+		}
+	}
+
+	w.ramp(t, all)
+	w.next.Kill(t)
+	for i := range 20 { // the new side is gone, and every read is answered by the old one
+		if got := w.get(t, i%2, fmt.Sprint("user:", i)); got != `"new"` {
+			t.Errorf("user:%d = %s while the new side is down", i, got)
+		}
+	}
+	w.old.Kill(t) // no document can be changed any more
+	began := time.Now()
+	for _, r := range w.replicas {
+		code, text := ask(t, http.MethodPost, "http://"+r.API+"/v1/control", `{"ramps":{"cache":0,"limit":0},"kill":["phase1"],"reason":"both are down"}`, "Content-Type", "application/json")
+		if code != http.StatusOK {
+			t.Fatalf("override = %d: %s", code, text)
+		}
+	}
+	w.wait(t, map[string]float64{})
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("the emergency took %s, want under 10 s", took)
+	} else {
+		t.Logf("back to 0 on both replicas %s after the emergency began, with both Redises down", took.Round(time.Millisecond))
+	}
+}
+
+func TestFollowingARampCostsNoCommandOfTheUpstream(t *testing.T) {
+	t.Parallel()
+	w := newTwin(t)
+	w.ramp(t, map[string]float64{"cache": 5})
+	client := w.old.Client(t)
+	total := func() string {
+		info, err := client.InfoMap(t.Context(), "commandstats").Result()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(info["Commandstats"]["cmdstat_get"])
+	}
+	before := total()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+w.replicas[0].API+"/v1/ramp", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "text/event-stream")
+	answer, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	for range 200 {
+		if code, _ := ask(t, http.MethodGet, "http://"+w.replicas[0].API+"/v1/ramp", ""); code != http.StatusOK {
+			t.Fatal(code)
+		}
+	}
+	if after := total(); after != before {
+		t.Errorf("GETs on the upstream: %s before, %s after 200 readings of the ramp", before, after)
+	}
+}
