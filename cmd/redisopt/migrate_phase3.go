@@ -26,13 +26,11 @@ func (e *engine) Type() string { return "name" }
 // Set parses name.
 func (e *engine) Set(name string) error {
 	switch name {
-	case string(mover.BullMQ):
+	case string(mover.BullMQ), string(mover.Asynq):
 		*e = engine(name)
 		return nil
-	case "asynq":
-		return errors.New("asynq is not in this version, want bullmq")
 	}
-	return errors.New("want bullmq")
+	return errors.New("want bullmq or asynq")
 }
 
 // An order is the value of --order.
@@ -84,7 +82,7 @@ type phase3Flags struct {
 func (f *phase3Flags) request() (step.Request, error) {
 	ids, err := step.ParseSchedulerIDs(f.schedulers)
 	return step.Request{
-		Queue: f.queue, Prefix: f.prefix, ToPrefix: f.toPrefix, InPlace: f.inPlace,
+		Queue: f.queue, Prefix: f.prefix, Engine: mover.Layout(f.engine), ToPrefix: f.toPrefix, InPlace: f.inPlace,
 		Order: mover.Order(f.order), Major: f.major, Schedulers: ids,
 	}, err
 }
@@ -93,20 +91,20 @@ func (a *app) migratePhase3Command() *cobra.Command {
 	f := phase3Flags{order: order(mover.Keep)}
 	cmd := &cobra.Command{
 		Use:   "phase3",
-		Short: "Move one Bull queue to another engine while it runs",
-		Long: `phase3 moves every job of one Bull queue to the layout of BullMQ: waiting, delayed,
-active, completed and failed ones, repeatables, logs and the paused state. Producers and workers may
-keep running. What BullMQ cannot express is listed before anything moves, and the way back is
-redisopt rollback phase3.`,
+		Short: "Move one queue to another engine while it runs",
+		Long: `phase3 moves every job of one queue of Bull to the layout of BullMQ, or of Bull or BullMQ to
+redisopt's own queues, which are asynq's: waiting, delayed, active, completed and failed ones, what
+repeats, and the paused state. Producers and workers may keep running. What the target cannot express is
+listed before anything moves, and the way back is redisopt rollback phase3.`,
 		Example: `  redisopt migrate phase3 --queue mail --engine bullmq --dry-run
-  redisopt migrate phase3 --queue mail --engine bullmq --yes`,
+  redisopt migrate phase3 --queue mail --engine asynq --yes`,
 		Args: cobra.NoArgs,
 		RunE: a.action(func(ctx context.Context, _ []string) error { return a.migratePhase3(ctx, f) }),
 	}
 	f.queueFlags.register(cmd)
 	f.tuning.register(cmd)
-	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq (no default)")
-	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq)")
+	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq or asynq (no default)")
+	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq; asynq's is always asynq)")
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "keep the prefix; only while nobody is attached")
 	cmd.Flags().Var(&f.order, "order", "keep Bull's order of priorities (keep), or use BullMQ's (zset)")
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queue, 5 or 6 (0: find out)")

@@ -127,7 +127,7 @@ func named(list, name string) []Attachment {
 // unattended says whether active jobs without a lock can have no living owner: nobody who could
 // have just taken one is connected, or the operator said so.
 func (m *Mover) unattended(ctx context.Context) (bool, error) {
-	if m.opts.WorkersStopped {
+	if m.opts.WorkersStopped || m.opts.From.Layout == Asynq { // the end of a lease says it
 		return true, nil
 	}
 	who, known, err := attached(ctx, m.client, m.opts.From)

@@ -73,6 +73,10 @@ func (m *Mover) blocking(ctx context.Context) ([]Problem, error) {
 			break
 		}
 	}
+	if _, ok := m.client.(clustered); ok && (m.opts.From.Layout == Asynq || m.opts.To.Layout == Asynq) {
+		problems = append(problems, Problem{Rule: "cluster", Blocking: true, Message: "asynq keeps each band in a slot of its own, " +
+			"so no script can move a job there from another prefix: this is not possible on a Redis Cluster"})
+	}
 	if len(problems) > 0 || m.opts.From.Layout != BullMQ || m.opts.LeaveFlows {
 		return problems, nil
 	}
@@ -82,14 +86,26 @@ func (m *Mover) blocking(ctx context.Context) ([]Problem, error) {
 	}
 	if len(parents) > 0 {
 		problems = append(problems, Problem{Rule: "flow", Blocking: true, Message: fmt.Sprintf(
-			"jobs wait for their children in %s (%s): Bull has no flows, let them finish first",
-			m.opts.From.Key("waiting-children"), strings.Join(parents, ", "))})
+			"jobs wait for their children in %s (%s): %s has no flows, let them finish first",
+			m.opts.From.Key("waiting-children"), strings.Join(parents, ", "), libraryName(m.opts.To.Layout))})
 	}
 	return problems, nil
 }
 
 // containers are the keys of a queue that are not jobs, with their types.
 func containers(layout Layout) [][2]string {
+	if layout == Asynq {
+		return [][2]string{
+			{"pending", "list"},
+			{"active", "list"},
+			{"scheduled", "zset"},
+			{"retry", "zset"},
+			{"archived", "zset"},
+			{"completed", "zset"},
+			{"lease", "zset"},
+			{"paused", "string"},
+		}
+	}
 	common := [][2]string{
 		{"wait", "list"},
 		{"paused", "list"},
@@ -110,10 +126,13 @@ func containers(layout Layout) [][2]string {
 
 func wrongTypes(ctx context.Context, client redis.UniversalClient, e Endpoint) ([]Problem, error) {
 	want := containers(e.Layout)
-	replies := make([]*redis.StatusCmd, len(want))
+	parts := e.parts()
+	replies := make([]*redis.StatusCmd, 0, len(want)*len(parts))
 	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, c := range want {
-			replies[i] = p.Type(ctx, e.Key(c[0]))
+		for _, part := range parts {
+			for _, c := range want {
+				replies = append(replies, p.Type(ctx, part.Key(c[0])))
+			}
 		}
 		return nil
 	})
@@ -121,10 +140,11 @@ func wrongTypes(ctx context.Context, client redis.UniversalClient, e Endpoint) (
 		return nil, fmt.Errorf("read types of %s: %w", e, err)
 	}
 	var problems []Problem
-	for i, c := range want {
-		if got := replies[i].Val(); got != "none" && got != c[1] {
+	for i, reply := range replies {
+		part, c := parts[i/len(want)], want[i%len(want)]
+		if got := reply.Val(); got != "none" && got != c[1] {
 			problems = append(problems, Problem{Rule: "wrong-type", Blocking: true, Message: fmt.Sprintf(
-				"%s is a %s, want a %s: something else uses this name", e.Key(c[0]), got, c[1])})
+				"%s is a %s, want a %s: something else uses this name", part.Key(c[0]), got, c[1])})
 		}
 	}
 	return problems, nil
@@ -174,17 +194,14 @@ func counts(ctx context.Context, client redis.UniversalClient, e Endpoint) (map[
 	}
 	var all []counted
 	_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		all = []counted{
-			{Waiting, p.LLen(ctx, e.Key("wait"))},
-			{Paused, p.LLen(ctx, e.Key("paused"))},
-			{Active, p.LLen(ctx, e.Key("active"))},
-			{Delayed, p.ZCard(ctx, e.Key("delayed"))},
-			{Completed, p.ZCard(ctx, e.Key("completed"))},
-			{Failed, p.ZCard(ctx, e.Key("failed"))},
-		}
-		if e.Layout == BullMQ {
-			all = append(all, counted{Prioritized, p.ZCard(ctx, e.Key("prioritized"))},
-				counted{WaitingChildren, p.ZCard(ctx, e.Key("waiting-children"))})
+		for _, part := range e.parts() {
+			for _, l := range containersOf(e.Layout) {
+				if l.isList() {
+					all = append(all, counted{l.state, p.LLen(ctx, part.Key(l.from))})
+				} else {
+					all = append(all, counted{l.state, p.ZCard(ctx, part.Key(l.from))})
+				}
+			}
 		}
 		return nil
 	})
@@ -194,7 +211,7 @@ func counts(ctx context.Context, client redis.UniversalClient, e Endpoint) (map[
 	m := map[State]int64{}
 	for _, c := range all {
 		if n := c.n.Val(); n > 0 {
-			m[c.state] = n
+			m[c.state] += n
 		}
 	}
 	return m, nil
@@ -202,7 +219,12 @@ func counts(ctx context.Context, client redis.UniversalClient, e Endpoint) (map[
 
 // activeNow describes the active jobs and which of them are locked; it changes when one finishes or
 // a lock expires, and is empty when nothing is active.
-func (r *run) activeNow(ctx context.Context, key string) (string, error) {
+func (r *run) activeNow(ctx context.Context) (string, error) {
+	if r.opts.From.Layout == Asynq {
+		ids, err := r.activeAsynq(ctx)
+		return strings.Join(ids, "\n"), err
+	}
+	key := r.opts.From.Key("active")
 	ids, err := r.client.LRange(ctx, key, 0, maxKept-1).Result()
 	if err != nil || len(ids) == 0 {
 		return "", err
@@ -216,4 +238,24 @@ func (r *run) activeNow(ctx context.Context, key string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d %s", n, strings.Join(ids, "\n")), nil
+}
+
+// libraryName is a layout as people write it.
+func libraryName(layout Layout) string {
+	switch layout {
+	case Bull:
+		return "Bull"
+	case BullMQ:
+		return "BullMQ"
+	case Asynq:
+	}
+	return string(layout)
+}
+
+// lockOf is the key that says that a worker runs a job.
+func (m *Mover) lockOf(l lane, id string) string {
+	if m.opts.From.Layout == Asynq {
+		return m.source(l).Key("lease")
+	}
+	return m.opts.From.Key(id + ":lock")
 }

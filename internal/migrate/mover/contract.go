@@ -13,6 +13,7 @@ type Layout string
 const (
 	Bull   Layout = "bull"   // Bull 4.x
 	BullMQ Layout = "bullmq" // BullMQ 5.x and 6.x
+	Asynq  Layout = "asynq"  // asynq 0.26, named as redisopt's own queues do
 )
 
 // An Endpoint is one queue in one layout.
@@ -21,21 +22,31 @@ type Endpoint struct {
 	Layout Layout `json:"layout"`
 
 	// Major is the library's major version: 4 for Bull; 5 or 6 for BullMQ, which differ in where a
-	// paused queue keeps its waiting jobs.
+	// paused queue keeps its waiting jobs; 0 for asynq.
 	Major int `json:"major"`
 
-	// Prefix is the key prefix, taken literally, hash tags included. Both libraries default to "bull".
+	// Prefix is the key prefix, taken literally, hash tags included. Bull and BullMQ default to "bull";
+	// asynq's is always "asynq".
 	Prefix string `json:"prefix"`
 
-	// Queue is the queue's name.
+	// Queue is the queue's name. At asynq that is the normal band; the queues of the other two end in
+	// ":high" and ":low".
 	Queue string `json:"queue"`
 }
 
-// Key is the Redis key of suffix in e's queue: prefix:queue:suffix.
-func (e Endpoint) Key(suffix string) string { return e.Prefix + ":" + e.Queue + ":" + suffix }
+// Key is the Redis key of suffix in e's queue: prefix:queue:suffix, or asynq:{queue}:suffix.
+func (e Endpoint) Key(suffix string) string {
+	if e.Layout == Asynq {
+		return e.Prefix + ":{" + e.Queue + "}:" + suffix
+	}
+	return e.Prefix + ":" + e.Queue + ":" + suffix
+}
 
-// String is how e is shown to people: "bullmq 6 bullmq:mail".
+// String is how e is shown to people: "bullmq 6 bullmq:mail", "asynq mail".
 func (e Endpoint) String() string {
+	if e.Layout == Asynq {
+		return "asynq " + e.Queue
+	}
 	return fmt.Sprintf("%s %d %s:%s", e.Layout, e.Major, e.Prefix, e.Queue)
 }
 
@@ -90,8 +101,9 @@ type Problem struct {
 	JobID string `json:"job_id,omitempty"`
 
 	// Rule is stable. Of a job: missing-hash, malformed-opts, malformed-field, wrong-type, collision,
-	// live-lock, marker-like-id, flow. Of a scheduler: scheduler-without-job, scheduler-pending,
-	// scheduler-legacy, scheduler-id-colon, collision. Of a queue: wrong-type, live-worker, flow. Found
+	// live-lock, marker-like-id, flow, batch. Of a scheduler: scheduler-without-job, scheduler-pending, scheduler-unlike,
+	// scheduler-legacy, scheduler-id-colon, collision. Of a queue: wrong-type, live-worker, flow,
+	// archive-limit, cluster, aggregating. Found
 	// by Verify: in-two-containers, no-container, missing-hash, wrong-type.
 	Rule string `json:"rule"`
 
@@ -123,8 +135,15 @@ type Options struct {
 	Pace func(ctx context.Context, jobs int) error
 
 	// SchedulerID chooses the BullMQ job scheduler id for a Bull repeatable; default: its repeat
-	// jobId if set, else the 32 hex digits of its occurrence id, which needs no id change.
+	// jobId if set, else the 32 hex digits of its occurrence id, which needs no id change. On the way to
+	// asynq it chooses what follows the queue's name and a colon in the name of the schedule; default also
+	// the job's name.
 	SchedulerID func(Repeat) string
+
+	// Timetable reads a schedule of redisopt's own: five cron fields and a zone, or an interval; an error says
+	// what is wrong with it. On the way to asynq nil means that schedulers are not checked beforehand; without
+	// it no schedule can come back.
+	Timetable func(cron, zone string, every time.Duration) (Timetable, error)
 
 	// Ledger is the key prefix under which progress, losses and what the way back needs are kept,
 	// written by the same script that moves the jobs. Default "redisopt:ledger:<prefix>:<queue>" of From.
@@ -150,6 +169,10 @@ type Options struct {
 	// LeaveFlows moves the rest of a queue that holds parents of flows, which Bull has no form for.
 	// Without it such a queue is refused as a whole on the way to Bull. A child becomes a plain job.
 	LeaveFlows bool
+
+	// Straggling is true when the queue has been moved before and its new workers run: what comes late is
+	// taken in without pausing them, and asynq's bands are not paused while it arrives.
+	Straggling bool
 
 	// OnProgress, when not nil, is called after every chunk from the goroutine that called Move.
 	OnProgress func(Progress)

@@ -73,6 +73,17 @@ func fieldsOf(layout Layout, inPlace bool) []field {
 	return bullMQFields(inPlace)
 }
 
+// fields are those that a reader of o.From needs for a writer of o.To.
+func (o *Options) fields(inPlace bool) []field {
+	switch {
+	case o.From.Layout == Asynq:
+		return asynqJobFields()
+	case o.To.Layout == Asynq:
+		return append(fieldsOf(o.From.Layout, false), asynqFields()...)
+	}
+	return fieldsOf(o.From.Layout, inPlace)
+}
+
 // convert says what happens to the hash of a job on its way from one layout to the other. It is
 // pure. An undo line, given on the way back, restores what the rules alone cannot.
 func convert(from, to Layout, id string, state State, score string, v view, undo string) (*Job, change, *Problem) {
@@ -139,6 +150,9 @@ func difference(before, after *view) (hset, hdel []string) {
 // targetID is what a job with this id is called at the target. BullMQ takes ids that begin with 0:
 // for markers and drops them; and a job must not be called like a key of the queue itself.
 func targetID(to Layout, id string) string {
+	if to == Asynq {
+		return id // see asynqID
+	}
 	if to == BullMQ && (strings.HasPrefix(id, "0:") || id == "0") {
 		return "x" + id
 	}

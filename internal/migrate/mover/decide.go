@@ -8,6 +8,12 @@ import (
 // decide says what shall become of one job that was seen in a container. It reads nothing and writes
 // nothing. A job with a problem is held: its claim leaves it where it is.
 func (m *Mover) decide(l lane, e entry) (claim, *Problem, []Loss) {
+	if m.opts.To.Layout == Asynq {
+		return m.decideEnter(l, e)
+	}
+	if m.opts.From.Layout == Asynq {
+		return m.decideLeave(l, e)
+	}
 	k := claim{id: e.id, newID: e.id, action: statusHeld, score: e.score, seen: e.seen}
 	from, to := m.opts.From, m.opts.To
 	v, problem := parseSeen(e.seen, fieldsOf(from.Layout, m.inPlace()))

@@ -105,6 +105,11 @@ func Detect(ctx context.Context, client redis.UniversalClient, prefix, queue str
 
 // detect looks at one name. ok is false when it is no queue.
 func detect(ctx context.Context, client redis.UniversalClient, prefix, queue string) (e Endpoint, ok bool, err error) {
+	if prefix == asynqPrefix {
+		if e, ok, err = detectAsynq(ctx, client, queue); ok || err != nil {
+			return e, ok, err
+		}
+	}
 	e = Endpoint{Layout: Bull, Major: 4, Prefix: prefix, Queue: queue}
 	all := append(containers(BullMQ), [2]string{"priority", "zset"}, [2]string{"meta-paused", "string"})
 	types := make([]*redis.StatusCmd, len(all))

@@ -15,6 +15,14 @@ var finishLua string
 // own keys, so that the way back is exact; in place the other library's keys are deleted.
 func (r *run) finish(ctx context.Context) error {
 	from, to := r.opts.From, r.opts.To
+	if to.Layout == Asynq {
+		return r.letGo(ctx, to, r.way())
+	}
+	if from.Layout == Asynq { // a crash on the way there may have left it paused
+		if err := r.letGo(ctx, from, ""); err != nil {
+			return err
+		}
+	}
 	paused, err := r.sourcePaused(ctx)
 	if err != nil {
 		return err

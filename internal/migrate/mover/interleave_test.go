@@ -35,32 +35,42 @@ func (h *betweenHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// whereabouts notes in which containers of an endpoint each id is.
-func whereabouts(ctx context.Context, tb testing.TB, client redis.UniversalClient, e Endpoint, into map[string][]string) {
+// A place is one container that an id is in, and what the job is called there.
+type place struct {
+	part      Endpoint
+	container string
+	id        string
+}
+
+// whereabouts notes in which containers of an endpoint each id is, by what Bull calls it.
+func whereabouts(ctx context.Context, tb testing.TB, client redis.UniversalClient, e Endpoint, into map[string][]place) {
 	tb.Helper()
-	for _, c := range []string{"wait", "paused", "active"} {
-		ids, err := client.LRange(ctx, e.Key(c), 0, -1).Result()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for _, id := range ids {
-			into[id] = append(into[id], e.Key(c))
-		}
-	}
-	for _, c := range []string{"delayed", "completed", "failed", "prioritized"} {
-		ids, err := client.ZRange(ctx, e.Key(c), 0, -1).Result()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for _, id := range ids {
-			into[id] = append(into[id], e.Key(c))
+	for _, part := range e.parts() {
+		for _, l := range containersOf(e.Layout) {
+			var ids []string
+			var err error
+			if l.isList() {
+				ids, err = client.LRange(ctx, part.Key(l.from), 0, -1).Result()
+			} else {
+				ids, err = client.ZRange(ctx, part.Key(l.from), 0, -1).Result()
+			}
+			if err != nil {
+				tb.Fatal(err)
+			}
+			for _, id := range ids {
+				name := id
+				if e.Layout == Asynq {
+					name = strings.TrimPrefix(id, e.Queue+":")
+				}
+				into[name] = append(into[name], place{part, l.from, id})
+			}
 		}
 	}
 }
 
 func checkNothingLostOrDoubled(ctx context.Context, tb testing.TB, client redis.UniversalClient, from, to Endpoint, all []string) {
 	tb.Helper()
-	where := map[string][]string{}
+	where := map[string][]place{}
 	whereabouts(ctx, tb, client, from, where)
 	whereabouts(ctx, tb, client, to, where)
 	for _, id := range all {
@@ -69,22 +79,29 @@ func checkNothingLostOrDoubled(ctx context.Context, tb testing.TB, client redis.
 			tb.Errorf("job %s is in %v, want exactly one container", id, at)
 			continue
 		}
-		here, there := from, to
-		if strings.HasPrefix(at[0], to.Key("")) {
-			here, there = to, from
+		here, there := at[0].part, to
+		if here.Layout == to.Layout {
+			there = from
 		}
-		mine, err := client.HGetAll(ctx, here.Key(id)).Result()
+		mine, err := client.HGetAll(ctx, here.jobKey(at[0].id)).Result()
 		if err != nil || len(mine) == 0 {
-			tb.Errorf("job %s is in %s without a hash there, %v", id, at[0], err)
+			tb.Errorf("job %s is in %v without a hash there, %v", id, at[0], err)
 		}
-		if n, err := client.Exists(ctx, there.Key(id)).Result(); err != nil || n != 0 {
-			tb.Errorf("job %s is in %s and has a second hash at the other side, %v", id, at[0], err)
+		others := []string{}
+		for _, part := range there.parts() {
+			others = append(others, part.jobKey(id), part.jobKey(there.Queue+":"+id))
+		}
+		if n, err := client.Exists(ctx, others...).Result(); err != nil || n != 0 {
+			tb.Errorf("job %s is in %v and has a second hash at the other side, %v", id, at[0], err)
 		}
 		if _, ok := mine["attemptsMade"]; ok && here.Layout == BullMQ {
 			tb.Errorf("job %s kept attemptsMade at the target: it would be tried forever", id)
 		}
 		if _, ok := mine["atm"]; ok && here.Layout == Bull {
 			tb.Errorf("job %s kept atm at the source", id)
+		}
+		if _, ok := mine["data"]; ok == (here.Layout == Asynq) {
+			tb.Errorf("job %s: data beside the message: %v, want it only where there is no message", id, ok)
 		}
 	}
 }
@@ -123,8 +140,11 @@ func interleave(t *testing.T, addr string, seed uint64) {
 	for range 40 + rng.IntN(100) {
 		bull.step(ctx)
 	}
+	if seed%3 == 0 {
+		to = Endpoint{Layout: Asynq, Prefix: "asynq", Queue: "q"}
+	}
 	opts := Options{From: from, To: to, ChunkSize: 1 + rng.IntN(12), ActiveTimeout: -1, WorkersStopped: rng.IntN(2) == 0}
-	if rng.IntN(3) == 0 {
+	if rng.IntN(3) == 0 && to.Layout == BullMQ {
 		opts.Order = ByPriority
 	}
 	steps := 400
@@ -167,13 +187,18 @@ func interleave(t *testing.T, addr string, seed uint64) {
 // checkOrder: what was added at the back and never started runs in the order in which it was added.
 func checkOrder(ctx context.Context, t *testing.T, client *redis.Client, e Endpoint, bull *fakeBull) {
 	t.Helper()
-	list, err := client.LRange(ctx, e.Key("wait"), 0, -1).Result()
+	container := "wait"
+	if e.Layout == Asynq {
+		container = "pending"
+	}
+	list, err := client.LRange(ctx, e.Key(container), 0, -1).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Reverse(list)
 	last := 0
 	for _, id := range list {
+		id = strings.TrimPrefix(id, e.Queue+":")
 		if !bull.plain[id] {
 			continue
 		}

@@ -10,7 +10,8 @@ import (
 // first of all, stays where it is and is never read.
 type field int
 
-// The fields that the two layouts give a meaning to, other than the payload.
+// The fields that the layouts give a meaning to, other than the payload. Those from state on are
+// asynq's and redisopt's own; of msg, the message, the payload is cut out.
 const (
 	fieldOpts field = iota
 	fieldTimestamp
@@ -29,6 +30,17 @@ const (
 	fieldDefa
 	fieldParent
 	fieldParentKey
+	fieldName
+	fieldDelay
+	fieldFinishedOn
+	fieldFailedReason
+	fieldState
+	fieldPendingSince
+	fieldMovedFrom
+	fieldUniqueKey
+	fieldSchedule
+	fieldItems
+	fieldMsg
 	numFields
 )
 
@@ -36,6 +48,8 @@ func (f field) String() string {
 	return [numFields]string{
 		"opts", "timestamp", "priority", "processedOn", "deid", "attemptsMade", "stalledCounter",
 		"retriedOn", "atm", "ats", "stc", "pb", "rjk", "nrjid", "defa", "parent", "parentKey",
+		"name", "delay", "finishedOn", "failedReason",
+		"state", "pending_since", "moved_from", "unique_key", "schedule", "items", "msg",
 	}[f]
 }
 

@@ -7,6 +7,7 @@ type lane struct {
 	how      byte   // the end that is taken first: R, L (lists), Z, H (sorted sets, low or high)
 	put      byte   // l, r: pushed left or right; z: added with its score
 	edit     bool   // nothing leaves the container: hashes are converted where they are
+	band     int    // of a source that is asynq's
 }
 
 func (l lane) isList() bool { return l.how == 'R' || l.how == 'L' }
@@ -23,11 +24,31 @@ const (
 )
 
 // activeLane takes the oldest active job last, so that it ends rightmost and runs first.
-func activeLane() lane { return lane{Active, "active", "wait", takeLeft, putRight, false} }
+func activeLane() lane { return lane{Active, "active", "wait", takeLeft, putRight, false, 0} }
+
+// activeLanes are those of the jobs that run, or were running when their worker died.
+func (m *Mover) activeLanes() []lane {
+	switch {
+	case m.opts.To.Layout == Asynq:
+		return []lane{{Active, "active", "pending", takeLeft, putRight, false, 0}}
+	case m.opts.From.Layout == Asynq:
+		var all []lane
+		for _, band := range []int{bandLow, bandNormal, bandHigh} {
+			all = append(all, lane{Active, "active", "wait", takeLeft, putRight, false, band})
+		}
+		return all
+	}
+	return []lane{activeLane()}
+}
 
 // lanes are the ways of one pass, in order. Active jobs are apart, since they have conditions.
 func (m *Mover) lanes(first bool) []lane {
-	if m.inPlace() {
+	switch {
+	case m.opts.To.Layout == Asynq:
+		return m.enterLanes(first)
+	case m.opts.From.Layout == Asynq:
+		return m.leaveLanes(first)
+	case m.inPlace():
 		return m.inPlaceLanes()
 	}
 	return append(m.waitingLanes(first), scoredLanes(false)...)
@@ -35,9 +56,9 @@ func (m *Mover) lanes(first bool) []lane {
 
 func scoredLanes(edit bool) []lane {
 	return []lane{
-		{Delayed, "delayed", "delayed", takeLow, putScored, edit},
-		{Completed, "completed", "completed", takeLow, putScored, edit},
-		{Failed, "failed", "failed", takeLow, putScored, edit},
+		{Delayed, "delayed", "delayed", takeLow, putScored, edit, 0},
+		{Completed, "completed", "completed", takeLow, putScored, edit, 0},
+		{Failed, "failed", "failed", takeLow, putScored, edit, 0},
 	}
 }
 
@@ -48,21 +69,21 @@ func scoredLanes(edit bool) []lane {
 func (m *Mover) waitingLanes(first bool) []lane {
 	if m.opts.Reverse && first {
 		lanes := []lane{
-			{Waiting, "wait", "wait", takeLeft, putRight, false},
-			{Paused, "paused", "wait", takeLeft, putRight, false},
+			{Waiting, "wait", "wait", takeLeft, putRight, false, 0},
+			{Paused, "paused", "wait", takeLeft, putRight, false, 0},
 		}
 		if m.opts.From.Layout == BullMQ {
-			lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false})
+			lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false, 0})
 		}
 		return lanes
 	}
 	var lanes []lane
 	if m.opts.From.Layout == BullMQ { // Bull runs these before plain jobs
-		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeLow, putLeft, false})
+		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeLow, putLeft, false, 0})
 	}
 	return append(lanes,
-		lane{Paused, "paused", "wait", takeRight, putLeft, false},
-		lane{Waiting, "wait", "wait", takeRight, putLeft, false},
+		lane{Paused, "paused", "wait", takeRight, putLeft, false, 0},
+		lane{Waiting, "wait", "wait", takeRight, putLeft, false, 0},
 	)
 }
 
@@ -70,11 +91,11 @@ func (m *Mover) waitingLanes(first bool) []lane {
 // list of waiting jobs is never rebuilt.
 func (m *Mover) inPlaceLanes() []lane {
 	lanes := []lane{
-		{Waiting, "wait", "wait", takeRight, putRight, true},
-		{Paused, "paused", "paused", takeRight, putRight, true},
+		{Waiting, "wait", "wait", takeRight, putRight, true, 0},
+		{Paused, "paused", "paused", takeRight, putRight, true, 0},
 	}
 	if m.opts.From.Layout == BullMQ {
-		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false})
+		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false, 0})
 	}
 	return append(lanes, scoredLanes(true)...)
 }

@@ -77,9 +77,19 @@ func (m *Mover) Note(ctx context.Context) error {
 
 // Forget deletes the ledger; only after a phase is complete or a way back is verified, since without
 // it the way back is no longer exact. It returns ErrFenced, and deletes nothing, when the lease was
-// lost. Price: one script of two commands.
+// lost. A pause that came to asynq with the queue ends with its way back. Price: one script of two
+// commands, and one command for asynq.
 func (m *Mover) Forget(ctx context.Context) error {
 	keys := []string{m.fenceKey()}
+	if m.opts.Reverse && m.opts.From.Layout == Asynq {
+		carried, err := m.client.HGet(ctx, m.ledgerKey("counts"), "carried").Result()
+		if err = ignoreReplies(err); err != nil {
+			return fmt.Errorf("read ledger: %w", err)
+		}
+		if carried == "1" {
+			keys = append(keys, pauseFlags(m.opts.From)...)
+		}
+	}
 	for _, part := range []string{"counts", "undo", "schedulers", "known:source", "known:target"} {
 		keys = append(keys, m.ledgerKey(part))
 	}

@@ -87,6 +87,9 @@ func Show(ctx context.Context, client redis.UniversalClient, e Endpoint) (QueueD
 	if d.QueueSummary, err = summarize(ctx, client, found); err != nil {
 		return d, err
 	}
+	if found.Layout == Asynq {
+		return d, nil
+	}
 	members, err := client.ZRangeWithScores(ctx, found.Key("repeat"), 0, maxKept-1).Result()
 	if err != nil {
 		return d, fmt.Errorf("read %q: %w", found.Key("repeat"), err)
@@ -127,6 +130,10 @@ func summarize(ctx context.Context, client redis.UniversalClient, e Endpoint) (Q
 		return q, err
 	}
 	if q.Paused, err = isPaused(ctx, client, e); err != nil {
+		return q, err
+	}
+	if e.Layout == Asynq {
+		q.OldestWaitingMS, err = oldestAsynq(ctx, client, e)
 		return q, err
 	}
 	if q.Repeats, err = client.ZCard(ctx, e.Key("repeat")).Result(); err != nil {

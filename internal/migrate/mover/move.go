@@ -14,6 +14,7 @@ type run struct {
 	result  Result
 	skipped []Problem // of the pass that is under way
 	stays   int64     // how many of them are no active jobs
+	room    int64     // dead letters that asynq still keeps, in the lane of failed jobs
 	total   map[State]int64
 }
 
@@ -118,9 +119,9 @@ func (r *run) pass(ctx context.Context, first bool) (int64, error) {
 	lanes := r.lanes(first)
 	// Active jobs run next at the target: pushed right, so before the others if those are pushed left.
 	if r.opts.Reverse && first || r.inPlace() {
-		lanes = append(lanes, activeLane())
+		lanes = append(lanes, r.activeLanes()...)
 	} else {
-		lanes = append([]lane{activeLane()}, lanes...)
+		lanes = append(r.activeLanes(), lanes...)
 	}
 	for _, l := range lanes {
 		n, err := r.lane(ctx, l)
@@ -135,6 +136,13 @@ func (r *run) pass(ctx context.Context, first bool) (int64, error) {
 // lane moves everything that can be moved from one container, chunk by chunk, each of which also
 // brings the next window: one round trip a chunk.
 func (r *run) lane(ctx context.Context, l lane) (int64, error) {
+	limited := l.state == Failed && r.opts.To.Layout == Asynq
+	if limited {
+		var err error
+		if r.room, err = r.archiveRoom(ctx); err != nil {
+			return 0, err
+		}
+	}
 	c := &chunk{lane: l, want: r.shown()}
 	out, err := r.Mover.move(ctx, c)
 	if err != nil {
@@ -148,6 +156,12 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 			if err != nil || !free {
 				return moved, err
 			}
+		}
+		if limited {
+			if out.next = r.fits(out.next); len(out.next) == 0 {
+				return moved, r.leaveOld(ctx, out.skip)
+			}
+			r.room -= int64(len(out.next))
 		}
 		if err := r.pace(ctx, max(len(out.next), out.plain)); err != nil {
 			return moved, err
@@ -214,6 +228,12 @@ const maxShapes = 16
 // Active jobs are never taken unseen, and on the way back the ledger has to be asked about each.
 // It says whether the script will know this very job.
 func (r *run) learn(c *chunk, k *claim, e entry) bool {
+	if r.opts.To.Layout == Asynq {
+		return r.learnEnter(c, k, e)
+	}
+	if r.opts.From.Layout == Asynq {
+		return false
+	}
 	if c.lane.state == Active || c.lane.edit || r.opts.Reverse || r.inPlace() {
 		return false
 	}
@@ -297,10 +317,10 @@ func (r *run) skip(l lane, k *claim, status byte, problem *Problem) {
 		switch status {
 		case statusLocked:
 			problem.Rule = "live-lock"
-			problem.Message = fmt.Sprintf("a worker holds %s: it is running there", r.opts.From.Key(k.id+":lock"))
+			problem.Message = fmt.Sprintf("a worker holds %s: it is running there", r.lockOf(l, k.id))
 		case statusCollision:
 			problem.Rule = "collision"
-			problem.Message = fmt.Sprintf("%s exists already: another job has this id at the target", r.opts.To.Key(k.newID))
+			problem.Message = fmt.Sprintf("%s exists already: another job has this id at the target", r.opts.To.jobKey(k.newID))
 		case statusPhantom:
 			problem.Rule = "phantom"
 			problem.Message = fmt.Sprintf("%s exists at the target, but is no job: it has no opts, timestamp or data, as when a job "+
@@ -326,8 +346,7 @@ func (r *run) skip(l lane, k *claim, status byte, problem *Problem) {
 // waitForActive waits until a worker of the source finishes one of its active jobs. It says whether
 // another pass is worth it.
 func (r *run) waitForActive(ctx context.Context, patience time.Time) (bool, error) {
-	key := r.opts.From.Key("active")
-	before, err := r.activeNow(ctx, key)
+	before, err := r.activeNow(ctx)
 	if err != nil || before == "" || r.opts.ActiveTimeout < 0 {
 		return false, err
 	}
@@ -335,7 +354,7 @@ func (r *run) waitForActive(ctx context.Context, patience time.Time) (bool, erro
 		if err := sleepUntil(ctx, time.Now().Add(pollInterval)); err != nil {
 			return false, err
 		}
-		now, err := r.activeNow(ctx, key)
+		now, err := r.activeNow(ctx)
 		if err != nil {
 			return false, err
 		}
@@ -349,6 +368,11 @@ func (r *run) waitForActive(ctx context.Context, patience time.Time) (bool, erro
 // hold lists what is still active at the source because a worker has it or may have it. What was
 // skipped for another reason can never be moved, whoever stops, and is reported as that.
 func (r *run) hold(ctx context.Context) error {
+	if r.opts.From.Layout == Asynq {
+		ids, err := r.activeAsynq(ctx)
+		r.result.Held = append(r.result.Held, ids[:min(len(ids), maxKept)]...)
+		return err
+	}
 	ids, err := r.client.LRange(ctx, r.opts.From.Key("active"), 0, maxKept-1).Result()
 	if err != nil {
 		return fmt.Errorf("read %q: %w", r.opts.From.Key("active"), err)

@@ -35,7 +35,10 @@ type Mover struct {
 	swept       bool  // everything was gone over once: on the way back, what comes now is newer
 }
 
-type scripts struct{ move, prepare, repeat, finish, probe *redis.Script }
+type scripts struct {
+	move, prepare, repeat, finish, probe *redis.Script
+	enter, leave, open, shut             *redis.Script // of asynq
+}
 
 // New returns a Mover that talks through client. It touches nothing yet.
 //
@@ -56,6 +59,7 @@ func New(client redis.UniversalClient, opts Options) (*Mover, error) {
 		scripts: scripts{
 			move: redis.NewScript(moveLua), prepare: redis.NewScript(prepareLua),
 			repeat: redis.NewScript(repeatLua), finish: redis.NewScript(finishLua), probe: redis.NewScript(probeLua),
+			enter: redis.NewScript(enterLua), leave: redis.NewScript(leaveLua), open: redis.NewScript(openLua), shut: redis.NewScript(shutLua),
 		},
 	}, nil
 }
@@ -84,7 +88,7 @@ func (o Options) validate() error {
 	var errs []error
 	errs = append(errs, o.From.validate("from"), o.To.validate("to"))
 	if o.From.Layout == o.To.Layout {
-		errs = append(errs, fmt.Errorf("from and to: both have layout %q, want one %q and one %q", o.From.Layout, Bull, BullMQ))
+		errs = append(errs, fmt.Errorf("from and to: both have layout %q, want two different ones", o.From.Layout))
 	}
 	if o.Order != Keep && o.Order != ByPriority {
 		errs = append(errs, fmt.Errorf("order: got %q, want %q or %q", o.Order, Keep, ByPriority))
@@ -115,10 +119,12 @@ func (e Endpoint) validate(which string) error {
 		if e.Major != 5 && e.Major != 6 {
 			errs = append(errs, fmt.Errorf("%s: bullmq major %d, want 5 or 6", which, e.Major))
 		}
+	case Asynq:
+		errs = append(errs, e.validateAsynq(which)...)
 	default:
-		errs = append(errs, fmt.Errorf("%s: layout %q, want %q or %q", which, e.Layout, Bull, BullMQ))
+		errs = append(errs, fmt.Errorf("%s: layout %q, want %q, %q or %q", which, e.Layout, Bull, BullMQ, Asynq))
 	}
-	if e.Prefix == "" {
+	if e.Prefix == "" && e.Layout != Asynq {
 		errs = append(errs, fmt.Errorf("%s: the key prefix is empty", which))
 	}
 	if e.Queue == "" {
@@ -157,6 +163,9 @@ func (m *Mover) prepare(ctx context.Context) error {
 		return err
 	}
 	from, to := m.opts.From, m.opts.To
+	if to.Layout == Asynq {
+		return m.open(ctx, paused)
+	}
 	pauseFlag := "meta"
 	if to.Layout == Bull {
 		pauseFlag = "meta-paused"
@@ -178,6 +187,9 @@ func (m *Mover) prepare(ctx context.Context) error {
 
 // sourcePaused says whether the source is paused. In place Bull's own key may be gone already.
 func (m *Mover) sourcePaused(ctx context.Context) (bool, error) {
+	if m.opts.From.Layout == Asynq {
+		return m.asynqPaused(ctx)
+	}
 	paused, err := isPaused(ctx, m.client, m.opts.From)
 	if err != nil || paused || !m.inPlace() {
 		return paused, err
@@ -187,10 +199,14 @@ func (m *Mover) sourcePaused(ctx context.Context) (bool, error) {
 
 // isPaused says whether e is paused for all workers.
 func isPaused(ctx context.Context, client redis.UniversalClient, e Endpoint) (bool, error) {
-	if e.Layout == Bull {
-		n, err := client.Exists(ctx, e.Key("meta-paused")).Result()
+	if e.Layout != BullMQ {
+		name := "meta-paused"
+		if e.Layout == Asynq {
+			name = "paused"
+		}
+		n, err := client.Exists(ctx, e.Key(name)).Result()
 		if err != nil {
-			return false, fmt.Errorf("read %q: %w", e.Key("meta-paused"), err)
+			return false, fmt.Errorf("read %q: %w", e.Key(name), err)
 		}
 		return n > 0, nil
 	}

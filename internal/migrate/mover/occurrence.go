@@ -24,6 +24,7 @@ type scheduled struct {
 	change    change
 	hash      []string // words of the new scheduler hash; BullMQ only
 	line      string   // for the ledger
+	offset    int64    // phase of an interval of BullMQ, milliseconds
 	drop      bool     // a scheduler of a kind that has no next run in the other library
 }
 

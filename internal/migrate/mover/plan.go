@@ -62,7 +62,7 @@ func (p *planner) make(ctx context.Context) error {
 	if err := p.schedulers(ctx); err != nil {
 		return err
 	}
-	for _, l := range append([]lane{activeLane()}, p.lanes(false)...) {
+	for _, l := range append(p.activeLanes(), p.lanes(false)...) {
 		if err := p.lane(ctx, l); err != nil {
 			return fmt.Errorf("%s: %w", l.state, err)
 		}
@@ -114,6 +114,14 @@ func (p *planner) whoIsThere(ctx context.Context) error {
 // queueLosses are those of the queue as a whole.
 func (p *planner) queueLosses(ctx context.Context) error {
 	e := p.opts.From
+	if e.Layout == Asynq {
+		return p.leaveLosses(ctx)
+	}
+	if p.opts.To.Layout == Asynq {
+		if err := p.enterLosses(ctx); err != nil {
+			return err
+		}
+	}
 	if e.Layout == Bull {
 		n, err := p.client.Exists(ctx, e.Key("limiter"), e.Key("limiter:index"), e.Key("limiter:limited")).Result()
 		if err != nil {
@@ -122,14 +130,14 @@ func (p *planner) queueLosses(ctx context.Context) error {
 		if n > 0 {
 			p.lose(Loss{
 				Field: "limiter", Was: "option of the queue, limited jobs wait in delayed", Becomes: "option of the worker, limited jobs stay waiting",
-				Why: "the rate limit must be set on the BullMQ worker; groupKey has no equivalent",
+				Why: fmt.Sprintf("the rate limit must be set on the %s worker; groupKey has no equivalent", libraryName(p.opts.To.Layout)),
 			})
 		}
 		prioritized, err := p.client.ZCard(ctx, e.Key("priority")).Result()
 		if err != nil {
 			return err
 		}
-		if prioritized > 0 && p.opts.Order == ByPriority {
+		if prioritized > 0 && p.opts.To.Layout == BullMQ && p.opts.Order == ByPriority {
 			p.lose(Loss{
 				Field: "order", Was: "prioritized jobs first", Becomes: "prioritized jobs last", Reversible: true,
 				Why: fmt.Sprintf("BullMQ runs its %d prioritized jobs after every plain one", prioritized),
@@ -143,10 +151,10 @@ func (p *planner) queueLosses(ctx context.Context) error {
 	}
 	for i, name := range []string{"concurrency", "max", "duration"} {
 		if v, ok := values[i].(string); ok {
-			p.lose(Loss{Field: "meta." + name, Was: v, Why: "Bull has no limit for all workers of a queue"})
+			p.lose(Loss{Field: "meta." + name, Was: v, Why: libraryName(p.opts.To.Layout) + " has no limit for all workers of a queue"})
 		}
 	}
-	if n := p.plan.Counts[Prioritized]; n > 0 && !p.opts.Reverse {
+	if n := p.plan.Counts[Prioritized]; n > 0 && !p.opts.Reverse && p.opts.To.Layout == Bull {
 		p.lose(Loss{
 			Field: "order", Was: "prioritized jobs last", Becomes: "prioritized jobs first",
 			Why: fmt.Sprintf("Bull runs its %d prioritized jobs before every plain one", n),
@@ -157,6 +165,9 @@ func (p *planner) queueLosses(ctx context.Context) error {
 
 // schedulers reads every scheduler and what it would become.
 func (p *planner) schedulers(ctx context.Context) error {
+	if p.opts.From.Layout == Asynq {
+		return p.leaveSchedules(ctx)
+	}
 	key := p.opts.From.Key("repeat")
 	seen := map[string]bool{}
 	for at := int64(0); ; at += repeatPage {
@@ -200,6 +211,9 @@ func (p *planner) scheduler(ctx context.Context, member string, next int64) (*sc
 	s, problem, err := readScheduled(ctx, p.client, &p.opts, p.inPlace(), p.ledgerKey("schedulers"), member, next)
 	if err != nil || problem != nil || s == nil || p.inPlace() {
 		return s, problem, err
+	}
+	if p.opts.To.Layout == Asynq {
+		return p.planEnter(ctx, s)
 	}
 	_, err = p.client.ZScore(ctx, p.opts.To.Key("repeat"), s.repeat.TargetKey).Result()
 	if errors.Is(err, redis.Nil) {
@@ -246,12 +260,16 @@ func (p *planner) lane(ctx context.Context, l lane) error {
 		if err := p.locks(ctx, l, claims); err != nil {
 			return err
 		}
+		if err := p.logs(ctx, claims); err != nil {
+			return err
+		}
 	}
 }
 
 // readPage reads a page of a container as the move script shows it, without a script.
 func readPage(ctx context.Context, client redis.UniversalClient, opts *Options, inPlace bool, undo string, l lane, at, size int64) ([]entry, error) {
-	key := opts.From.Key(l.from)
+	part := opts.From.part(l.band)
+	key := part.Key(l.from)
 	var entries []entry
 	if l.isList() {
 		ids, err := client.LRange(ctx, key, at, at+size-1).Result()
@@ -274,7 +292,7 @@ func readPage(ctx context.Context, client redis.UniversalClient, opts *Options, 
 		return nil, nil
 	}
 	names := []string{}
-	for _, f := range fieldsOf(opts.From.Layout, inPlace) {
+	for _, f := range opts.fields(inPlace) {
 		names = append(names, f.String())
 	}
 	hashes := make([]*redis.SliceCmd, len(entries))
@@ -282,7 +300,7 @@ func readPage(ctx context.Context, client redis.UniversalClient, opts *Options, 
 	_, err := client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		ids := make([]string, len(entries))
 		for i, e := range entries {
-			hashes[i] = pipe.HMGet(ctx, opts.From.Key(e.id), names...)
+			hashes[i] = pipe.HMGet(ctx, part.jobKey(e.id), names...)
 			ids[i] = e.id
 		}
 		if opts.Reverse {
@@ -295,7 +313,7 @@ func readPage(ctx context.Context, client redis.UniversalClient, opts *Options, 
 		return nil, fmt.Errorf("read jobs of %q: %w", key, err)
 	}
 	for i := range entries {
-		entries[i].seen = showSeen(hashes[i])
+		entries[i].seen = showSeen(hashes[i], opts.From.Layout)
 		if lines != nil && i < len(lines.Val()) {
 			entries[i].undo, _ = lines.Val()[i].(string)
 		}
@@ -303,9 +321,12 @@ func readPage(ctx context.Context, client redis.UniversalClient, opts *Options, 
 	return entries, nil
 }
 
-func showSeen(cmd *redis.SliceCmd) string {
+func showSeen(cmd *redis.SliceCmd, layout Layout) string {
 	if err := cmd.Err(); err != nil {
 		return seenError + err.Error()
+	}
+	if layout == Asynq {
+		return asynqSeen(cmd.Val())
 	}
 	_, seen := joinSeen(cmd.Val())
 	return seen
@@ -317,7 +338,7 @@ func (p *planner) collisions(ctx context.Context, claims []claim) error {
 	var moving []claim
 	for _, k := range claims {
 		if !p.inPlace() || k.newID != k.id {
-			keys = append(keys, p.opts.To.Key(k.newID))
+			keys = append(keys, p.opts.To.part(k.band).jobKey(k.newID))
 			moving = append(moving, k)
 		}
 	}
@@ -329,7 +350,7 @@ func (p *planner) collisions(ctx context.Context, claims []claim) error {
 
 // locks finds jobs that are being worked on.
 func (p *planner) locks(ctx context.Context, l lane, claims []claim) error {
-	if l.state != Active {
+	if l.state != Active || p.opts.From.Layout == Asynq {
 		return nil
 	}
 	keys := []string{}

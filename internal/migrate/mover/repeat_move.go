@@ -24,6 +24,9 @@ const (
 
 // repeats moves every scheduler that can be moved and returns how many it moved.
 func (r *run) repeats(ctx context.Context) (int64, error) {
+	if r.opts.From.Layout == Asynq {
+		return r.leaveRepeats(ctx)
+	}
 	key := r.opts.From.Key("repeat")
 	moved, skip := int64(0), int64(0)
 	for {
@@ -93,7 +96,16 @@ func (r *run) repeat(ctx context.Context, member string, next int64) (bool, erro
 				continue
 			}
 		}
-		status, err := r.moveScheduled(ctx, s)
+		var status string
+		if r.opts.To.Layout == Asynq {
+			var unlike *Problem
+			if status, unlike, err = r.enterScheduled(ctx, s); err == nil && unlike != nil {
+				problem = unlike
+				break
+			}
+		} else {
+			status, err = r.moveScheduled(ctx, s)
+		}
 		if err != nil {
 			return false, err
 		}
@@ -161,7 +173,7 @@ func readScheduled(ctx context.Context, client redis.UniversalClient, opts *Opti
 			return s, nil, nil
 		}
 	}
-	id, values, seen, err := findPending(ctx, client, e, inPlace, ids, member)
+	id, values, seen, err := findPending(ctx, client, opts, inPlace, ids, member)
 	if err != nil || id == "" {
 		return nil, missing, err
 	}
@@ -172,7 +184,7 @@ func readScheduled(ctx context.Context, client redis.UniversalClient, opts *Opti
 		return nil, missing, nil
 	}
 	state := containerState(s.container)
-	fields := fieldsOf(e.Layout, inPlace)
+	fields := opts.fields(inPlace)
 	v, problem := parseSeen(seen, fields)
 	if problem == nil {
 		s.job, problem = read(e.Layout, id, state, s.score, v)
@@ -181,7 +193,10 @@ func readScheduled(ctx context.Context, client redis.UniversalClient, opts *Opti
 		problem.JobID = id
 		return nil, problem, nil
 	}
-	s.jobSeen, s.name = seen, values[len(values)-1]
+	s.jobSeen, s.name, s.offset = seen, values[len(values)-1], offset
+	if e.Layout == BullMQ && opts.To.Layout == Asynq {
+		return s, nil, nil
+	}
 	if e.Layout == BullMQ {
 		line, err := client.HGet(ctx, ledger, member).Result()
 		if err != nil && !errors.Is(err, redis.Nil) {
@@ -193,6 +208,9 @@ func readScheduled(ctx context.Context, client redis.UniversalClient, opts *Opti
 	var rep object
 	if s.repeat, rep, problem = bullRepeat(member, next, id, s.name, s.job); problem != nil {
 		return nil, problem, nil
+	}
+	if opts.To.Layout == Asynq {
+		return s, nil, nil
 	}
 	s.repeat.TargetKey = schedulerID(opts.SchedulerID, s.repeat)
 	if strings.Count(s.repeat.TargetKey, ":") >= 4 {
@@ -218,9 +236,10 @@ func schedulerID(choose func(Repeat) string, r Repeat) string {
 
 // findPending returns the id of the job among ids that belongs to the scheduler, what the script will
 // see of it, and its fields with the name last; an empty id when there is none.
-func findPending(ctx context.Context, client redis.UniversalClient, e Endpoint, inPlace bool, ids []string, member string) (string, []string, string, error) {
+func findPending(ctx context.Context, client redis.UniversalClient, opts *Options, inPlace bool, ids []string, member string) (string, []string, string, error) {
+	e := opts.From
 	names := []string{}
-	for _, f := range fieldsOf(e.Layout, inPlace) {
+	for _, f := range opts.fields(inPlace) {
 		names = append(names, f.String())
 	}
 	for _, id := range ids {
@@ -372,7 +391,7 @@ func (r *run) moveScheduled(ctx context.Context, s *scheduled) (string, error) {
 	if from.Layout == BullMQ {
 		hashFields = schedulerFields()
 	}
-	fields := fieldsOf(from.Layout, r.inPlace())
+	fields := r.opts.fields(r.inPlace())
 	args := []any{
 		r.opts.Fence.Token, from.Key(""), to.Key(""), strconv.Itoa(to.major()), s.repeat.Key,
 		strconv.FormatInt(s.repeat.NextMS, 10), s.repeat.TargetKey, s.job.ID, s.newID, kind, s.score, put, priority,

@@ -82,6 +82,14 @@ type claim struct {
 	losses    int
 	hset      []string
 	hdel      []string
+
+	// Of asynq: the message before the payload and behind the id, the band and the score it goes to, the
+	// lock it holds, and whether it has data.
+	head, tail  string
+	band        int
+	targetScore string
+	lock        string
+	noData      bool
 }
 
 // An entry is one id in the window of the source container.
@@ -95,6 +103,7 @@ type chunk struct {
 	idMin  int64 // the target's id counter must be at least this; 0 for no opinion
 	claims []claim
 	shapes [][]string // what hashes that need no edit show: opts before and after the timestamp, the others
+	forms  [][]string // beside shapes, on the way to asynq: what becomes of them
 }
 
 // An outcome is what the move script answered.
@@ -111,12 +120,19 @@ func (o *outcome) more() bool { return o.plain > 0 || len(o.next) > 0 }
 
 // move runs one chunk: one round trip, and more only when the source was just paused.
 func (m *Mover) move(ctx context.Context, c *chunk) (outcome, error) {
-	reply, err := m.run(ctx, m.scripts.move, m.laneKeys(c.lane), m.chunkArgs(c)...)
+	script, keys, args := m.scripts.move, m.laneKeys, m.chunkArgs
+	switch {
+	case m.opts.To.Layout == Asynq:
+		script, keys, args = m.scripts.enter, m.enterKeys, m.enterArgs
+	case m.opts.From.Layout == Asynq:
+		script, keys, args = m.scripts.leave, m.leaveKeys, m.leaveArgs
+	}
+	reply, err := m.run(ctx, script, keys(c.lane), args(c)...)
 	for try := 0; errors.Is(err, errPaused) && try < maxPauses; try++ {
 		if err := m.prepare(ctx); err != nil {
 			return outcome{}, err
 		}
-		reply, err = m.run(ctx, m.scripts.move, m.laneKeys(c.lane), m.chunkArgs(c)...)
+		reply, err = m.run(ctx, script, keys(c.lane), args(c)...)
 	}
 	if err != nil {
 		return outcome{}, err

@@ -77,8 +77,10 @@ func (v *verifier) verify(ctx context.Context) error {
 	}
 	buckets := uint64(total/bucketSize) + 1
 	for b := range buckets {
-		if err := v.bucket(ctx, b, buckets); err != nil {
-			return err
+		for _, part := range v.opts.To.parts() {
+			if err := v.bucket(ctx, part, b, buckets); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -118,8 +120,8 @@ func (v *verifier) leftovers(ctx context.Context) error {
 	}
 	e := v.opts.From
 	var err error
-	if v.report.Schedulers, err = v.client.ZCard(ctx, e.Key("repeat")).Result(); err != nil {
-		return fmt.Errorf("count %q: %w", e.Key("repeat"), err)
+	if v.report.Schedulers, err = v.sourceSchedulers(ctx); err != nil {
+		return err
 	}
 	left := int64(0)
 	for _, n := range v.report.Remaining {
@@ -128,18 +130,20 @@ func (v *verifier) leftovers(ctx context.Context) error {
 	if left == 0 || left > maxKept {
 		return nil
 	}
-	for _, l := range containersOf(e.Layout) {
-		ids, err := v.page(ctx, e.Key(l.from), l, 0, maxKept)
-		if err != nil {
-			return err
-		}
-		keys := make([]string, len(ids))
-		for i, id := range ids {
-			keys[i] = e.Key(id)
-		}
-		v.report.Hollow += int64(len(ids))
-		if err := eachExisting(ctx, v.client, keys, func(int) { v.report.Hollow-- }); err != nil {
-			return err
+	for _, part := range e.parts() {
+		for _, l := range containersOf(e.Layout) {
+			ids, err := v.page(ctx, part.Key(l.from), l, 0, maxKept)
+			if err != nil {
+				return err
+			}
+			keys := make([]string, len(ids))
+			for i, id := range ids {
+				keys[i] = part.jobKey(id)
+			}
+			v.report.Hollow += int64(len(ids))
+			if err := eachExisting(ctx, v.client, keys, func(int) { v.report.Hollow-- }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -177,6 +181,16 @@ func (v *verifier) targetContainers() []lane {
 
 // containersOf are the containers that layout keeps jobs in.
 func containersOf(layout Layout) []lane {
+	if layout == Asynq {
+		return []lane{
+			{state: Waiting, from: "pending", how: takeLeft},
+			{state: Active, from: "active", how: takeLeft},
+			{state: Delayed, from: "scheduled", how: takeLow},
+			{state: Delayed, from: "retry", how: takeLow},
+			{state: Completed, from: "completed", how: takeLow},
+			{state: Failed, from: "archived", how: takeLow},
+		}
+	}
 	all := []lane{
 		{state: Waiting, from: "wait", how: takeLeft},
 		{state: Paused, from: "paused", how: takeLeft},
@@ -192,9 +206,8 @@ func containersOf(layout Layout) []lane {
 	return all
 }
 
-// bucket checks the ids that fall into one of several buckets.
-func (v *verifier) bucket(ctx context.Context, bucket, buckets uint64) error {
-	e := v.opts.To
+// bucket checks the ids of a part of the target that fall into one of several buckets.
+func (v *verifier) bucket(ctx context.Context, e Endpoint, bucket, buckets uint64) error {
 	where := map[string]int{} // how often an id is in a container
 	mine := func(id string) bool { return maphash.String(v.seed, id)%buckets == bucket }
 	suspects := map[string]bool{}
@@ -208,7 +221,7 @@ func (v *verifier) bucket(ctx context.Context, bucket, buckets uint64) error {
 			if len(ids) == 0 {
 				break
 			}
-			if err := v.hashes(ctx, ids, mine, suspects); err != nil {
+			if err := v.hashes(ctx, e, ids, mine, suspects); err != nil {
 				return err
 			}
 			for _, id := range ids {
@@ -220,11 +233,11 @@ func (v *verifier) bucket(ctx context.Context, bucket, buckets uint64) error {
 			}
 		}
 	}
-	if err := v.strays(ctx, where, mine, suspects); err != nil {
+	if err := v.strays(ctx, e, where, mine, suspects); err != nil {
 		return err
 	}
 	for id := range suspects {
-		if err := v.judge(ctx, id); err != nil {
+		if err := v.judge(ctx, e, id); err != nil {
 			return err
 		}
 	}
@@ -232,12 +245,12 @@ func (v *verifier) bucket(ctx context.Context, bucket, buckets uint64) error {
 }
 
 // hashes suspects the ids of a page whose job is gone.
-func (v *verifier) hashes(ctx context.Context, ids []string, mine func(string) bool, suspects map[string]bool) error {
+func (v *verifier) hashes(ctx context.Context, e Endpoint, ids []string, mine func(string) bool, suspects map[string]bool) error {
 	keys := []string{}
 	names := []string{}
 	for _, id := range ids {
 		if mine(id) {
-			keys = append(keys, v.opts.To.Key(id))
+			keys = append(keys, e.jobKey(id))
 			names = append(names, id)
 		}
 	}
@@ -262,8 +275,8 @@ func (v *verifier) hashes(ctx context.Context, ids []string, mine func(string) b
 }
 
 // strays suspects jobs that are in no container.
-func (v *verifier) strays(ctx context.Context, where map[string]int, mine func(string) bool, suspects map[string]bool) error {
-	base := v.opts.To.Key("")
+func (v *verifier) strays(ctx context.Context, e Endpoint, where map[string]int, mine func(string) bool, suspects map[string]bool) error {
+	base := e.jobKey("")
 	var cursor uint64
 	for {
 		keys, next, err := v.client.ScanType(ctx, cursor, globEscape(base)+"*", 1000, "hash").Result()
@@ -289,15 +302,18 @@ func globEscape(key string) string {
 }
 
 // judge looks at one suspicious id at one instant.
-func (v *verifier) judge(ctx context.Context, id string) error {
-	e := v.opts.To
+func (v *verifier) judge(ctx context.Context, e Endpoint, id string) error {
+	proof := "timestamp"
+	if e.Layout == Asynq {
+		proof = "msg"
+	}
 	var isJob *redis.BoolCmd
 	var anything *redis.IntCmd
 	found := []func() int{}
 	names := []string{}
 	_, err := v.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		anything = p.Exists(ctx, e.Key(id))
-		isJob = p.HExists(ctx, e.Key(id), "timestamp")
+		anything = p.Exists(ctx, e.jobKey(id))
+		isJob = p.HExists(ctx, e.jobKey(id), proof)
 		for _, l := range v.targetContainers() {
 			names = append(names, l.from)
 			if l.isList() {
@@ -331,9 +347,9 @@ func (v *verifier) judge(ctx context.Context, id string) error {
 	case len(in) > 1:
 		v.mismatch(Problem{JobID: id, Rule: "in-two-containers", Message: "the id is in " + strings.Join(in, " and ")})
 	case len(in) == 1 && anything.Val() == 0:
-		v.mismatch(Problem{JobID: id, Rule: "missing-hash", Message: fmt.Sprintf("the id is in %s, but %s is gone", in[0], e.Key(id))})
+		v.mismatch(Problem{JobID: id, Rule: "missing-hash", Message: fmt.Sprintf("the id is in %s, but %s is gone", in[0], e.jobKey(id))})
 	case len(in) == 0 && isJob.Val():
-		v.mismatch(Problem{JobID: id, Rule: "no-container", Message: e.Key(id) + " is a job in no container: nothing will ever run it"})
+		v.mismatch(Problem{JobID: id, Rule: "no-container", Message: e.jobKey(id) + " is a job in no container: nothing will ever run it"})
 	}
 	return nil
 }

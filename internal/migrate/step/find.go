@@ -15,6 +15,9 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 )
 
+// asynqPrefix is what the names of all keys of asynq begin with.
+const asynqPrefix = "asynq"
+
 // latestBullMQ is the major version that is written for when nothing tells which one will run: for a
 // queue that is not paused, 5 and 6 keep everything in the same place.
 const latestBullMQ = 6
@@ -24,8 +27,11 @@ type Request struct {
 	// Queue is the queue's name and Prefix its key prefix; Prefix's default is "bull".
 	Queue, Prefix string
 
+	// Engine is the layout of the target: mover.BullMQ, the default, or mover.Asynq.
+	Engine mover.Layout
+
 	// ToPrefix is the target's key prefix. Default "bullmq", inside the same braces when Prefix is a
-	// hash tag. It must differ from Prefix unless InPlace.
+	// hash tag. It must differ from Prefix unless InPlace. asynq's is always "asynq".
 	ToPrefix string
 
 	// InPlace keeps prefix and name; nobody may be attached then.
@@ -45,7 +51,12 @@ func (r Request) withDefaults() Request {
 	if r.Prefix == "" {
 		r.Prefix = "bull"
 	}
+	if r.Engine == "" {
+		r.Engine = mover.BullMQ
+	}
 	switch {
+	case r.ToPrefix == "" && r.Engine == mover.Asynq:
+		r.ToPrefix = asynqPrefix
 	case r.ToPrefix == "" && r.InPlace:
 		r.ToPrefix = r.Prefix
 	case r.ToPrefix == "" && strings.HasPrefix(r.Prefix, "{") && strings.HasSuffix(r.Prefix, "}"):
@@ -63,6 +74,19 @@ func (r Request) Validate() error {
 	if r.Queue == "" {
 		errs = append(errs, errors.New("queue: got none"))
 	}
+	switch r.Engine {
+	case mover.BullMQ:
+	case mover.Asynq:
+		errs = append(errs, r.validateAsynq()...)
+		return errors.Join(errs...)
+	case mover.Bull:
+		errs = append(errs, errors.New("engine: bull is where a rollback goes, want bullmq or asynq"))
+	default:
+		errs = append(errs, fmt.Errorf("engine: got %q, want bullmq or asynq", r.Engine))
+	}
+	if r.Prefix == asynqPrefix && r.InPlace {
+		errs = append(errs, errors.New("in place is for BullMQ: asynq has keys of its own"))
+	}
 	if r.InPlace && r.ToPrefix != r.Prefix {
 		errs = append(errs, fmt.Errorf("in place keeps prefix %q, so it cannot go to prefix %q", r.Prefix, r.ToPrefix))
 	}
@@ -73,6 +97,27 @@ func (r Request) Validate() error {
 		errs = append(errs, fmt.Errorf("bullmq major: got %d, want 5 or 6", r.Major))
 	}
 	return errors.Join(errs...)
+}
+
+// validateAsynq is about what only asynq does not have.
+func (r Request) validateAsynq() []error {
+	var errs []error
+	if r.InPlace {
+		errs = append(errs, errors.New("in place is for BullMQ: asynq has keys of its own"))
+	}
+	if r.Prefix == asynqPrefix {
+		errs = append(errs, fmt.Errorf("source and target have prefix %q: the queue is asynq's already", r.Prefix))
+	}
+	if r.ToPrefix != asynqPrefix {
+		errs = append(errs, fmt.Errorf("to prefix: got %q, asynq's is always %q", r.ToPrefix, asynqPrefix))
+	}
+	if r.Order == mover.ByPriority {
+		errs = append(errs, errors.New("order: asynq has bands instead of priorities, leave it out"))
+	}
+	if r.Major != 0 {
+		errs = append(errs, errors.New("bullmq major: asynq has none, leave it out"))
+	}
+	return errs
 }
 
 // Target is what the request is about.
@@ -93,7 +138,7 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		return Route{}, err
 	}
 	route := Route{
-		To:    mover.Endpoint{Layout: mover.BullMQ, Major: r.Major, Prefix: r.ToPrefix, Queue: r.Queue},
+		To:    mover.Endpoint{Layout: r.Engine, Major: r.Major, Prefix: r.ToPrefix, Queue: r.Queue},
 		Order: r.Order, Schedulers: r.Schedulers,
 	}.withDefaults()
 	if s.Stage != migrate.NotStarted && s.Stage != migrate.RolledBack {
@@ -102,8 +147,12 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 			return Route{}, err
 		}
 		route.From = begun.From
-		if r.Major == 0 {
+		switch {
+		case r.Engine != mover.BullMQ || r.Major != 0:
+		case begun.To.Layout == mover.BullMQ:
 			route.To.Major = begun.To.Major
+		default: // another plan, which will be refused
+			route.To.Major = latestBullMQ
 		}
 		return route, nil
 	}
@@ -113,11 +162,11 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		return Route{}, unknown(ctx, client, r)
 	case err != nil:
 		return Route{}, err
-	case source.Endpoint.Layout != mover.Bull:
+	case source.Endpoint.Layout == r.Engine:
 		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
 	}
 	route.From = source.Endpoint
-	if r.Major == 0 {
+	if r.Major == 0 && r.Engine == mover.BullMQ {
 		route.To.Major, err = bullMQMajor(ctx, client, route.To, source.Paused)
 	}
 	return route, err
@@ -150,7 +199,7 @@ func unknown(ctx context.Context, client redis.UniversalClient, r Request) error
 	}
 	names := make([]string, 0, len(found))
 	for _, e := range found {
-		if e.Layout == mover.Bull {
+		if e.Layout != r.Engine {
 			names = append(names, e.Queue)
 		}
 	}

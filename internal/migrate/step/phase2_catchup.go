@@ -38,6 +38,7 @@ func (p *Phase2) catchUp(ctx context.Context, q PausedQueue, note *pauseNote) er
 			return p.drip(ctx, q)
 		case mover.BullMQ:
 			return p.widen(ctx, q, note)
+		case mover.Asynq: // its own queues begin slowly by themselves
 		}
 	case All:
 	}

@@ -78,6 +78,7 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 		MaxRate: opts.MaxRate, Pace: opts.Pace, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout,
 		SchedulerID: opts.Route.Schedulers.choose, Fence: opts.Fence,
 		Ledger:     LedgerKey(opts.Route.From),
+		Timetable:  timetable,
 		OnProgress: move.onProgress(opts.OnProgress),
 	}
 	back := there

@@ -93,8 +93,8 @@ func PlanBack(ctx context.Context, client redis.UniversalClient, s migrate.Stand
 		return nil, err
 	}
 	p := &Plan{Plan: plan, Target: s.Target, Direction: BackAgain, InPlace: route.InPlace(), Stage: s.State.Stage}
-	p.Application = []string{fmt.Sprintf("stop the BullMQ workers and producers of %q first, then start the Bull ones with prefix %q",
-		route.To.Queue, route.From.Prefix)}
+	p.Application = []string{fmt.Sprintf("stop the %s workers and producers of %q first, then start the %s ones with prefix %q",
+		engineName(route.To.Layout), route.To.Queue, engineName(route.From.Layout), route.From.Prefix)}
 	p.refused = firstError(s.Held(), Blocked(plan))
 	return p, nil
 }
@@ -127,6 +127,9 @@ func firstError(errs ...error) error {
 
 // advice is what the application must change for route.
 func advice(plan mover.Plan, route Route) []string {
+	if route.To.Layout == mover.Asynq {
+		return adviceAsynq(plan, route)
+	}
 	out := []string{}
 	if route.InPlace() {
 		out = append(out, fmt.Sprintf("start no Bull process of %q again: it would take BullMQ's jobs and fail them", route.To.Queue))
