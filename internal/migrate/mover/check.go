@@ -186,6 +186,12 @@ func (r *run) checkAlone(ctx context.Context) error {
 	return nil
 }
 
+// Counts are the jobs of a queue by state; states without a job are left out. Price: 8 commands, 18 for
+// asynq, in one round trip.
+func Counts(ctx context.Context, client redis.UniversalClient, e Endpoint) (map[State]int64, error) {
+	return counts(ctx, client, e)
+}
+
 // counts are the jobs of a queue by state. Price: one command a container, in one round trip.
 func counts(ctx context.Context, client redis.UniversalClient, e Endpoint) (map[State]int64, error) {
 	type counted struct {

@@ -45,6 +45,8 @@ type Phase3Options struct {
 
 	// OnProgress, when not nil, is called after every chunk.
 	OnProgress func(mover.Progress)
+
+	straggling bool // of a Bridge: the target's workers run
 }
 
 func (o Phase3Options) validate() error {
@@ -79,6 +81,7 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 		SchedulerID: opts.Route.Schedulers.choose, Fence: opts.Fence,
 		Ledger:     LedgerKey(opts.Route.From),
 		Timetable:  timetable,
+		Straggling: opts.straggling,
 		OnProgress: move.onProgress(opts.OnProgress),
 	}
 	back := there
