@@ -1,9 +1,16 @@
 package control
 
 import (
+	"encoding/json"
+	"flag"
 	"fmt"
 	"math"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestRouteIsTheSameInEveryVersion(t *testing.T) {
@@ -63,5 +70,46 @@ func TestAKillSwitchTakesAllKeysAway(t *testing.T) {
 	d := Document{Ramps: map[string]float64{"a": 100, "b": 100}, Kill: []string{"a"}}
 	if Route(d, "a", "x") || !Route(d, "b", "x") || Route(d, "c", "x") || Route(Document{}, "a", "x") {
 		t.Error("only b has its keys")
+	}
+}
+
+var rewrite = flag.Bool("update", false, "write testdata/ramp/vectors.json")
+
+// A vector is where one key is; testdata/ramp has them for every program that follows a ramp.
+type vector struct {
+	Route  string          `json:"route"`
+	Key    string          `json:"key"`
+	Bucket uint64          `json:"bucket"`
+	New    map[string]bool `json:"new"` // by percentage
+}
+
+func TestEveryProgramFindsAKeyInTheSamePlace(t *testing.T) {
+	t.Parallel()
+	var all []vector
+	for _, route := range []string{"cache", "app-cache", "Grüße"} {
+		for _, key := range []string{"", "a", "user:42:profile", "user:43:profile", "cache:contacts:7", "日本語:1", "emoji:😀", strings.Repeat("long", 100), "with space", "{tag}:1"} {
+			v := vector{Route: route, Key: key, Bucket: bucket(route, key), New: map[string]bool{}}
+			for _, percent := range []float64{0, 0.01, 1, 5, 12.345, 25, 50, 99.99, 100} {
+				v.New[fmt.Sprint(percent)] = Route(Document{Ramps: map[string]float64{route: percent}}, route, key)
+			}
+			all = append(all, v)
+		}
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join("..", "..", "..", "testdata", "ramp", "vectors.json")
+	if *rewrite {
+		if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(text)+"\n"); diff != "" {
+		t.Errorf("keys have moved, which must never happen (-want +got):\n%s", diff)
 	}
 }

@@ -1,0 +1,134 @@
+// Plays an application between ioredis and @upstash/redis with deploy/node/ramp.mjs, and prints one JSON object
+// of what it saw. Argument: {"api","token","old","gateway","gatewayToken","vectors"}.
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Ramp, bucket, isNew, ioredis, redact, rest, upstash } from '../../deploy/node/ramp.mjs';
+
+const require = createRequire(import.meta.url);
+const Redis = require('ioredis');
+const { Redis: Upstash } = require('@upstash/redis');
+
+const at = JSON.parse(process.argv[2]);
+const out = {};
+
+out.vectors = 0;
+for (const v of JSON.parse(readFileSync(at.vectors))) {
+  const right = bucket(v.route, v.key) === v.bucket &&
+    Object.entries(v.new).every(([percent, want]) => isNew(Number(percent), v.route, v.key) === want);
+  if (!right) throw new Error(`vector ${JSON.stringify(v)}`);
+  out.vectors++;
+}
+
+const api = async (path, body) => {
+  const answer = await fetch(at.api + path, {
+    method: body ? 'POST' : 'GET', body: body && JSON.stringify(body),
+    headers: { authorization: `Bearer ${at.token}`, 'content-type': 'application/json' },
+  });
+  if (!answer.ok) throw new Error(`${path}: ${answer.status} ${await answer.text()}`);
+  return answer.json();
+};
+const force = (percent, mirror, shadow) =>
+  api('/v1/control', { reason: 'test', ramps: { app: percent, 'app.mirror': mirror, 'app.shadow': shadow } });
+const until = async (what, ok) => {
+  for (let i = 0; !(await ok()); i++) {
+    if (i > 2000) throw new Error(`${what}: not within 20 s`);
+    await sleep(10);
+  }
+};
+
+const before = new Redis(at.old, { maxRetriesPerRequest: 3 });
+const after = new Upstash({ url: at.gateway, token: at.gatewayToken, automaticDeserialization: false, enableTelemetry: false });
+const ramp = new Ramp({ url: at.api, token: at.token, route: 'app', reportEvery: 200, timeout: 5000 });
+const cache = ramp.cache(ioredis(before), upstash(after), { mirrorWait: 5000, reads: 'upstash' });
+const values = { object: { n: 1 }, list: [1, 'two'], text: 'hello', digits: '123', number: 7, zero: 0, no: false, empty: '' };
+
+// Nothing is heard yet: everything is on the old side.
+out.unknown = ramp.now().percent;
+await force(0, 100, 100);
+await until('the first state', () => ramp.state?.mirror === 100);
+for (const [name, value] of Object.entries(values)) await cache.set(`user:${name}`, value, { ttl: 100 });
+
+// Both sides have the same bytes, and a reader that knows nothing of the ramp understands them.
+out.same = out.parsed = 0;
+for (const [name, value] of Object.entries(values)) {
+  const [old, next] = [await before.get(`user:${name}`), await after.get(`user:${name}`)];
+  if (old === next) out.same++;
+  if (JSON.stringify(JSON.parse(old)) === JSON.stringify(value)) out.parsed++;
+}
+out.ttl = (await before.ttl('user:object')) > 0 && (await after.ttl('user:object')) > 0;
+
+// Reads are compared in the background; what automatic deserialisation would change is told, without the key.
+for (const name of Object.keys(values)) await cache.get(`user:${name}`);
+await before.set('user:differs', '1');
+await after.set('user:differs', '2');
+await cache.get('user:differs');
+for (const side of [before, after]) await side.set('user:type', '1.0'); // 1 for JSON.parse, the text 1.0 for the other
+await cache.get('user:type');
+await until('comparisons', async () => {
+  const { routes, examples } = await api('/v1/ramp/stats');
+  out.compared = routes.find((r) => r.name === 'app')?.compared ?? {};
+  out.examples = examples.map((e) => `${e.class} ${e.key}`);
+  return out.compared.differs === 1 && out.compared.type === 1 && out.compared.match === Object.keys(values).length;
+});
+out.redacted = out.examples.includes(`differs ${redact('user:differs')}`) && out.examples.includes(`type ${redact('user:type')}`);
+
+// Half of the keys move, live; every value is read as before, wherever it is.
+const began = performance.now();
+await force(50, 100, 0);
+await until('the change', () => ramp.now().percent === 50);
+out.followed_ms = Math.round(performance.now() - began);
+out.read = 0;
+for (let i = 0; i < 60; i++) await cache.set(`many:${i}`, { i }, { ttl: 100 });
+for (let i = 0; i < 60; i++) if ((await cache.get(`many:${i}`)).i === i) out.read++;
+const seen = ramp.seen.new.calls;
+out.moved = seen > 0 && isNew(50, 'app', 'many:1') !== isNew(50, 'app', 'many:0') || seen > 0;
+await cache.del('many:1', 'many:2');
+out.deleted = (await cache.get('many:1')) === undefined && (await before.exists('many:1')) + (await after.exists('many:2')) === 0;
+
+// All of them; the new side is gone, or does not answer: the old one answers.
+await force(100, 100, 0);
+await until('the change', () => ramp.now().percent === 100);
+const gone = ramp.cache(ioredis(before), rest('http://127.0.0.1:1', 'none'));
+out.gone = (await gone.get('many:7')).i === 7;
+await gone.set('many:7', { i: 'again' }, { ttl: 100 });
+out.goneWrite = JSON.parse(await before.get('many:7')).i === 'again' && (await gone.get('many:7')).i === 'again';
+ramp.timeout = 50;
+const hangs = ramp.cache(ioredis(before), { get: () => new Promise(() => {}), set: () => new Promise(() => {}), del: () => new Promise(() => {}) });
+const asked = performance.now();
+out.hangs = (await hangs.get('many:8')).i === 8 && performance.now() - asked < 5000;
+try {
+  await hangs.del('many:8');
+  out.hangsDelete = 'succeeded';
+} catch (error) {
+  out.hangsDelete = error.message;
+}
+ramp.timeout = 5000;
+
+// A hash that it does not know, and silence: the old side, as long as it has everything.
+const last = ramp.state;
+ramp.take(JSON.stringify({ hash: 'other', routes: [{ name: 'app', percent: 100, mirror_percent: 100 }] }));
+out.otherHash = ramp.now().percent;
+ramp.state = last;
+ramp.heard = 0;
+out.silence = ramp.now().percent;
+ramp.state = { percent: 100, mirror: 0, shadow: 0 };
+out.silenceAfterwards = ramp.now().percent; // nothing is mirrored any more: only the new side has it
+ramp.state = last;
+
+// A client that deserialises by itself is refused, because what is stored cannot be told from it.
+try {
+  upstash(new Upstash({ url: at.gateway, token: at.gatewayToken, enableTelemetry: false }));
+} catch (error) {
+  out.refused = error.message;
+}
+const plain = rest(at.gateway, at.gatewayToken);
+await plain.set('rest:1', 'x', 10);
+out.rest = (await plain.get('rest:1')) === 'x' && (await plain.del('rest:1')) === 1;
+
+await ramp.close();
+const { routes } = await api('/v1/ramp/stats');
+const app = routes.find((r) => r.name === 'app');
+out.stats = { old: app.old.calls > 0, new: app.new.calls > 0, errors: app.new.errors > 0, fell_back: app.new.fell_back > 0, p95: app.answers_p95_ms > 0 };
+before.disconnect();
+console.log(JSON.stringify(out));
