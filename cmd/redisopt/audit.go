@@ -21,6 +21,7 @@ func (a *app) auditCommand() *cobra.Command {
 		a.auditKeysCommand(),
 		a.auditCodeCommand(),
 		a.auditPlanCommand(),
+		a.auditBudgetCommand(),
 	)
 }
 

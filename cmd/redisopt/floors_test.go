@@ -73,6 +73,12 @@ func floors() []floor {
 			"reading code needs no Redis and no configuration",
 		},
 		{"internal/inspect/source/script", nil, "reading code knows nothing of what is looked for in it"},
+		{"internal/inspect/gate/gittree", nil, "reading a revision knows nothing of what is looked for in it"},
+		{
+			"internal/inspect/gate",
+			[]string{"internal/inspect", "internal/runtime/budget"},
+			"a verdict is arithmetic over evidence, whoever gathered it",
+		},
 		{"internal/inspect/plan", []string{"internal/inspect"}, "pricing a load is arithmetic, whoever measured it"},
 		{"internal/inspect/upstash/upstashtest", nil, "tests of every package ask the API that it stands in for"},
 		{"internal/inspect/upstash", []string{"internal/inspect"}, "what Upstash counted is asked over HTTP, without a Redis"},

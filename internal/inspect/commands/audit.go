@@ -73,6 +73,7 @@ func (a *audit) run(ctx context.Context) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.report.Connections = a.after
 	a.nodes = slices.Sorted(maps.Keys(first))
 	a.analyse(d, delayed)
 	return a.report, nil

@@ -143,8 +143,13 @@ type Report struct {
 	Polling       []Polling          `json:"polling"`
 
 	// Own is what the audit itself sent inside the window, already taken out of every number.
-	Own      int64             `json:"own_commands_in_window"`
-	Sent     int               `json:"own_commands"` // all the audit sent
+	Own  int64 `json:"own_commands_in_window"`
+	Sent int   `json:"own_commands"` // all the audit sent
+
+	// Connections is who was connected at the end of the window, which the audit has to know anyway; nil
+	// where nobody may know.
+	Connections *connections.Report `json:"-"`
+
 	Measures []inspect.Measure `json:"measures"`
 	Findings []inspect.Finding `json:"findings"`
 

@@ -47,6 +47,15 @@ func rules() []rule {
 	}
 }
 
+// Rules are the names of all rules, in the order in which they are judged.
+func Rules() []string {
+	names := []string{}
+	for _, r := range rules() {
+		names = append(names, r.id)
+	}
+	return append(names, "syntax-error")
+}
+
 // facts are what rules look at, and where they put what they find.
 type facts struct {
 	*scan

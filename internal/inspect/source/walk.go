@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/redisopt/redisopt/internal/inspect/source/script"
@@ -94,6 +95,21 @@ func (t *tree) visit(rel string, d fs.DirEntry, exclude []string) error {
 		}
 	}
 	return nil
+}
+
+// Reads reports whether a scan would read a file, by its path relative to the root and its size.
+func Reads(rel string, size int64) bool {
+	parts := strings.Split(rel, "/")
+	name := parts[len(parts)-1]
+	if slices.ContainsFunc(parts[:len(parts)-1], generated) {
+		return false
+	}
+	t := &tree{others: make(map[string]bool)}
+	t.take(rel, name)
+	if len(t.scripts) > 0 || len(t.goFiles) > 0 {
+		return size <= maxFileBytes
+	}
+	return len(t.packages) > 0 || len(t.configs) > 0 || len(t.envs) > 0 || len(t.others) > 0
 }
 
 func (t *tree) take(rel, name string) {

@@ -1,0 +1,132 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/runtime/budget"
+)
+
+// BenchKind names the form of what a benchmark writes.
+const BenchKind = "bench/v1"
+
+// Bench is the latencies that benchmarks measured.
+type Bench struct {
+	Results []Latency
+}
+
+// A Latency is the distribution of one operation's latency. A percentile of 0 was not measured.
+type Latency struct {
+	Operation string
+	Samples   int64
+	P95, P99  time.Duration
+}
+
+// ReadBench reads the document of a benchmark, of at most 32 MiB. Of it only the results are read, each
+// with its operation, its samples, and p95_us and p99_us in microseconds.
+func ReadBench(r io.Reader) (*Bench, error) {
+	var data struct {
+		Results []struct {
+			Operation string  `json:"operation"`
+			Samples   int64   `json:"samples"`
+			P95       float64 `json:"p95_us"`
+			P99       float64 `json:"p99_us"`
+		} `json:"results"`
+	}
+	if err := readKind(r, BenchKind, &data); err != nil {
+		return nil, err
+	}
+	if len(data.Results) == 0 {
+		return nil, errors.New("has no results")
+	}
+	b := &Bench{}
+	for i, x := range data.Results {
+		switch {
+		case x.Operation == "":
+			return nil, fmt.Errorf("result %d has no operation", i)
+		case x.Samples < 0 || !duration(x.P95) || !duration(x.P99):
+			return nil, fmt.Errorf("operation %q: a number is negative or out of range", x.Operation)
+		}
+		us := func(n float64) time.Duration { return time.Duration(n * float64(time.Microsecond)) }
+		b.Results = append(b.Results, Latency{x.Operation, x.Samples, us(x.P95), us(x.P99)})
+	}
+	return b, nil
+}
+
+// duration reports whether n microseconds are a time somebody could have measured.
+func duration(n float64) bool { return n >= 0 && n < 1e12 && !math.IsNaN(n) }
+
+// latency judges the percentiles of every operation with a budget. The default budgets ask for no
+// benchmark: without one only what somebody wrote down is inconclusive.
+func (j *judge) latency() {
+	usual := budget.Default().Latency
+	for _, op := range slices.Sorted(maps.Keys(j.opts.Budgets.Latency)) {
+		limit := j.opts.Budgets.Latency[op]
+		results := j.benched(op)
+		if len(results) == 0 && limit == usual[op] {
+			continue
+		}
+		for _, p := range []struct {
+			name    string
+			allowed time.Duration
+			of      func(Latency) time.Duration
+		}{
+			{"p95", limit.P95, func(l Latency) time.Duration { return l.P95 }},
+			{"p99", limit.P99, func(l Latency) time.Duration { return l.P99 }},
+		} {
+			if p.allowed > 0 {
+				j.percentile("latency."+op+"."+p.name, p.allowed, limit.MinSamples, results, p.of)
+			}
+		}
+	}
+}
+
+// percentile judges the worst result that has enough samples.
+func (j *judge) percentile(name string, allowed time.Duration, samples int, results []Latency, of func(Latency) time.Duration) {
+	n := Judgement{Budget: name, Evidence: budget.Bench, Verdict: Inconclusive, Unit: "ms", Allowed: ms(allowed)}
+	why := j.ev.howTo(budget.Bench)
+	if j.ev.Bench != nil {
+		why = "the benchmark did not measure it"
+	}
+	var most time.Duration
+	var count int64
+	for _, l := range results {
+		switch {
+		case of(l) == 0:
+		case l.Samples < int64(samples):
+			why = fmt.Sprintf("%d samples, and a verdict needs %d", l.Samples, samples)
+		case of(l) >= most:
+			most, count = of(l), l.Samples
+		}
+	}
+	if count == 0 {
+		n.Message, n.Missing = why, []string{why}
+		j.add(n)
+		return
+	}
+	used := Exactly(ms(most))
+	n.Measured, n.Verdict = &used, within(used, ms(allowed))
+	n.Message = fmt.Sprintf("%s in %d samples, %s allowed", most, count, allowed)
+	n.Remedy = "redisopt doctor latency looks for the cause"
+	j.add(n)
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+func (j *judge) benched(op string) []Latency {
+	if j.ev.Bench == nil {
+		return nil
+	}
+	var out []Latency
+	for _, l := range j.ev.Bench.Results {
+		if l.Operation == op {
+			out = append(out, l)
+		}
+	}
+	return out
+}
