@@ -47,14 +47,17 @@ func (a *app) offlineEvidence(ctx context.Context, f budgetFlags) (gate.Evidence
 		}
 	}
 	for _, path := range f.bench {
-		b, err := readBench(path)
+		b, why, err := readBench(path)
 		switch {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("--bench %s: %w", path, err))
+		case b == nil:
+			ev.Absent[budget.Bench] = path + " is no evidence: " + why
 		case ev.Bench == nil:
 			ev.Bench = b
 		default:
 			ev.Bench.Results = append(ev.Bench.Results, b.Results...)
+			ev.Bench.Missing = append(ev.Bench.Missing, b.Missing...)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -70,15 +73,6 @@ func (a *app) readEvidence(path string, read func(io.Reader) (*gate.Recorded, er
 	}
 	defer func() { _ = in.Close() }()
 	return read(in)
-}
-
-func readBench(path string) (*gate.Bench, error) {
-	in, err := os.Open(path)
-	if err != nil {
-		return nil, withoutPath(err)
-	}
-	defer func() { _ = in.Close() }()
-	return gate.ReadBench(in)
 }
 
 // staticEvidence reads code.

@@ -18,14 +18,18 @@ const BenchKind = "bench/v1"
 // Bench is the latencies that benchmarks measured.
 type Bench struct {
 	Results []Latency
+	Missing []string
 }
 
-// A Latency is the distribution of one operation's latency. A percentile of 0 was not measured.
+// A Latency is the distribution of one operation's latency.
 type Latency struct {
 	Operation string
 	Samples   int64
-	P95, P99  time.Duration
+	P95, P99  Percentile
 }
+
+// A Percentile is where it lies for certain, from Low to High. The zero value was not measured.
+type Percentile struct{ Low, High time.Duration }
 
 // ReadBench reads the document of a benchmark, of at most 32 MiB. Of it only the results are read, each
 // with its operation, its samples, and p95_us and p99_us in microseconds.
@@ -52,7 +56,10 @@ func ReadBench(r io.Reader) (*Bench, error) {
 		case x.Samples < 0 || !duration(x.P95) || !duration(x.P99):
 			return nil, fmt.Errorf("operation %q: a number is negative or out of range", x.Operation)
 		}
-		us := func(n float64) time.Duration { return time.Duration(n * float64(time.Microsecond)) }
+		us := func(n float64) Percentile {
+			d := time.Duration(n * float64(time.Microsecond))
+			return Percentile{d, d}
+		}
 		b.Results = append(b.Results, Latency{x.Operation, x.Samples, us(x.P95), us(x.P99)})
 	}
 	return b, nil
@@ -74,10 +81,10 @@ func (j *judge) latency() {
 		for _, p := range []struct {
 			name    string
 			allowed time.Duration
-			of      func(Latency) time.Duration
+			of      func(Latency) Percentile
 		}{
-			{"p95", limit.P95, func(l Latency) time.Duration { return l.P95 }},
-			{"p99", limit.P99, func(l Latency) time.Duration { return l.P99 }},
+			{"p95", limit.P95, func(l Latency) Percentile { return l.P95 }},
+			{"p99", limit.P99, func(l Latency) Percentile { return l.P99 }},
 		} {
 			if p.allowed > 0 {
 				j.percentile("latency."+op+"."+p.name, p.allowed, limit.MinSamples, results, p.of)
@@ -87,20 +94,20 @@ func (j *judge) latency() {
 }
 
 // percentile judges the worst result that has enough samples.
-func (j *judge) percentile(name string, allowed time.Duration, samples int, results []Latency, of func(Latency) time.Duration) {
+func (j *judge) percentile(name string, allowed time.Duration, samples int, results []Latency, of func(Latency) Percentile) {
 	n := Judgement{Budget: name, Evidence: budget.Bench, Verdict: Inconclusive, Unit: "ms", Allowed: ms(allowed)}
 	why := j.ev.howTo(budget.Bench)
 	if j.ev.Bench != nil {
 		why = "the benchmark did not measure it"
 	}
-	var most time.Duration
+	var most Percentile
 	var count int64
 	for _, l := range results {
 		switch {
-		case of(l) == 0:
+		case of(l) == Percentile{}:
 		case l.Samples < int64(samples):
 			why = fmt.Sprintf("%d samples, and a verdict needs %d", l.Samples, samples)
-		case of(l) >= most:
+		case of(l).High >= most.High:
 			most, count = of(l), l.Samples
 		}
 	}
@@ -109,11 +116,22 @@ func (j *judge) percentile(name string, allowed time.Duration, samples int, resu
 		j.add(n)
 		return
 	}
-	used := Exactly(ms(most))
+	used := Span{Min: ms(most.Low), Max: ms(most.High)}
 	n.Measured, n.Verdict = &used, within(used, ms(allowed))
 	n.Message = fmt.Sprintf("%s in %d samples, %s allowed", most, count, allowed)
+	if n.Verdict == Inconclusive {
+		n.Missing = []string{"more samples"}
+	}
 	n.Remedy = "redisopt doctor latency looks for the cause"
 	j.add(n)
+}
+
+// String is the percentile, or the interval in which it lies.
+func (p Percentile) String() string {
+	if p.Low == p.High {
+		return p.High.String()
+	}
+	return fmt.Sprintf("%s to %s", p.Low, p.High)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

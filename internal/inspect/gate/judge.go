@@ -60,6 +60,9 @@ func (j *judge) sources() {
 	if r := j.ev.Recorded; r != nil {
 		missing[budget.Recorded] = r.Missing
 	}
+	if b := j.ev.Bench; b != nil {
+		missing[budget.Bench] = b.Missing
+	}
 	for _, kind := range []budget.Evidence{budget.Static, budget.Recorded, budget.Live, budget.Bench} {
 		s := Source{Kind: kind, Present: j.ev.has(kind), Required: slices.Contains(j.opts.Budgets.Require, kind), Missing: missing[kind]}
 		if !s.Present {
