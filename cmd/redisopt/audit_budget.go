@@ -153,7 +153,10 @@ func (a *app) budgets(f budgetFlags) (*config.Config, gate.Options, error) {
 	}
 	conf, err := config.Load(sources)
 	opts := gate.Options{Budgets: conf.Budgets, Rules: knownRules(), Now: a.now()}
-	if err := errors.Join(err, inSection(opts.Unknown())); err != nil {
+	for _, p := range unknownNames(conf) {
+		err = errors.Join(err, p)
+	}
+	if err != nil {
 		return nil, opts, withHint(&usageError{err}, "redisopt config check lists what is wrong with the file; docs/budget-gate.md explains the section")
 	}
 	if _, asked := conf.TCP(); !asked || f.offline || len(f.live) > 0 { // asking loads it again, and tells
@@ -164,15 +167,21 @@ func (a *app) budgets(f budgetFlags) (*config.Config, gate.Options, error) {
 	return conf, opts, nil
 }
 
-// inSection names the section before the fields of err.
-func inSection(err error) error {
-	var out []error
-	walk(err, func(e error) {
+// unknownNames are the levels and waivers that name neither a rule nor a budget, which reading the
+// configuration cannot know.
+func unknownNames(conf *config.Config) []*config.Problem {
+	origins := map[string]config.Origin{}
+	for _, v := range conf.Values() {
+		origins[v.Key] = v.Origin
+	}
+	var out []*config.Problem
+	walk(gate.Options{Budgets: conf.Budgets, Rules: knownRules()}.Unknown(), func(e error) {
 		if f, ok := e.(*budget.FieldError); ok { //nolint:errorlint // walk unwraps
-			out = append(out, fmt.Errorf("budgets.%w", f))
+			key := "budgets." + f.Field
+			out = append(out, &config.Problem{Key: key, Origin: origins[key], Message: f.Message})
 		}
 	})
-	return errors.Join(out...)
+	return out
 }
 
 // verdictOf is how the gate ends the command. Missing evidence that the budgets require is

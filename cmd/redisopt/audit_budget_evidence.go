@@ -104,7 +104,7 @@ func staticOf(r *source.Report, provider string, anchor func(file string, line i
 		s.Processes = append(s.Processes, gate.Process{Name: p.Name, Connections: gate.Span(p.Connections)})
 		for _, x := range p.Sites {
 			s.Sites = append(s.Sites, gate.Site{
-				File: x.File, Line: x.Line, Column: x.Column, Anchor: anchor(x.File, x.Line),
+				Process: p.Name, File: x.File, Line: x.Line, Column: x.Column, Anchor: anchor(x.File, x.Line),
 				Library: string(x.Library), Kind: string(x.Kind), Shared: x.Shared,
 				Made: gate.Span(x.Made), Connections: gate.Span(x.Connections), Idle: whole(x.Idle.All),
 			})

@@ -14,6 +14,7 @@ import (
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/inspect/gate"
 	"github.com/redisopt/redisopt/internal/inspect/source"
+	"github.com/redisopt/redisopt/internal/runtime/budget"
 )
 
 // A sampleRepo is a git repository with an application of eleven queues on one shared connection, whose
@@ -312,5 +313,58 @@ func TestEveryRuleCanBeNamed(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestOneMoreWorkerIsSeenHoweverTheElevenQueuesAreWritten(t *testing.T) {
+	const alone, shared, everywhere = "do its work where a connection is held already, or allow it: budgets.connections.fleet: ",
+		"pass the shared ioredis instance as connection", "pass it as connection everywhere"
+	for app, x := range map[string]struct {
+		entry  string
+		held   float64
+		remedy string
+	}{
+		"bull": {"index.ts", 33, alone + "35"}, "bull-shared": {"index.ts", 13, alone + "15"}, "bullmq-options": {"index.ts", 33, everywhere},
+		"bullmq-shared": {"index.ts", 12, shared}, "factory": {"index.ts", 33, everywhere}, "nestjs": {"main.ts", 33, everywhere},
+	} {
+		t.Run(app, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(sampleCode("apps", app))); err != nil {
+				t.Fatal(err)
+			}
+			scan := func() *gate.Static {
+				s, err := staticEvidence(t.Context(), dir, source.Options{}, "")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			before := scan()
+			if before.Connections != gate.Exactly(x.held) {
+				t.Fatalf("%+v connections before, want %g", before.Connections, x.held)
+			}
+			r := sampleRepo{t, dir}
+			entry, err := os.ReadFile(filepath.Join(dir, "src", x.entry))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.write("src/"+x.entry, "import './digest';\n"+string(entry))
+			r.write("src/digest.ts", "import { Worker } from 'bullmq';\n\nexport const digest = new Worker('digest', async () => null, { connection: { host: 'localhost' } });\n")
+			base := gate.BaselineOf(gate.Evidence{Static: before})
+			base.Source = "main"
+			b := budget.Default()
+			b.Connections.Fleet = int(x.held)
+			judged, err := gate.Judge(gate.Evidence{Static: scan()}, gate.Options{Budgets: b, Baseline: base, Now: time.Now()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := judged.Judgements[0]
+			if n.Verdict != gate.Fail || n.Measured == nil || *n.Measured != gate.Exactly(x.held+2) || *n.Increase != gate.Exactly(2) {
+				t.Errorf("%s: %s, want a failure by 2", n.Verdict, n.Message)
+			}
+			if len(n.Places) != 1 || n.Places[0].File != "src/digest.ts" || n.Places[0].Line != 3 || !strings.Contains(n.Remedy, x.remedy) {
+				t.Errorf("places %+v, remedy %q; want src/digest.ts:3 alone and %q", n.Places, n.Remedy, x.remedy)
+			}
+		})
 	}
 }

@@ -123,7 +123,7 @@ func (a *app) configCheckCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: a.action(func(context.Context, []string) error {
 			conf, err := config.Load(a.sources(needs.need))
-			problems := config.Problems(err)
+			problems := append(config.Problems(err), unknownNames(conf)...)
 			if printErr := a.print(checkDocument(a.configFile(), problems, conf.Warnings())); printErr != nil {
 				return printErr
 			}

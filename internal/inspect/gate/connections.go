@@ -36,7 +36,7 @@ func (j *judge) perProcess(allowed float64) {
 				if b, ok := before[p.Name]; ok {
 					n.Baseline = &b
 				}
-				n.Places = j.placesOf(connectionsOf)
+				n.Places = j.placesIn(p.Name, connectionsOf)
 				n.Remedy = j.remedyFor(n, perProcess)
 			}
 			j.add(n)

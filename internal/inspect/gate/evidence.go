@@ -47,6 +47,8 @@ func (s Span) minus(base Span) Span {
 
 // A Site is one place in the code that makes something which holds connections or spends commands.
 type Site struct {
+	Process string `json:"process,omitempty"` // in which it does
+
 	File   string `json:"file"`
 	Line   int    `json:"line"`
 	Column int    `json:"column"`

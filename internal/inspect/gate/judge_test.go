@@ -18,7 +18,7 @@ func mailer(workers int) *Static {
 	s := &Static{Replicas: 1}
 	for i := range workers {
 		s.Sites = append(s.Sites, Site{
-			File: "src/a.ts", Line: 10 + i, Column: 3, Anchor: string(rune('a' + i)), Library: "bullmq", Kind: "worker",
+			Process: "start", File: "src/a.ts", Line: 10 + i, Column: 3, Anchor: string(rune('a' + i)), Library: "bullmq", Kind: "worker",
 			Made: Exactly(1), Connections: Exactly(2), Idle: Exactly(1000),
 		})
 	}
@@ -69,7 +69,7 @@ func TestAFleetAboveItsBudgetFailsWhereItGrewMost(t *testing.T) {
 	if len(n.Places) != 1 || n.Places[0].Line != 13 || n.Places[0].Adds != Exactly(2) {
 		t.Errorf("places = %+v, want line 13 with 2", n.Places)
 	}
-	if !strings.Contains(n.Remedy, "src/a.ts:13 adds 2") || !strings.Contains(n.Remedy, "pass it as connection") {
+	if !strings.Contains(n.Remedy, "src/a.ts:13 adds 2") || !strings.Contains(n.Remedy, "budgets.connections.fleet: 8") {
 		t.Errorf("remedy = %q", n.Remedy)
 	}
 }
@@ -292,5 +292,25 @@ func TestIncreasesAreMeasuredInPercentToo(t *testing.T) {
 		if n := only(t, r, name); n.Verdict != want {
 			t.Errorf("%s: %s, want %s (%s)", name, n.Verdict, want, n.Message)
 		}
+	}
+}
+
+func TestAPlaceCountsInEveryInstanceOfEveryProcess(t *testing.T) {
+	s := mailer(2)
+	s.Replicas = 3
+	for _, x := range s.Sites { // a second process loads the same files, and shares its connection
+		x.Process = "cron"
+		s.Sites = append(s.Sites, x)
+	}
+	s.Processes = append(s.Processes, Process{"cron", Exactly(4)})
+	s.Connections = Exactly(24)
+	s.Sites = append(s.Sites, Site{Process: "web", File: "src/web.ts", Line: 1, Library: "bullmq", Kind: "queue", Shared: true, Made: Exactly(1)})
+	r := judged(t, Evidence{Static: s}, Options{Budgets: budgets(func(b *budget.Budgets) { b.Connections.Fleet, b.Connections.PerProcess = 20, 3 })})
+	n := only(t, r, "connections.fleet")
+	if len(n.Places) != 2 || n.Places[0].Adds != Exactly(12) || !strings.Contains(n.Remedy, "adds 12: ") || !strings.HasSuffix(n.Remedy, "which leaves 18") {
+		t.Errorf("places %+v, remedy %q; want 12 of 6 instances, 6 of which sharing saves", n.Places, n.Remedy)
+	}
+	if n := only(t, r, "connections.per_process"); n.Places[0].Adds != Exactly(2) {
+		t.Errorf("in one process %+v, want 2", n.Places)
 	}
 }

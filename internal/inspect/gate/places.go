@@ -20,25 +20,46 @@ func idleOf(s Site) Span { return s.Idle }
 func (s Site) what() string { return s.Library + " " + s.Kind }
 
 // placesOf are the places that add most to what of measures, compared with the baseline where there is
-// one; where the change adds nothing, the places that have most.
+// one; where the change adds nothing, the places that have most. All instances of all processes count.
 func (j *judge) placesOf(of func(Site) Span) []Place {
 	if j.ev.Static == nil {
 		return nil
 	}
-	all := j.grownSites(of)
-	if len(all) == 0 {
-		all = grownSites(j.ev.Static.Sites, nil, of)
-	}
-	slices.SortStableFunc(all, func(a, b Place) int { return cmp.Compare(b.Adds.most(), a.Adds.most()) })
-	all = all[:min(len(all), maxPlaces)]
-	for i := range all {
-		all[i].fix = j.fixAt(all[i])
-	}
-	return all
+	return j.worst(j.ev.Static.Sites, j.base.Sites, of, float64(max(j.ev.Static.Replicas, 1)))
 }
 
-func (j *judge) grownSites(of func(Site) Span) []Place {
-	return grownSites(j.ev.Static.Sites, j.base.Sites, of)
+// placesIn is placesOf in one instance of one process.
+func (j *judge) placesIn(process string, of func(Site) Span) []Place {
+	within := func(sites []Site) []Site {
+		return slices.DeleteFunc(slices.Clone(sites), func(s Site) bool { return s.Process != process })
+	}
+	return j.worst(within(j.ev.Static.Sites), within(j.base.Sites), of, 1)
+}
+
+func (j *judge) worst(now, before []Site, of func(Site) Span, times float64) []Place {
+	all := grownSites(now, before, of)
+	if len(all) == 0 {
+		all = grownSites(now, nil, of)
+	}
+	var merged []Place
+	for _, p := range all {
+		p.Adds = Span{Min: p.Adds.Min * times, Max: p.Adds.Max * times, Open: p.Adds.Open}
+		p.times = times
+		i := slices.IndexFunc(merged, func(o Place) bool { return o.File == p.File && o.Line == p.Line && o.Column == p.Column })
+		if i < 0 {
+			merged = append(merged, p)
+			continue
+		}
+		m := &merged[i]
+		m.Adds = Span{Min: m.Adds.Min + p.Adds.Min, Max: m.Adds.Max + p.Adds.Max, Open: m.Adds.Open || p.Adds.Open}
+		m.times += times
+	}
+	slices.SortStableFunc(merged, func(a, b Place) int { return cmp.Compare(b.Adds.most(), a.Adds.most()) })
+	merged = merged[:min(len(merged), maxPlaces)]
+	for i := range merged {
+		merged[i].fix = j.fixAt(merged[i])
+	}
+	return merged
 }
 
 // grownSites pairs sites with those of the baseline, by the text of their line and then by what they make
@@ -130,25 +151,33 @@ func (j *judge) remedyFor(n Judgement, key string) string {
 	}
 	if !s.Shared && !j.shares(s.Library) { // then sharing is about the whole process, and a finding says how
 		for _, f := range j.ev.Static.Findings {
-			if f.Rule == ruleNotShared && f.Remedy != "" {
+			if f.Rule == ruleNotShared && f.Remedy != "" && j.about(f, s.Library) {
 				return at + ": " + f.Remedy
 			}
 		}
 	}
 	how, saves := j.sharing(s)
+	if saves <= 0 {
+		how = "" // one alone has nobody to share with
+	}
 	switch {
 	case how == "" && raise != "":
 		return fmt.Sprintf("%s; do its work where a connection is held already, or allow it: %s", at, raise)
 	case how == "":
 		return at + "; do its work where a connection is held already"
 	case n.Measured.Exact():
-		left := n.Measured.Min - saves
+		left := n.Measured.Min - saves*first.times
 		if left > n.Allowed && raise != "" {
 			return fmt.Sprintf("%s: %s, which leaves %s; allow those with budgets.%s: %s", at, how, amount(left), key, amount(left))
 		}
 		return fmt.Sprintf("%s: %s, which leaves %s", at, how, amount(left))
 	}
 	return at + ": " + how
+}
+
+// about reports that a finding is located where something of a library is made.
+func (j *judge) about(f Finding, library string) bool {
+	return slices.ContainsFunc(j.ev.Static.Sites, func(s Site) bool { return s.File == f.File && s.Line == f.Line && s.Library == library })
 }
 
 // shares reports that something of a library uses a connection which was made elsewhere.

@@ -27,6 +27,7 @@ type Place struct {
 	// Adds is what the place has more than the baseline; all that it has where there is none.
 	Adds Span `json:"adds"`
 
+	times  float64 // in how many instances of processes
 	anchor string
 	fix    *inspect.Fix
 }
