@@ -36,7 +36,8 @@ func floors() []floor {
 			[]string{
 				"internal/migrate", "internal/migrate/journal", "internal/migrate/mover", "internal/migrate/mover/tend",
 				"internal/migrate/portable", "internal/migrate/backup",
-				"internal/runtime/upstream", "internal/runtime/control", "internal/runtime/queue/cron",
+				"internal/migrate/replica",
+				"internal/runtime/upstream", "internal/runtime/control", "internal/runtime/ramp", "internal/runtime/queue/cron",
 			},
 			"a step does one change and knows nothing of audits or of the other steps' order",
 		},
@@ -49,6 +50,7 @@ func floors() []floor {
 		{"internal/migrate/mover", []string{"internal/runtime/upstream"}, "jobs are moved the same whoever asks for it"},
 		{"internal/migrate/portable", nil, "a key is read and written the same whatever it is for"},
 		{"internal/migrate/backup", []string{"internal/migrate/portable"}, "a file of keys knows nothing of why they are kept"},
+		{"internal/migrate/replica", nil, "replicas are asked over HTTP, whoever wants to know"},
 		{"internal/migrate/journal", nil, "what must survive every crash depends on as little as possible"},
 		{
 			"internal/migrate",

@@ -15,6 +15,7 @@ type opener func(client redis.UniversalClient, options json.RawMessage, env migr
 // openers are all phases by name. Each phase adds its own line here, and nothing else has to know it.
 func openers() map[string]opener {
 	return map[string]opener{
+		Phase1Name: openPhase1,
 		Phase2Name: openPhase2,
 		Phase3Name: openPhase3,
 	}
