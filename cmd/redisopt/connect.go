@@ -22,6 +22,9 @@ type redisUse struct {
 	// writes allows commands that change something. --dry-run takes that away again.
 	writes bool
 
+	// intents allows to work beside somebody who holds the lease, by asking for what is wanted.
+	intents bool
+
 	// need is what the configuration must be enough for. Default: a Redis over TCP.
 	need config.Need
 }

@@ -138,7 +138,7 @@ func causeOf(err error) (code int, known bool) {
 	case *migrate.RolledBackError:
 		return exitRolledBack, true
 	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError, *migrate.RefusedError, *migrate.FinishedError,
-		*migrate.IntentError, *step.PhaseError,
+		*migrate.IntentError, *migrate.PlanFileError, *step.PhaseError, *step.HeadRoomError,
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,

@@ -67,7 +67,9 @@ func (a *app) migrateCommand() *cobra.Command {
 	cmd := a.group("migrate", "Move queues off an engine, step by step and reversibly",
 		`  redisopt migrate phase3 --queue mail --engine bullmq --dry-run
   redisopt migrate status`,
-		a.migratePhase3Command(), a.migrateResumeCommand(), a.migrateStatusCommand(), a.migrateHistoryCommand())
+		a.migratePlanCommand(), a.migratePhase2Command(), a.migratePhase3Command(), a.migrateRunCommand(),
+		a.migrateStatusCommand(), a.migratePauseCommand(), a.migrateResumeCommand(), a.migrateVerifyCommand(),
+		a.migrateCompleteCommand(), a.migrateAbortCommand(), a.migrateHistoryCommand())
 	var (
 		which queueFlags
 		force bool
@@ -96,7 +98,17 @@ func (a *app) withMigration(
 	ctx context.Context, use redisUse, t migrate.Target,
 	f func(up *upstream.Upstream, s migrate.Standing, dir string) error,
 ) error {
-	if t.Queue == "" {
+	return a.withMigrationOf(ctx, use, t, func(up *upstream.Upstream, _ *config.Config, s migrate.Standing, dir string) error {
+		return f(up, s, dir)
+	})
+}
+
+// withMigrationOf is withMigration for those who need the configuration too.
+func (a *app) withMigrationOf(
+	ctx context.Context, use redisUse, t migrate.Target,
+	f func(up *upstream.Upstream, conf *config.Config, s migrate.Standing, dir string) error,
+) error {
+	if t.Queue == "" && !t.Whole() {
 		return usagef("--queue: got none, want the name of a queue")
 	}
 	return a.withRedis(ctx, use, func(up *upstream.Upstream, conf *config.Config) error {
@@ -108,12 +120,12 @@ func (a *app) withMigration(
 		if err != nil {
 			return a.migrationHint(err, t)
 		}
-		if use.writes && !a.flags.dryRun {
+		if use.writes && !use.intents && !a.flags.dryRun {
 			if err := s.Held(); err != nil { // before a plan costs a command for each job
 				return a.migrationHint(err, t)
 			}
 		}
-		return a.migrationHint(f(up, s, dir), t)
+		return a.migrationHint(f(up, conf, s, dir), t)
 	})
 }
 
@@ -137,12 +149,16 @@ func (a *app) migrationDir(conf *config.Config) (string, error) {
 	return filepath.Join(dir, "redisopt"), nil
 }
 
-// runOptions are the options of a run that shows its progress. The caller calls done when it has ended.
-func (a *app) runOptions(dir string, t tuning) (opts step.RunOptions, done func()) {
+// runOptions are the options of a run of phase 3 that shows its progress. The caller calls done when it
+// has ended.
+func (a *app) runOptions(up *upstream.Upstream, dir string, t tuning, hosting migrate.HostOptions) (opts step.RunOptions, done func()) {
 	p := a.progress("jobs")
 	var state mover.State
+	hosting.Subscribe = func(ctx context.Context, channel string) (migrate.Rings, error) { return ringsOf(ctx, up, channel) }
+	hosting.Track, hosting.OnPulse = tracking(up), a.tellPulses()
 	opts = step.RunOptions{
 		StateDir: dir, MaxRate: t.maxRate, WorkersStopped: t.workersStopped, ActiveTimeout: t.activeTimeout,
+		Hosting: hosting,
 		OnEvent: func(e migrate.Event) {
 			switch e.Kind {
 			case migrate.StepStarted, migrate.UndoStarted, migrate.StepSkipped:

@@ -72,6 +72,58 @@ func migrationDocuments(t *testing.T) map[string]report.Document {
 	}
 }
 
+// hostingDocuments are one document of each kind that hosting a migration prints.
+func hostingDocuments() map[string]report.Document {
+	at := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	before, after := 33.0, 33.0
+	target := migrate.Target{Phase: "phase2"}
+	outline := migrate.Outline{
+		Target:   target,
+		Settings: []migrate.Setting{{Name: "queues", Value: "2"}},
+		Steps: []migrate.OutlineStep{
+			{Name: "phase2.pause-1", Summary: "pause bull:mail, 12 jobs wait", Commands: 9, InScript: 11, Writes: true},
+			{Name: "phase2.soak", Summary: "wait until the gates pass"},
+		},
+		Losses:      []migrate.Loss{{Subject: "bull:mail", Field: "schedule", Was: "every minute", Why: "only the newest run stays", Reversible: false}},
+		LossesTotal: 2,
+		Problems: []migrate.Problem{
+			{Rule: "critical", Subject: "bull:sms", Message: "bull:sms is not paused: it is critical"},
+			{Rule: "quota", Message: "12 commands are left of this month", Fix: "wait for the first of the month", Blocking: true},
+		},
+		PointOfNoReturn: "redisopt migrate complete",
+		Claims:          []migrate.Claim{{Target: "33 to 9 connections", Why: "paused workers keep their connections: needs a restart of pid 7 (node)"}},
+		Code:            []migrate.CodeChange{{File: "src/queues.ts", Line: 12, Change: "this makes the Bull queue \"mail\""}},
+		Application:     []string{"restart pid 7"},
+		KPIs:            []migrate.KPI{{Name: "connections", Unit: "connections", Before: &before, After: &after, Method: "CLIENT LIST"}, {Name: "hit_rate_percent", Unit: "%", Method: "nothing measures it"}},
+	}.Normal()
+	state := migrate.State{
+		Stage: migrate.Complete, Plan: strings.Repeat("0", 64), Since: at, Last: at,
+		Steps: []migrate.StepState{{Name: "phase2.pause-1", Mark: migrate.Applied, Touched: true}},
+	}
+	standing := migrate.Standing{Target: target, State: state, Holder: &migrate.Holder{Fence: 3, Owner: "ann@alpha 100", Expires: at}, Intents: []migrate.Intent{}}
+	intent := migrate.Intent{Schema: 1, ID: "X", Verb: migrate.IntentPause, By: "bob@beta 7", Reason: "sale", At: at, Expires: at.Add(time.Hour)}
+	return map[string]report.Document{
+		"migrate.outline":  outlineDocument([]migrate.Outline{outline}, strings.Repeat("a", 64)),
+		"migrate.hosted":   hostedDocument(target, migrate.Hosted{State: state, Took: 1500 * time.Millisecond}, upstream.Cost{Commands: 40, Writes: 9}),
+		"migrate.intent":   intentDocument(standing, intent, true),
+		"migrate.complete": completeDocument(standing, []string{"the ledger of bull:mail is deleted"}),
+		"migrate.verify": verifyDocument(verifyData{Target: target, Condition: migrate.Verified, Steps: []verifiedStep{
+			{Name: "phase2.pause-1", Mark: migrate.Applied, Verdict: report.Pass},
+			{Name: "phase2.pause-2", Mark: migrate.Applied, Verdict: report.Fail, Why: "bull:sms is not paused"},
+		}}),
+	}
+}
+
+func TestHostingLooksAsRecordedInEveryFormat(t *testing.T) {
+	for name, doc := range hostingDocuments() {
+		for _, format := range report.Formats() {
+			t.Run(name+" as "+string(format), func(t *testing.T) {
+				wantGolden(t, name, format, doc)
+			})
+		}
+	}
+}
+
 func TestMigrationsLookAsRecordedInEveryFormat(t *testing.T) {
 	for name, doc := range migrationDocuments(t) {
 		for _, format := range report.Formats() {

@@ -31,9 +31,13 @@ func (a *app) migrationHint(err error, t migrate.Target) error {
 // migrationNext is the next thing to type after err, empty when the error's class says it better.
 func migrationNext(err error, t migrate.Target) string {
 	var (
-		args    = queueArgs(t)
-		resume  = "redisopt migrate resume " + args
-		back    = "redisopt rollback phase3 " + args
+		resume  = "redisopt migrate resume" + targetArgs(t)
+		back    = "redisopt rollback " + t.Phase + queueFlagArgs(t)
+		ended   *migrate.FinishedError
+		gate    *migrate.GateError
+		went    *migrate.RolledBackError
+		file    *migrate.PlanFileError
+		refused *migrate.RefusedError
 		held    *migrate.HeldError
 		stage   *migrate.StageError
 		plan    *migrate.PlanError
@@ -48,8 +52,18 @@ func migrationNext(err error, t migrate.Target) string {
 	)
 	switch {
 	case errors.As(err, &held):
-		return fmt.Sprintf("wait until %s, or if that process is gone: redisopt migrate --force-unlock %s",
-			held.Expires.UTC().Format(time.RFC3339), args)
+		return fmt.Sprintf("wait until %s, or if that process is gone: redisopt migrate --force-unlock%s",
+			held.Expires.UTC().Format(time.RFC3339), unlockArgs(t))
+	case errors.As(err, &ended):
+		return "only a new migration in the opposite direction leads back; redisopt migrate history" + targetArgs(t) + " shows what was done"
+	case errors.As(err, &went):
+		return "redisopt migrate history" + targetArgs(t) + " has the reason; when that is solved, begin again"
+	case errors.As(err, &gate):
+		return "redisopt migrate history" + targetArgs(t) + " shows the evidence; go back: " + back + "; or, when that is solved: " + resume
+	case errors.As(err, &file):
+		return "make a new plan: redisopt migrate plan --out FILE"
+	case errors.As(err, &refused):
+		return refusedNext(refused)
 	case errors.Is(err, migrate.ErrLeaseLost), errors.Is(err, journal.ErrFenced):
 		return "redisopt migrate status shows who holds the lease; when it is free: " + resume
 	case errors.As(err, &jobs):
@@ -59,7 +73,7 @@ func migrationNext(err error, t migrate.Target) string {
 	case errors.As(err, &stage):
 		return resume
 	case errors.As(err, &differ):
-		return "nothing was deleted; redisopt migrate history " + args + " shows what was done, " + back + " goes back"
+		return "nothing was deleted; redisopt migrate history" + targetArgs(t) + " shows what was done, " + back + " goes back"
 	case errors.As(err, &live):
 		return "stop every process of this queue and run the same command again, or move to another prefix, without --in-place"
 	case errors.As(err, &blocked):
@@ -118,4 +132,23 @@ func blockedNext(e *step.BlockedError) string {
 		return "name the repeatable with --scheduler-id KEY=ID; the plan of --dry-run shows the keys"
 	}
 	return "solve that and run the same command again; --dry-run shows the whole plan"
+}
+
+// refusedNext says how to solve the first problem of a plan that says so itself.
+func refusedNext(e *migrate.RefusedError) string {
+	for _, p := range e.Problems {
+		if p.Fix != "" {
+			return p.Fix
+		}
+	}
+	return "solve that and run the same command again; --dry-run shows the whole plan"
+}
+
+// unlockArgs are what --force-unlock needs to find the lease of t. That of a phase of the whole database
+// is found by being held.
+func unlockArgs(t migrate.Target) string {
+	if t.Whole() {
+		return ""
+	}
+	return " " + queueArgs(t)
 }

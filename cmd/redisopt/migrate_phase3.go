@@ -70,6 +70,8 @@ func (t *tuning) register(cmd *cobra.Command) {
 type phase3Flags struct {
 	queueFlags
 	tuning
+	hostFlags
+	plan       string
 	engine     engine
 	toPrefix   string
 	inPlace    bool
@@ -103,6 +105,8 @@ listed before anything moves, and the way back is redisopt rollback phase3.`,
 	}
 	f.queueFlags.register(cmd)
 	f.tuning.register(cmd)
+	f.hostFlags.register(cmd)
+	cmd.Flags().StringVar(&f.plan, "plan", "", "run exactly what this plan `file` says of the queue")
 	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq or asynq (no default)")
 	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq; asynq's is always asynq)")
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "keep the prefix; only while nobody is attached")
@@ -123,12 +127,16 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	hosting, err := f.hostFlags.options()
+	if err != nil {
+		return err
+	}
 	return a.withMigration(ctx, writing(), request.Target(), func(up *upstream.Upstream, s migrate.Standing, dir string) error {
-		route, err := request.Find(ctx, up.Client(), s.State)
+		route, err := f.route(ctx, up, request, s)
 		if err != nil {
 			return err
 		}
-		opts, done := a.runOptions(dir, f.tuning)
+		opts, done := a.runOptions(up, dir, f.tuning, hosting)
 		plan, err := step.PlanStart(ctx, up.Client(), s, route, opts)
 		if err != nil {
 			return err
@@ -150,4 +158,32 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 		}
 		return a.print(resultDocument(s.Target, plan.Direction, report, up.Spent()))
 	})
+}
+
+// route is where the queue goes: as the plan file says, or as the flags ask for.
+func (f *phase3Flags) route(ctx context.Context, up *upstream.Upstream, request step.Request, s migrate.Standing) (step.Route, error) {
+	if f.plan == "" {
+		return request.Find(ctx, up.Client(), s.State)
+	}
+	file, err := readPlan(f.plan)
+	if err != nil {
+		return step.Route{}, err
+	}
+	planned, err := file.Of(s.Target)
+	if err != nil {
+		return step.Route{}, err
+	}
+	route, err := step.ReadRoute(planned.Options)
+	if err != nil {
+		return route, err
+	}
+	phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, WorkersStopped: f.workersStopped}, migrate.Env{})
+	if err != nil {
+		return route, err
+	}
+	now, err := phase.Plan(ctx)
+	if err != nil {
+		return route, err
+	}
+	return route, planned.Check(phase, now)
 }

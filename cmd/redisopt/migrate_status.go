@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,60 +20,120 @@ import (
 )
 
 func (a *app) migrateStatusCommand() *cobra.Command {
-	var which queueFlags
+	var (
+		which whichMigration
+		watch bool
+		every time.Duration
+	)
 	cmd := &cobra.Command{
-		Use:   "status",
+		Use:   "status [phase]",
 		Short: "What is open, at which step, who works on it, and how to go on",
 		Example: `  redisopt migrate status
-  redisopt migrate status --queue mail -o json`,
-		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.migrateStatus(ctx, which) }),
+  redisopt migrate status --queue mail --watch -o json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			if err := which.set(args); err != nil {
+				return err
+			}
+			if every < 100*time.Millisecond {
+				return usagef("--every: got %s, want at least 100ms", every)
+			}
+			return a.migrateStatus(ctx, which, watch, every)
+		}),
 	}
 	which.register(cmd)
+	cmd.Flags().BoolVar(&watch, "watch", false, "tell again whenever something changes, until nothing is open or Ctrl-C; in JSON one document a line")
+	cmd.Flags().DurationVar(&every, "every", 5*time.Second, "with --watch, look this often; each look costs about 6 commands a migration")
 	return cmd
 }
 
-func (a *app) migrateStatus(ctx context.Context, which queueFlags) error {
+func (a *app) migrateStatus(ctx context.Context, which whichMigration, watch bool, every time.Duration) error {
 	return a.withRedis(ctx, reading(), func(up *upstream.Upstream, conf *config.Config) error {
 		dir, err := a.migrationDir(conf)
 		if err != nil {
 			return err
 		}
-		targets := []migrate.Target{which.target()}
-		if which.queue == "" {
-			if targets, err = migrate.Targets(ctx, up.Client()); err != nil {
+		if !watch {
+			all, err := a.standings(ctx, up, which, dir)
+			if err != nil {
 				return err
 			}
+			return a.print(statusDocument(all))
 		}
-		all := make([]migrate.Standing, 0, len(targets))
-		for _, t := range targets {
-			s, err := migrate.Look(ctx, up.Client(), migrate.SessionOptions{Target: t, StateDir: dir})
-			if err != nil {
-				return a.migrationHint(err, t)
-			}
-			all = append(all, s)
-		}
-		return a.print(statusDocument(all))
+		return a.watchStatus(ctx, up, which, dir, every)
 	})
 }
 
-func (a *app) migrateHistoryCommand() *cobra.Command {
-	var which queueFlags
-	cmd := &cobra.Command{
-		Use:   "history",
-		Short: "Everything that was done to one queue, from its journal",
-		Example: `  redisopt migrate history --queue mail
-  redisopt migrate history --queue mail -o json`,
-		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.migrateHistory(ctx, which) }),
+// standings looks at the migration that was named, or at all there are of the phase that was.
+func (a *app) standings(ctx context.Context, up *upstream.Upstream, which whichMigration, dir string) ([]migrate.Standing, error) {
+	targets := []migrate.Target{which.target()}
+	if !which.named() {
+		var err error
+		if targets, err = migrate.Targets(ctx, up.Client()); err != nil {
+			return nil, err
+		}
+		targets = slices.DeleteFunc(targets, func(t migrate.Target) bool { return which.phase != "" && t.Phase != which.phase })
 	}
-	which.register(cmd)
-	_ = cmd.MarkFlagRequired("queue") // the flag exists
-	return cmd
+	all := make([]migrate.Standing, 0, len(targets))
+	for _, t := range targets {
+		s, err := migrate.Look(ctx, up.Client(), migrate.SessionOptions{Target: t, StateDir: dir})
+		if err != nil {
+			return nil, a.migrationHint(err, t)
+		}
+		all = append(all, s)
+	}
+	return all, nil
 }
 
-func (a *app) migrateHistory(ctx context.Context, which queueFlags) error {
-	return a.withMigration(ctx, reading(), which.target(), func(_ *upstream.Upstream, s migrate.Standing, _ string) error {
+// watchStatus prints the status whenever it changes, until nobody works on anything and nothing waits.
+func (a *app) watchStatus(ctx context.Context, up *upstream.Upstream, which whichMigration, dir string, every time.Duration) error {
+	out := a.stream()
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	var last string
+	for {
+		all, err := a.standings(ctx, up, which, dir)
+		if err != nil {
+			return err
+		}
+		doc := statusDocument(all)
+		seen, err := json.Marshal(doc.Data)
+		if err != nil {
+			return err
+		}
+		if now := withoutExpiry(string(seen)); now != last {
+			last = now
+			if err := out.Write(doc); err != nil {
+				return err
+			}
+		}
+		if !slices.ContainsFunc(all, func(s migrate.Standing) bool { return s.State.Stage.Open() || s.Holder != nil }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// withoutExpiry leaves out of a status what changes with every renewal of a lease.
+func withoutExpiry(text string) string {
+	return regexp.MustCompile(`"expires":"[^"]*"`).ReplaceAllString(text, "")
+}
+
+func (a *app) migrateHistoryCommand() *cobra.Command {
+	return a.verb(&cobra.Command{
+		Use:   "history [phase]",
+		Short: "Everything that was done to one queue or in one phase, from its journal",
+		Example: `  redisopt migrate history --queue mail
+  redisopt migrate history phase2 -o json`,
+	}, func(ctx context.Context, which whichMigration) error { return a.migrateHistory(ctx, which.target()) })
+}
+
+func (a *app) migrateHistory(ctx context.Context, t migrate.Target) error {
+	return a.withMigration(ctx, reading(), t, func(_ *upstream.Upstream, s migrate.Standing, _ string) error {
 		return a.print(historyDocument(s))
 	})
 }

@@ -15,7 +15,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 	return a.group("rollback", "Undo a migration, wherever it stopped",
 		`  redisopt rollback phase3 --queue mail --dry-run
   redisopt rollback phase3 --queue mail --reason 'new workers crash'`,
-		a.rollbackPhase3Command())
+		a.rollbackPhase3Command(), a.rollbackPhaseCommand(step.Phase2Name))
 }
 
 func (a *app) rollbackPhase3Command() *cobra.Command {
@@ -44,8 +44,14 @@ func (a *app) rollbackPhase3(ctx context.Context, which queueFlags, tune tuning,
 	if reason != "" {
 		cause = errors.New(reason)
 	}
-	return a.withMigration(ctx, writing(), which.target(), func(up *upstream.Upstream, s migrate.Standing, dir string) error {
-		opts, done := a.runOptions(dir, tune)
+	return a.withMigration(ctx, asking(), which.target(), func(up *upstream.Upstream, s migrate.Standing, dir string) error {
+		if s.Holder != nil && !a.flags.dryRun {
+			return a.rollbackHosted(ctx, up, s, reason)
+		}
+		if s.State.Stage == migrate.Finishing || s.State.Stage == migrate.Finished {
+			return &migrate.FinishedError{Since: s.State.Since}
+		}
+		opts, done := a.runOptions(up, dir, tune, migrate.HostOptions{})
 		plan, err := step.PlanBack(ctx, up.Client(), s, opts)
 		if errors.Is(err, migrate.ErrNothingToRollBack) {
 			a.note("nothing to roll back: the migration is %s", s.State.Stage)
@@ -70,5 +76,70 @@ func (a *app) rollbackPhase3(ctx context.Context, which queueFlags, tune tuning,
 			return err
 		}
 		return a.print(resultDocument(s.Target, plan.Direction, report, up.Spent()))
+	})
+}
+
+// rollbackHosted asks whoever hosts a migration to roll it back.
+func (a *app) rollbackHosted(ctx context.Context, up *upstream.Upstream, s migrate.Standing, reason string) error {
+	i := migrate.Intent{Verb: migrate.IntentRollback, Reason: reason}
+	if err := a.confirm(ctx, intentDocument(s, i, false), "Ask for the rollback?"); err != nil {
+		return err
+	}
+	return a.ask(ctx, up, s, i, askedHolds)
+}
+
+// rollbackPhaseCommand makes the command that rolls back a phase of the whole database.
+func (a *app) rollbackPhaseCommand(phase string) *cobra.Command {
+	var reason string
+	t := migrate.Target{Phase: phase}
+	cmd := &cobra.Command{
+		Use:   phase,
+		Short: "Undo " + phase + ", last step first",
+		Example: "  redisopt rollback " + phase + " --dry-run\n" +
+			"  redisopt rollback " + phase + " --reason 'the users wait' --yes",
+		Args: cobra.NoArgs,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.rollbackPhase(ctx, t, reason) }),
+	}
+	cmd.Flags().String(stateDirFlag, "", "the journal is in this `directory` (default: the user's state directory)")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
+	return cmd
+}
+
+func (a *app) rollbackPhase(ctx context.Context, t migrate.Target, reason string) error {
+	return a.withMigration(ctx, asking(), t, func(up *upstream.Upstream, s migrate.Standing, dir string) error {
+		switch s.State.Stage {
+		case migrate.NotStarted, migrate.RolledBack:
+			a.note("nothing to roll back: the migration is %s", s.State.Stage)
+			return a.print(statusDocument([]migrate.Standing{s}))
+		case migrate.Finishing, migrate.Finished:
+			return &migrate.FinishedError{Since: s.State.Since}
+		case migrate.Forward, migrate.Complete, migrate.Backward:
+		}
+		if s.Holder != nil && !a.flags.dryRun {
+			return a.rollbackHosted(ctx, up, s, reason)
+		}
+		phase, err := step.Open(up.Client(), t, s.State.Options, migrate.Env{})
+		if err != nil {
+			return err
+		}
+		outline, err := outlineOf(ctx, phase, migrate.Backward)
+		if err != nil {
+			return err
+		}
+		doc := outlineDocument([]migrate.Outline{outline}, "")
+		if a.flags.dryRun {
+			return errors.Join(a.print(doc), outline.Refused())
+		}
+		if err := outline.Refused(); err != nil {
+			return err
+		}
+		if err := a.confirm(ctx, doc, "Roll it back?"); err != nil {
+			return err
+		}
+		var cause error
+		if reason != "" {
+			cause = errors.New(reason)
+		}
+		return a.hostPhase(ctx, up, t, dir, 0, migrate.HostOptions{Back: true, Cause: cause}, s.State.Options)
 	})
 }

@@ -15,7 +15,8 @@
 //	Plan            an Outline, without a single write; what blocks is a Problem
 //	Finisher        optional: what complete gives up, and giving it up
 //	Reverser        optional: an Outline of the way back
-//	Env             given: fence, checkpoints, pace, watch, progress
+//	Keeper          optional: what goes on while everything is in place, until complete
+//	Env             given: fence, checkpoints, pace, watch, bell, progress
 //	NewSoak         the step that waits for evidence; gates are data (Gate)
 //	step.Open       makes the phase again from its Options; each phase has one line in its table:
 //	                func(client, options json.RawMessage, env migrate.Env) (migrate.Phase, error)

@@ -75,6 +75,9 @@ type HostOptions struct {
 	// Subscribe opens the bell for a channel. Nil: intents are found by the sweep alone.
 	Subscribe func(ctx context.Context, channel string) (Rings, error)
 
+	// Track is what Env.Track is. Nil: none.
+	Track func(ctx context.Context, prefixes ...string) (Rings, error)
+
 	// Sweep is how often intents are read that nobody rang for. Default 1 minute, 10 seconds without
 	// Subscribe; at least 10 milliseconds.
 	Sweep time.Duration
@@ -209,18 +212,16 @@ func (h *host) run(ctx context.Context) error {
 }
 
 // leave takes back what the host said of itself, so that nobody believes it is still there, and once
-// nothing is open any more also what was asked of it: the next run is to begin without.
+// nothing is open any more also what was asked of it: the next run is to begin without. After the lease was
+// lost it changes nothing.
 func (h *host) leave(ctx context.Context) error {
-	if errors.Is(context.Cause(ctx), ErrLeaseLost) {
-		return nil // it is another's by now
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	var err error
 	if s, stateErr := h.engine.State(); stateErr == nil && (s.Stage == RolledBack || s.Stage == Finished) {
-		err = h.opts.Client.Del(ctx, h.target.intentKey()).Err()
+		err = clearWishes(ctx, h.opts.Client, h.target, h.session.Lease)
 	} else {
-		err = h.opts.Client.HDel(ctx, h.target.intentKey(), pulseField).Err()
+		err = beat(ctx, h.opts.Client, h.target, h.session.Lease, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("take back the pulse of %s: %w", h.target, err)
@@ -244,7 +245,7 @@ func (h *host) env() Env {
 			}
 			return nil
 		},
-		Pace: h.pace, Watch: h.opts.Watch, OnProgress: h.tell,
+		Pace: h.pace, Watch: h.opts.Watch, Track: h.opts.Track, OnProgress: h.tell,
 	}
 }
 
@@ -282,7 +283,7 @@ func (h *host) loop(ctx context.Context) error {
 			return h.finish(ctx)
 		case wait:
 			h.say(ctx, why.condition, why.text)
-			if err := h.await(ctx, until); err != nil {
+			if err := h.keep(ctx, state, until); err != nil {
 				return err
 			}
 		case leave:
@@ -351,7 +352,7 @@ func (h *host) next(s State, begin bool, now time.Time) (move, reasons, time.Tim
 		return goBack, reasons{}, time.Time{}
 	case s.Stage == Finishing:
 		return giveUp, reasons{}, time.Time{}
-	case paused:
+	case paused && (s.Stage == Forward || begin):
 		return wait, reasons{Paused, fmt.Sprintf("%s asked to pause%s", pause.By, because(pause.Reason))}, pause.Expires
 	case s.Stage == Forward || begin:
 		if open, at := InWindow(h.opts.Windows, now); !open && !s.soaks() {
@@ -447,6 +448,36 @@ func (h *host) finish(ctx context.Context) error {
 		give = f.Complete
 	}
 	return h.engine.Finish(ctx, give)
+}
+
+// keep waits as await does, and while every step is in place lets the phase do meanwhile what it has to.
+func (h *host) keep(ctx context.Context, s State, until time.Time) error {
+	k, ok := h.phase.(Keeper)
+	if !ok || s.Stage != Complete {
+		return h.await(ctx, until)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var kept error
+	var keeping sync.WaitGroup
+	keeping.Go(func() {
+		if kept = k.Keep(ctx); kept != nil {
+			cancel(kept)
+		}
+	})
+	var err error
+	for err == nil {
+		if err = h.await(ctx, until); err != nil {
+			break
+		}
+		if next, _, _ := h.next(s, false, time.Now()); next != wait {
+			break
+		}
+		h.refresh(ctx)
+	}
+	cancel(nil)
+	keeping.Wait()
+	return errors.Join(kept, err)
 }
 
 // await returns nil when intents change, when until has come or the approval appears, and the cause of

@@ -146,7 +146,7 @@ func (h *host) beat(ctx context.Context) {
 	if h.opts.OnPulse != nil {
 		h.opts.OnPulse(p)
 	}
-	_ = beat(ctx, h.opts.Client, h.target, p)
+	_ = beat(ctx, h.opts.Client, h.target, h.session.Lease, &p)
 }
 
 // tell passes progress on.

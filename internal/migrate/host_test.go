@@ -27,7 +27,9 @@ func (p *phase) Target() migrate.Target { return mail }
 func (p *phase) Options() any           { return map[string]string{"to": "bullmq"} }
 func (p *phase) Steps() []migrate.Step  { return p.steps }
 
-func (p *phase) Plan(context.Context) (migrate.Outline, error) { return migrate.Outline{}.Normal(), nil }
+func (p *phase) Plan(context.Context) (migrate.Outline, error) {
+	return migrate.Outline{}.Normal(), nil
+}
 
 func (p *phase) Irreversible(context.Context) ([]string, error) { return []string{"the ledger"}, nil }
 

@@ -224,12 +224,36 @@ func ReadWishes(ctx context.Context, client redis.UniversalClient, t Target, now
 	return w, nil
 }
 
-// beat writes the pulse. Price: 1 command.
-func beat(ctx context.Context, client redis.UniversalClient, t Target, p Pulse) error {
-	p.Schema = intentSchema
-	text, err := json.Marshal(p)
-	if err != nil {
-		return err
+// beatScript writes the pulse ARGV[2] to KEYS[1], or removes it where there is none, while KEYS[2] holds
+// the lease ARGV[1]. clearScript removes KEYS[1] under the same condition.
+var (
+	beatScript = redis.NewScript(`
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], 'pulse') end
+return redis.call('HSET', KEYS[1], 'pulse', ARGV[2])
+`)
+	clearScript = redis.NewScript(`
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+return redis.call('DEL', KEYS[1])
+`)
+)
+
+// beat writes the pulse while the lease is ours. A nil pulse is removed. Price: 1 command, and 2 in its
+// script.
+func beat(ctx context.Context, client redis.UniversalClient, t Target, lease *Lease, p *Pulse) error {
+	var text []byte
+	if p != nil {
+		p.Schema = intentSchema
+		var err error
+		if text, err = json.Marshal(p); err != nil {
+			return err
+		}
 	}
-	return client.HSet(ctx, t.intentKey(), pulseField, text).Err()
+	return beatScript.Run(ctx, client, []string{t.intentKey(), lease.Key()}, lease.Token(), text).Err()
+}
+
+// clearWishes removes all intents and the pulse while the lease is ours. Price: 1 command, and 2 in its
+// script.
+func clearWishes(ctx context.Context, client redis.UniversalClient, t Target, lease *Lease) error {
+	return clearScript.Run(ctx, client, []string{t.intentKey(), lease.Key()}, lease.Token()).Err()
 }

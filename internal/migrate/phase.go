@@ -50,6 +50,15 @@ type Reverser interface {
 	PlanBack(ctx context.Context) (Outline, error)
 }
 
+// A Keeper is a Phase that has something to do while every step is in place and nobody has completed it:
+// a bridge that takes over what a straggling producer still adds.
+type Keeper interface {
+	Phase
+
+	// Keep does it until ctx ends, and returns nil then. Another error ends it, and the host with it.
+	Keep(ctx context.Context) error
+}
+
 // An Env is what a phase is given while it runs. The zero value is enough for Plan: nothing is fenced,
 // noted, slowed down or watched.
 type Env struct {
@@ -70,6 +79,9 @@ type Env struct {
 
 	// Watch is asked by gates for evidence. Nil: no evidence, so gates are inconclusive.
 	Watch Watch
+
+	// Track follows every change of keys that begin with one of the prefixes. Nil: there is no such bell.
+	Track func(ctx context.Context, prefixes ...string) (Rings, error)
 
 	// OnProgress, when not nil, is told how far the work is, from the goroutine of the step.
 	OnProgress func(Progress)

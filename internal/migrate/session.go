@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -153,4 +154,20 @@ func Owner() string {
 		host = h
 	}
 	return fmt.Sprintf("%s@%s %d", name, host, os.Getpid())
+}
+
+// Checkpoint is the last checkpoint of the named step in the last run, nil when there is none.
+func (s Standing) Checkpoint(step string) json.RawMessage {
+	if st := s.State.step(step); st != nil {
+		return st.Checkpoint
+	}
+	return nil
+}
+
+// Mark is how far the named step is.
+func (s Standing) Mark(step string) Mark {
+	if st := s.State.step(step); st != nil {
+		return st.Mark
+	}
+	return Pending
 }

@@ -3,6 +3,7 @@ package step
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/redis/go-redis/v9"
@@ -12,7 +13,11 @@ import (
 )
 
 // A QueuePhase is phase 3 of one queue as the engine and its host know phases.
-type QueuePhase struct{ *Phase3 }
+type QueuePhase struct {
+	*Phase3
+	client redis.UniversalClient
+	env    migrate.Env
+}
 
 // openPhase3 makes phase 3 of one queue from its route.
 func openPhase3(client redis.UniversalClient, options json.RawMessage, env migrate.Env) (migrate.Phase, error) {
@@ -20,11 +25,12 @@ func openPhase3(client redis.UniversalClient, options json.RawMessage, env migra
 	if err != nil {
 		return nil, err
 	}
-	return newQueuePhase(client, Phase3Options{Route: route}, env)
+	return NewQueuePhase(client, Phase3Options{Route: route}, env)
 }
 
-// newQueuePhase makes phase 3 of one queue and lets env run it. What opts says of pace and progress counts.
-func newQueuePhase(client redis.UniversalClient, opts Phase3Options, env migrate.Env) (QueuePhase, error) {
+// NewQueuePhase makes phase 3 of one queue and lets env run it. What opts says of pace goes before what
+// env says.
+func NewQueuePhase(client redis.UniversalClient, opts Phase3Options, env migrate.Env) (QueuePhase, error) {
 	opts.Fence = mover.Fence{Key: env.Fence.Key, Token: env.Fence.Token}
 	if opts.Checkpoint == nil {
 		opts.Checkpoint = env.Checkpoint
@@ -32,15 +38,18 @@ func newQueuePhase(client redis.UniversalClient, opts Phase3Options, env migrate
 	if opts.Pace == nil && env.Pace != nil {
 		opts.Pace = env.Pace.Wait
 	}
-	if opts.OnProgress == nil && env.OnProgress != nil {
+	if told := opts.OnProgress; env.OnProgress != nil {
 		opts.OnProgress = func(now mover.Progress) {
+			if told != nil {
+				told(now)
+			}
 			env.Tell(migrate.Progress{
 				Step: "phase3.move", Part: string(now.State), Done: now.Moved, Total: now.Total, Unit: "jobs",
 			})
 		}
 	}
 	p, err := NewPhase3(client, opts)
-	return QueuePhase{p}, err
+	return QueuePhase{Phase3: p, client: client, env: env}, err
 }
 
 // Plan tells what moving the queue would do. It writes nothing.
@@ -72,6 +81,23 @@ func (p QueuePhase) Irreversible(context.Context) ([]string, error) {
 
 // Complete deletes the ledger. It may run twice.
 func (p QueuePhase) Complete(ctx context.Context) error { return fenced(p.move.back.Forget(ctx)) }
+
+// Keep takes over what straggling producers still add to the source. A queue that was converted in place
+// has no bridge.
+func (p QueuePhase) Keep(ctx context.Context) error {
+	_, err := Bridge(ctx, p.client, p.opts.Route, BridgeOptions{
+		Track: p.env.Track, MaxRate: p.opts.MaxRate, WorkersStopped: p.opts.WorkersStopped,
+		Fence: mover.Fence{Key: p.env.Fence.Key, Token: p.env.Fence.Token},
+		OnMoved: func(b Bridged) {
+			p.env.Tell(migrate.Progress{Step: "phase3.bridge", Part: "bridge", Done: total(b.Moved), Unit: "jobs"})
+		},
+	})
+	if errors.Is(err, ErrNoBridge) {
+		<-ctx.Done()
+		return nil
+	}
+	return err
+}
 
 // outline is plan as every phase tells it.
 func (p QueuePhase) outline(plan mover.Plan) migrate.Outline {

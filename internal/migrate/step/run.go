@@ -23,6 +23,10 @@ type RunOptions struct {
 	WorkersStopped bool
 	ActiveTimeout  time.Duration
 
+	// Hosting is how it is hosted: windows, throttles, intents, gates, what happens when every step is in
+	// place. Which migration and which way is set by Start, Resume and Rollback.
+	Hosting migrate.HostOptions
+
 	// OnEvent and OnProgress, when not nil, are told what happens, from the goroutine that runs.
 	OnEvent    func(migrate.Event)
 	OnProgress func(mover.Progress)
@@ -42,12 +46,14 @@ type Report struct {
 // was begun stays in the journal and can be resumed or rolled back. The Report is filled as far as it
 // came, also with an error.
 func Start(ctx context.Context, client redis.UniversalClient, route Route, opts RunOptions) (Report, error) {
-	return run(ctx, client, route, opts, func(ctx context.Context, e *migrate.Engine) error { return e.Start(ctx) })
+	opts.Hosting.Begin, opts.Hosting.Back = true, false
+	return host(ctx, client, route, opts)
 }
 
 // Resume goes on with the migration in s, in the direction it had.
 func Resume(ctx context.Context, client redis.UniversalClient, s migrate.Standing, opts RunOptions) (Report, error) {
-	return again(ctx, client, s, opts, func(ctx context.Context, e *migrate.Engine) error { return e.Resume(ctx) })
+	opts.Hosting.Begin, opts.Hosting.Back = false, false
+	return again(ctx, client, s, opts)
 }
 
 // Rollback undoes the migration in s. cause is why, and may be nil. It returns
@@ -56,14 +62,12 @@ func Rollback(ctx context.Context, client redis.UniversalClient, s migrate.Stand
 	if s.State.Stage == migrate.NotStarted || s.State.Stage == migrate.RolledBack {
 		return Report{State: s.State}, migrate.ErrNothingToRollBack
 	}
-	return again(ctx, client, s, opts, func(ctx context.Context, e *migrate.Engine) error { return e.Rollback(ctx, cause) })
+	opts.Hosting.Begin, opts.Hosting.Back, opts.Hosting.Cause = false, true, cause
+	return again(ctx, client, s, opts)
 }
 
 // again runs with the route that the journal keeps.
-func again(
-	ctx context.Context, client redis.UniversalClient, s migrate.Standing, opts RunOptions,
-	verb func(context.Context, *migrate.Engine) error,
-) (Report, error) {
+func again(ctx context.Context, client redis.UniversalClient, s migrate.Standing, opts RunOptions) (Report, error) {
 	if s.State.Stage == migrate.NotStarted {
 		return Report{State: s.State}, nil
 	}
@@ -71,45 +75,22 @@ func again(
 	if err != nil {
 		return Report{State: s.State}, err
 	}
-	return run(ctx, client, route, opts, verb)
+	return host(ctx, client, route, opts)
 }
 
-func run(
-	ctx context.Context, client redis.UniversalClient, route Route, opts RunOptions,
-	verb func(context.Context, *migrate.Engine) error,
-) (Report, error) {
-	began := time.Now()
-	report := Report{Route: route}
-	session, err := migrate.OpenSession(ctx, client, migrate.SessionOptions{
-		Target: TargetOf(route), StateDir: opts.StateDir, LeaseTTL: opts.LeaseTTL,
-	})
-	if err != nil {
-		return report, err
+func host(ctx context.Context, client redis.UniversalClient, route Route, opts RunOptions) (Report, error) {
+	h := opts.Hosting
+	h.Client, h.OnEvent, h.Rate = client, opts.OnEvent, float64(opts.MaxRate)
+	h.Session = migrate.SessionOptions{Target: TargetOf(route), StateDir: opts.StateDir, LeaseTTL: opts.LeaseTTL}
+	h.Open = func(_ context.Context, _ migrate.State, env migrate.Env) (migrate.Phase, error) {
+		return NewQueuePhase(client, Phase3Options{
+			Route: route, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout, OnProgress: opts.OnProgress,
+		}, env)
 	}
-	err = session.Run(ctx, func(ctx context.Context) error {
-		var engine *migrate.Engine
-		phase, err := NewPhase3(client, Phase3Options{
-			Route: route, MaxRate: opts.MaxRate, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout,
-			Fence: mover.Fence{Key: session.Lease.Key(), Token: session.Lease.Token()},
-			Checkpoint: func(ctx context.Context, step string, detail any) error {
-				return engine.Checkpoint(ctx, step, detail)
-			},
-			OnProgress: opts.OnProgress,
-		})
-		if err != nil {
-			return err
-		}
-		engine = migrate.NewEngine(session.Journal, phase.Steps()...)
-		engine.Options, engine.OnEvent = phase.Options(), opts.OnEvent
-		err = verb(ctx, engine)
-		report.Outcome = phase.Outcome()
-		return err
-	})
-	report.Took = time.Since(began)
-	state, stateErr := migrate.ReadState(session.Journal.Entries())
-	if err == nil {
-		err = stateErr
+	hosted, err := migrate.Host(ctx, h)
+	report := Report{Route: route, State: hosted.State, Took: hosted.Took}
+	if p, ok := hosted.Phase.(QueuePhase); ok {
+		report.Outcome = p.Outcome()
 	}
-	report.State = state
 	return report, err
 }

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redisopt/redisopt/internal/inspect/source"
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+// migratePlanFlags are the flags of migrate plan.
+type migratePlanFlags struct {
+	queueFlags
+	engine   engine
+	major    int
+	out      string
+	code     string
+	detailed bool
+}
+
+// A planning is what the makers of phases are given.
+type planning struct {
+	up   *upstream.Upstream
+	conf *config.Config
+	dir  string // of journals
+	code *source.Report
+	migratePlanFlags
+}
+
+// A planner proposes the runs of one phase with the choices that its own command would make without
+// flags. None at all is no error: there may be nothing to do.
+type planner struct {
+	phase   string
+	propose func(ctx context.Context, p planning) ([]phaseRun, error)
+}
+
+// planners are all phases that can be planned, in their order.
+func (a *app) planners() []planner {
+	return []planner{
+		{step.Phase2Name, a.proposePhase2},
+		{step.Phase3Name, a.proposePhase3},
+	}
+}
+
+func (a *app) migratePlanCommand() *cobra.Command {
+	var f migratePlanFlags
+	cmd := &cobra.Command{
+		Use:   "plan [phase2|phase3|all]",
+		Short: "What phases would do, cost and lose, as a file that can be approved and run",
+		Long: `plan works out what the phases would do to this Redis as it is now: their steps and order, the
+price in commands, what would be lost, which goals they can reach and which they cannot, and what the
+application's people must change. It sends no command that writes. The file that --out writes carries a
+hash over its content; redisopt migrate phaseN --plan FILE runs exactly that and refuses an edited one.`,
+		Example: `  redisopt migrate plan all --out plan.json --code .
+  redisopt migrate plan phase2 --detailed-exitcode -o json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			phase := "all"
+			if len(args) == 1 {
+				phase = args[0]
+			}
+			return a.migratePlan(ctx, phase, f)
+		}),
+	}
+	f.queueFlags.register(cmd)
+	cmd.Flags().Var(&f.engine, "engine", "the engine that phase 3 moves queues to: bullmq or asynq")
+	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queues, 5 or 6 (0: find out)")
+	cmd.Flags().StringVar(&f.out, "out", "", "write the plan to this `file`")
+	cmd.Flags().StringVar(&f.code, "code", "", "name the lines of the application in this `directory` that must change")
+	cmd.Flags().BoolVar(&f.detailed, "detailed-exitcode", false, "exit 10 when the plan has changes, 0 when there is nothing to do")
+	return cmd
+}
+
+func (a *app) migratePlan(ctx context.Context, phase string, f migratePlanFlags) error {
+	chosen := a.planners()
+	if phase != "all" {
+		chosen = slices.DeleteFunc(chosen, func(p planner) bool { return p.phase != phase })
+	}
+	if len(chosen) == 0 {
+		return usagef("phase: got %q, want one of the phases that help lists, or all", phase)
+	}
+	if f.engine == "" {
+		chosen = slices.DeleteFunc(chosen, func(p planner) bool { return p.phase == step.Phase3Name })
+		if len(chosen) == 0 {
+			return usagef("--engine: got none, want the engine that runs the queues after phase 3")
+		}
+		if phase == "all" {
+			a.note("phase 3 is not planned: name the engine with --engine")
+		}
+	}
+	return a.withRedis(ctx, reading(), func(up *upstream.Upstream, conf *config.Config) error {
+		dir, err := a.migrationDir(conf)
+		if err != nil {
+			return err
+		}
+		p := planning{up: up, conf: conf, dir: dir, migratePlanFlags: f}
+		if f.code != "" {
+			if p.code, err = scanCode(ctx, f.code); err != nil {
+				return err
+			}
+		}
+		var all []migrate.PlannedPhase
+		for _, one := range chosen {
+			planned, err := a.planOne(ctx, p, one)
+			if err != nil {
+				return fmt.Errorf("%s: %w", one.phase, err)
+			}
+			all = append(all, planned...)
+		}
+		return a.finishPlan(ctx, up, f, all)
+	})
+}
+
+// planOne plans what one planner proposes, and leaves out what is in place already.
+func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.PlannedPhase, error) {
+	runs, err := one.propose(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	var out []migrate.PlannedPhase
+	for _, r := range runs {
+		s, err := migrate.Look(ctx, p.up.Client(), migrate.SessionOptions{Target: r.target, StateDir: p.dir})
+		if err != nil {
+			return nil, a.migrationHint(err, r.target)
+		}
+		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finished {
+			a.note("%s: %s already", r.target, s.Condition())
+			continue
+		}
+		phase, err := r.make(ctx, p.up, p.conf, s.State)
+		if none, ok := errors.AsType[*nothingToDo](err); ok {
+			a.note("%s: %s", r.target, none.why)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		outline, err := phase.Plan(ctx)
+		if err != nil {
+			return nil, err
+		}
+		outline.Code = append(outline.Code, codeChanges(p.code, r.target)...)
+		planned, err := migrate.PlanPhase(phase, outline)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, planned)
+	}
+	return out, nil
+}
+
+// finishPlan writes the file, prints the plan, and says by the exit code whether there is anything to do.
+func (a *app) finishPlan(ctx context.Context, up *upstream.Upstream, f migratePlanFlags, all []migrate.PlannedPhase) error {
+	outlines := make([]migrate.Outline, len(all))
+	for i, p := range all {
+		outlines[i] = p.Outline
+	}
+	hash := ""
+	if f.out != "" {
+		database, err := migrate.DatabaseID(ctx, up.Client())
+		if err != nil {
+			return err
+		}
+		file, err := migrate.NewPlanFile(database, a.now(), all...)
+		if err != nil {
+			return err
+		}
+		if err := writePlan(f.out, file); err != nil {
+			return err
+		}
+		hash = file.Hash
+	}
+	if err := a.print(outlineDocument(outlines, hash)); err != nil {
+		return err
+	}
+	if f.detailed && len(all) > 0 {
+		return verdictf(exitChanges, "the plan has changes: %s", plural(int64(len(all)), "migration"))
+	}
+	return nil
+}
+
+// writePlan writes a plan file whole or not at all.
+func writePlan(path string, file migrate.PlanFile) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".plan-*")
+	if err != nil {
+		return &usageError{err}
+	}
+	err = errors.Join(file.Write(temporary), temporary.Chmod(0o644), temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name()) // it is of no use
+		return fmt.Errorf("write plan: %w", err)
+	}
+	return nil
+}
+
+// scanCode reads the application's code.
+func scanCode(ctx context.Context, root string) (*source.Report, error) {
+	r, err := source.Scan(ctx, root, source.Options{})
+	if isPathError(err) {
+		return nil, &usageError{err}
+	}
+	return r, err
+}
+
+// codeChanges are the places in the code that the migration of t is about: where its queue is made, or
+// for a phase of the whole database every place that makes something of its kind.
+func codeChanges(r *source.Report, t migrate.Target) []migrate.CodeChange {
+	if r == nil {
+		return nil
+	}
+	var out []migrate.CodeChange
+	for _, p := range r.Processes {
+		for _, s := range p.Sites {
+			change := codeChange(s, t)
+			if change == "" {
+				continue
+			}
+			c := migrate.CodeChange{File: s.File, Line: s.Line, Change: change}
+			if !slices.Contains(out, c) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
+}
+
+// codeChange is what has to change at one place for t, empty when nothing has.
+func codeChange(s source.Site, t migrate.Target) string {
+	queue := s.Library == source.Bull
+	switch {
+	case t.Phase == step.Phase3Name && queue && slices.Contains(s.Queues, t.Queue):
+		return fmt.Sprintf("this makes the Bull queue %q: make it with the new engine", t.Queue)
+	case t.Phase == "phase1" && !queue && len(s.Queues) == 0:
+		return fmt.Sprintf("this opens a connection of its own with %s: use the sidecar's URL", s.Library)
+	case t.Phase == "phase4" && queue:
+		return "this still makes a Bull queue: remove it"
+	}
+	return ""
+}
+
+// proposePhase3 proposes to move every Bull queue under the prefix, or the named one, in the order that
+// the configuration has for migrations and then by name.
+func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error) {
+	names := []string{p.queue}
+	if p.queue == "" {
+		found, err := mover.DetectQueues(ctx, p.up.Client(), mover.ListOptions{Prefix: p.prefix})
+		if err != nil {
+			return nil, err
+		}
+		names = nil
+		for _, e := range found {
+			if e.Layout == mover.Bull {
+				names = append(names, e.Queue)
+			}
+		}
+	}
+	names = inOrder(names, p.conf)
+	out := make([]phaseRun, len(names))
+	for i, name := range names {
+		request := step.Request{Queue: name, Prefix: p.prefix, Engine: mover.Layout(p.engine), Major: p.major}
+		out[i] = phaseRun{
+			target: request.Target(),
+			make: func(ctx context.Context, up *upstream.Upstream, _ *config.Config, s migrate.State) (migrate.Phase, error) {
+				route, err := request.Find(ctx, up.Client(), s)
+				if err != nil {
+					return nil, err
+				}
+				return step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route}, migrate.Env{})
+			},
+		}
+	}
+	return out, nil
+}
+
+// inOrder sorts names by their place in a migration, those without one last and by name.
+func inOrder(names []string, conf *config.Config) []string {
+	place := map[string]int{}
+	for i, q := range conf.Queues.ByMigrationOrder() {
+		if q.MigrationOrder > 0 {
+			place[q.Name] = i + 1
+		}
+	}
+	last := len(place) + 1
+	slices.SortFunc(names, func(a, b string) int {
+		pa, pb := place[a], place[b]
+		if pa == 0 {
+			pa = last
+		}
+		if pb == 0 {
+			pb = last
+		}
+		switch {
+		case pa != pb:
+			return pa - pb
+		case a < b:
+			return -1
+		case a > b:
+			return 1
+		}
+		return 0
+	})
+	return names
+}

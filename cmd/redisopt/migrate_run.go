@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+func (a *app) migrateRunCommand() *cobra.Command {
+	var (
+		which whichMigration
+		host  hostFlags
+		rate  int
+	)
+	cmd := &cobra.Command{
+		Use:   "run [phase]",
+		Short: "Host what is open: long soaks, gates, what was interrupted",
+		Long: `run goes on with every migration that is open, or with the one that is named, each in its own
+direction, and stays until it is completed or rolled back. Meanwhile it follows what the other verbs ask
+for: pause, resume, complete, abort, rollback, a new rate. The first Ctrl-C pauses at a safe point, the
+second stops at once; either way nothing is lost. deploy/redisopt-migrate.service runs it under systemd.`,
+		Example: `  redisopt migrate run --yes --auto-rollback
+  redisopt migrate run phase1 --hold-before complete --window 'Mon-Fri 02:00-05:00 Europe/Vienna' --yes`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.action(func(ctx context.Context, args []string) error {
+			if err := which.set(args); err != nil {
+				return err
+			}
+			return a.migrateRun(ctx, which, host, rate)
+		}),
+	}
+	which.register(cmd)
+	host.register(cmd)
+	cmd.Flags().IntVar(&rate, "max-rate", 0, "at most `n` items a second in each migration (0: no limit)")
+	return cmd
+}
+
+func (a *app) migrateRun(ctx context.Context, which whichMigration, flags hostFlags, rate int) error {
+	opts, err := flags.options()
+	if err != nil {
+		return err
+	}
+	if rate < 0 {
+		return usagef("--max-rate: got %d, want 0 or more", rate)
+	}
+	opts.Stay = true
+	return a.withRedis(ctx, writing(), func(up *upstream.Upstream, conf *config.Config) error {
+		dir, err := a.migrationDir(conf)
+		if err != nil {
+			return err
+		}
+		open, err := a.openMigrations(ctx, up, which, dir)
+		if err != nil {
+			return err
+		}
+		doc := statusDocument(open)
+		if len(open) == 0 {
+			a.note("nothing is open")
+			return a.print(doc)
+		}
+		if a.flags.dryRun {
+			return a.print(doc)
+		}
+		if err := a.confirm(ctx, doc, "Go on with all of it?"); err != nil {
+			return err
+		}
+		return a.hostAll(ctx, up, open, dir, float64(rate), opts)
+	})
+}
+
+// openMigrations are those that have something to go on with, or that wait to be completed, and that
+// nobody hosts; or the one that was named.
+func (a *app) openMigrations(ctx context.Context, up *upstream.Upstream, which whichMigration, dir string) ([]migrate.Standing, error) {
+	targets := []migrate.Target{which.target()}
+	if !which.named() {
+		var err error
+		if targets, err = migrate.Targets(ctx, up.Client()); err != nil {
+			return nil, err
+		}
+	}
+	var out []migrate.Standing
+	for _, t := range targets {
+		if which.phase != "" && t.Phase != which.phase {
+			continue
+		}
+		s, err := migrate.Look(ctx, up.Client(), migrate.SessionOptions{Target: t, StateDir: dir})
+		if err != nil {
+			return nil, a.migrationHint(err, t)
+		}
+		switch {
+		case !s.State.Stage.Open() && s.State.Stage != migrate.Complete:
+		case s.Holder != nil && which.named():
+			return nil, a.migrationHint(s.Held(), t)
+		case s.Holder != nil:
+			a.note("%s is hosted by %s", t, s.Holder.Owner)
+		default:
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// hostAll hosts every migration of open at once, each until it is completed or rolled back, and prints
+// where each stands at the end.
+func (a *app) hostAll(
+	ctx context.Context, up *upstream.Upstream, open []migrate.Standing, dir string, rate float64, opts migrate.HostOptions,
+) error {
+	var (
+		mu   sync.Mutex // of errs, and of what tells the user
+		errs []error
+		all  sync.WaitGroup
+	)
+	for i, s := range open {
+		o, _ := a.hosting(up, opts)
+		o.Session = migrate.SessionOptions{Target: s.Target, StateDir: dir}
+		o.Rate = rate
+		o.Open = func(_ context.Context, state migrate.State, env migrate.Env) (migrate.Phase, error) {
+			return step.Open(up.Client(), s.Target, state.Options, env)
+		}
+		o.OnProgress = nil // several lines of progress would overwrite one another
+		tell := a.tellPulses()
+		o.OnEvent = func(e migrate.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			a.note("%s: step %d of %d, %s: %s", s.Target, e.Index+1, e.Of, e.Step, e.Kind)
+		}
+		o.OnPulse = func(p migrate.Pulse) {
+			mu.Lock()
+			defer mu.Unlock()
+			tell(p)
+		}
+		all.Go(func() {
+			hosted, err := migrate.Host(ctx, o)
+			mu.Lock()
+			defer mu.Unlock()
+			open[i].State = hosted.State
+			if err != nil {
+				errs = append(errs, a.migrationHint(err, s.Target))
+			}
+		})
+	}
+	all.Wait()
+	for i := range open {
+		open[i].Holder, open[i].Pulse, open[i].Intents = nil, nil, []migrate.Intent{}
+	}
+	return errors.Join(append(errs, a.print(statusDocument(open)))...)
+}
