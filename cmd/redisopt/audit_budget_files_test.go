@@ -20,7 +20,7 @@ func TestTheGateReadsWhatRecordWrites(t *testing.T) {
 	r := record.Report{
 		Tests: []record.Test{
 			{Name: "", Count: record.Count{BilledWork: 9}},
-			{Name: "GET /users", Runs: 3, MaxPerRun: 4, Count: record.Count{BilledWork: 10}},
+			{Name: "GET /users", Runs: 3, MaxPerRun: 4, Count: record.Count{BilledWork: 10}, Commands: []record.Calls{{Command: "get", Sent: 8}, {Command: "set", Sent: 2}}},
 		},
 		Sources:     []record.Source{{Name: "api", Count: record.Count{BilledWork: 19}}},
 		Connections: record.Connections{PeakPerProcess: 5},
@@ -33,7 +33,7 @@ func TestTheGateReadsWhatRecordWrites(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []gate.Operation{{Name: "GET /users", Kind: "test", Commands: 4, Runs: 3}, {Name: "api", Kind: "source", Commands: 19}}
+	want := []gate.Operation{{Name: "GET /users", Kind: "test", Commands: 4, Runs: 3, Sent: "8 get, 2 set"}, {Name: "api", Kind: "source", Commands: 19}}
 	if diff := cmp.Diff(want, got.Operations); diff != "" || got.PeakPerProcess != 5 {
 		t.Errorf("operations (-want +got):\n%s\nconnections %d, want 5", diff, got.PeakPerProcess)
 	}

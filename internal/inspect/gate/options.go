@@ -68,7 +68,7 @@ func (o Options) Unknown() error {
 			errs = append(errs, &budget.FieldError{Field: "rules." + name, Message: "no rule has this name" + meant(name, rules)})
 		}
 	}
-	either := append(rules, budgetNames()...)
+	either := slices.Concat(rules, budgetNames())
 	for i, w := range o.Budgets.Waivers {
 		known := slices.Contains(either, w.Rule) || strings.HasPrefix(w.Rule, "latency.") || strings.HasPrefix(w.Rule, "operations.")
 		if w.Rule != "" && !known {

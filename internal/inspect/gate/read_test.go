@@ -17,7 +17,7 @@ func TestABaselineReadsBackAsItWasWritten(t *testing.T) {
 	s := mailer(2)
 	s.Findings = []Finding{{inspect.Finding{Rule: "b", File: "x.ts", Line: 3}, "anchor"}, {Finding: inspect.Finding{Rule: "a", Subject: "q"}}}
 	open := Exactly(3)
-	want := BaselineOf(Evidence{Static: s, Live: &Live{Connections: &open}, Recorded: &Recorded{Operations: []Operation{{"GET /", "test", 3, 2}}}})
+	want := BaselineOf(Evidence{Static: s, Live: &Live{Connections: &open}, Recorded: &Recorded{Operations: []Operation{{"GET /", "test", 3, 2, ""}}}})
 	var first, second bytes.Buffer
 	if err := want.Write(&first); err != nil {
 		t.Fatal(err)
@@ -75,13 +75,13 @@ func TestWhatIsNoEvidenceIsRefusedWithItsReason(t *testing.T) {
 
 func TestARecordedRunIsJudgedByTestAndSource(t *testing.T) {
 	first, err := ReadRecord(strings.NewReader(`{"kind":"record/v1","data":{
-		"tests":[{"name":"","billed_work":99},{"name":"GET /users","runs":1,"billed_work":4,"max_billed_work_per_run":4},
+		"tests":[{"name":"","billed_work":99},{"name":"GET /users","runs":1,"billed_work":4,"max_billed_work_per_run":4,"commands":[{"command":"get","sent":3},{"command":"set","sent":1}]},
 			{"name":"GET /slow","runs":3,"billed_work":30,"max_billed_work_per_run":12}],
 		"sources":[{"name":"api","billed_work":130}],"connections":{"peak_per_process":7}}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second := &Recorded{Operations: []Operation{{"GET /users", "test", 5, 1}, {"other", "test", 1, 1}}, PeakPerProcess: 3}
+	second := &Recorded{Operations: []Operation{{"GET /users", "test", 5, 1, ""}, {"other", "test", 1, 1, ""}}, PeakPerProcess: 3}
 	first.Merge(second)
 	r := judged(t, Evidence{Recorded: first}, Options{Budgets: budgets(func(b *budget.Budgets) {
 		b.Connections.PerProcess = 6
@@ -90,6 +90,9 @@ func TestARecordedRunIsJudgedByTestAndSource(t *testing.T) {
 	got := map[string]string{}
 	for _, n := range r.Judgements {
 		got[n.Name()] = string(n.Verdict) + ": " + n.Message
+		if n.Budget == "operations.GET /users" && n.Remedy != "cache or batch what repeats; its 2 runs sent 3 get, 1 set" {
+			t.Errorf("remedy %q", n.Remedy)
+		}
 	}
 	want := map[string]string{
 		"connections.per_process of the one with most": "fail: 7 connections, 6 allowed in one process",

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/redisopt/redisopt/internal/runtime/budget"
 )
@@ -31,11 +32,14 @@ type Operation struct {
 	// Commands is what the provider counts: the most of one run of a test, all of a source.
 	Commands float64 `json:"commands"`
 	Runs     int64   `json:"runs,omitempty"`
+
+	// Sent is what a test sent, in words: "2 get, 1 set". Empty where the record does not list it.
+	Sent string `json:"sent,omitempty"`
 }
 
 // ReadRecord reads the document of a recorded run, of at most 32 MiB. Of it only these are read: tests
-// with name, runs, billed_work and max_billed_work_per_run, sources with name and billed_work, and
-// connections.peak_per_process.
+// with name, runs, billed_work, max_billed_work_per_run and commands, sources with name and billed_work,
+// and connections.peak_per_process.
 func ReadRecord(r io.Reader) (*Recorded, error) {
 	var data struct {
 		Tests []struct {
@@ -43,6 +47,10 @@ func ReadRecord(r io.Reader) (*Recorded, error) {
 			Runs       int64  `json:"runs"`
 			MaxPerRun  int64  `json:"max_billed_work_per_run"`
 			BilledWork int64  `json:"billed_work"`
+			Commands   []struct {
+				Command string `json:"command"`
+				Sent    int64  `json:"sent"`
+			} `json:"commands"`
 		} `json:"tests"`
 		Sources []struct {
 			Name       string `json:"name"`
@@ -65,7 +73,11 @@ func ReadRecord(r io.Reader) (*Recorded, error) {
 		if t.Runs <= 1 {
 			n = max(n, t.BilledWork)
 		}
-		out.Operations = append(out.Operations, Operation{Name: t.Name, Kind: "test", Commands: float64(n), Runs: t.Runs})
+		var sent []string
+		for _, c := range t.Commands[:min(len(t.Commands), maxPlaces)] {
+			sent = append(sent, fmt.Sprintf("%d %s", c.Sent, c.Command))
+		}
+		out.Operations = append(out.Operations, Operation{Name: t.Name, Kind: "test", Commands: float64(n), Runs: t.Runs, Sent: strings.Join(sent, ", ")})
 	}
 	for _, s := range data.Sources {
 		out.Operations = append(out.Operations, Operation{Name: s.Name, Kind: "source", Commands: float64(s.BilledWork)})
@@ -115,7 +127,10 @@ func (j *judge) operations() {
 				Budget: name, Evidence: budget.Recorded, Verdict: within(used, float64(o.Commands)), Unit: "command",
 				Measured: &used, Allowed: float64(o.Commands), Baseline: j.operationBefore(x),
 				Message: fmt.Sprintf("%s, %d allowed", plural(used, "command"), o.Commands),
-				Remedy:  "the record lists its commands by name: cache or batch what repeats",
+				Remedy:  "cache or batch what repeats; the record lists its commands",
+			}
+			if x.Sent != "" {
+				n.Remedy = fmt.Sprintf("cache or batch what repeats; %s sent %s", runs(x.Runs), x.Sent)
 			}
 			if x.Name != o.Name {
 				n.Subject = x.Name
@@ -123,6 +138,13 @@ func (j *judge) operations() {
 			j.add(n)
 		}
 	}
+}
+
+func runs(n int64) string {
+	if n <= 1 {
+		return "it"
+	}
+	return fmt.Sprintf("its %d runs", n)
 }
 
 // recordedAs are the operations of a name or pattern, those that cost most first.
