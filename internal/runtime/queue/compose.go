@@ -16,8 +16,10 @@ func (e *Engine) compose() error {
 	o := e.opts.Governor
 	o.Client, o.Jobs = e.opts.Client, e.opts.Jobs
 	o.Admit, o.InScript, o.Separate = e.admit, e.opts.InScript, e.cluster
-	o.Queues = nil
-	o.ClientOnly = len(e.worked()) == 0
+	o.Spare, o.Return = e.witness.spare, e.giveBack
+	o.Took, o.Empty = e.witness.looked, e.witness.empty
+	o.Queues, o.Weights = nil, e.worked()
+	o.ClientOnly = len(o.Weights) == 0
 	for _, l := range e.order {
 		o.Queues = append(o.Queues, l.bands...)
 		o.ArchiveMax = max(o.ArchiveMax, l.def.Failed.Count)

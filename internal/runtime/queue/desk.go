@@ -249,8 +249,8 @@ func (d *desk) remember(token string, why LeaseProblem) {
 	d.ended[token] = why
 }
 
-// wants is whether somebody waits for a job beyond those that are on their way.
-func (d *desk) wants(l *line) bool {
+// wants is whether somebody waits for a job beyond those that are on their way, and ahead others.
+func (d *desk) wants(l *line, ahead int) bool {
 	running := 0
 	l.count(func(s *Stats) { running = s.Running })
 	d.mu.Lock()
@@ -263,7 +263,7 @@ func (d *desk) wants(l *line) bool {
 	for _, w := range c.waiters {
 		open += w.most - len(w.got)
 	}
-	return open > len(c.ready)+max(0, running-c.here)
+	return open > len(c.ready)+max(0, running-c.here)+ahead
 }
 
 func (d *desk) counts(l *line) (waiting, leased int) {

@@ -119,16 +119,23 @@ func (e *Engine) worked() map[string]int {
 	return all
 }
 
-// admit is whether a job of a band may be taken now. It is asked before each dequeue.
-func (e *Engine) admit(band string) bool {
+// admit is whether a job of a band may be taken now, besides one of each of ahead. It is asked before each
+// dequeue.
+func (e *Engine) admit(band string, ahead []string) bool {
 	l := e.byBand[band]
 	if l == nil || l.def.Mode == "" || !e.opts.Admit(l.def.Name) {
 		return false
 	}
-	if l.def.Mode == Lease && !e.desk.wants(l) {
+	more := 0
+	for _, b := range ahead {
+		if e.byBand[b] == l {
+			more++
+		}
+	}
+	if l.def.Mode == Lease && !e.desk.wants(l, more) {
 		return false
 	}
-	return l.admit(band, time.Now(), func() { e.governor.Admitted(l.bands...) })
+	return l.admit(band, more, time.Now(), func() { e.governor.Admitted(l.bands...) })
 }
 
 // Run takes and runs jobs until ctx ends, then gives running ones Options.ShutdownTimeout to end, interrupts
@@ -187,6 +194,7 @@ func (e *Engine) start() (*asynq.Server, error) {
 	server := asynq.NewServerFromRedisClient(e.governor.Client(slices.Sorted(maps.Keys(queues))...), asynq.Config{
 		Concurrency:              e.opts.Concurrency,
 		Queues:                   queues,
+		StrictPriority:           true, // the governor shares the turns, and asynq need not
 		TaskCheckInterval:        checkInterval,
 		DelayedTaskCheckInterval: checkInterval,
 		RetryDelayFunc:           e.retryDelay,
@@ -208,6 +216,7 @@ func (e *Engine) shutdown(server *asynq.Server) {
 	e.governor.Retire()
 	if server != nil {
 		server.Stop()
+		e.putBack()
 		e.quiet(e.opts.ShutdownTimeout)
 	}
 	e.stop()
@@ -215,6 +224,13 @@ func (e *Engine) shutdown(server *asynq.Server) {
 		e.quiet(returnGrace)
 		server.Shutdown()
 	}
+}
+
+// putBack returns jobs that asynq was about to be given.
+func (e *Engine) putBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), e.opts.CommandTimeout)
+	defer cancel()
+	e.governor.PutBack(ctx)
 }
 
 // quiet waits until nothing runs, but not longer than d.

@@ -69,10 +69,7 @@ func (h handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 }
 
 // stays is whether the job is kept after it was done.
-func (a *attempt) stays() bool {
-	m, err := decode(a.msg)
-	return err == nil && m.Retention > 0
-}
+func (a *attempt) stays() bool { return a.msg.Retention > 0 }
 
 // planned is an outcome for which asynq has no way.
 func planned(why string, s settlement) error { return &outcome{text: why, quiet: true, plan: &s} }

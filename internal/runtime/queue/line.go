@@ -99,12 +99,12 @@ func (l *line) backlog() (limit int, paused string) {
 	return max(-1, l.def.Backlog.Limit), flag(l.control)
 }
 
-// admit is whether a job of the band may be taken now, the applications' wishes aside. When only the rate is
-// against it, wake is called as soon as it is not.
-func (l *line) admit(band string, now time.Time, wake func()) bool {
+// admit is whether a job of the band may be taken now besides ahead others of the queue, the applications'
+// wishes aside. When only the rate is against it, wake is called as soon as it is not.
+func (l *line) admit(band string, ahead int, now time.Time, wake func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.control || l.stats.Running >= l.def.Concurrency || now.Before(l.held[band].until) {
+	if l.control || l.stats.Running+ahead >= l.def.Concurrency || now.Before(l.held[band].until) {
 		return false
 	}
 	if l.stage != nil {
@@ -119,9 +119,10 @@ func (l *line) admit(band string, now time.Time, wake func()) bool {
 		if limiter == nil {
 			continue
 		}
-		if missing := 1 - limiter.TokensAt(now); missing > 0 {
-			after := time.Duration(missing/float64(limiter.Limit())*float64(time.Second)) + time.Millisecond
-			l.later(after, wake)
+		if missing := float64(1+ahead) - limiter.TokensAt(now); missing > 0 {
+			if ahead == 0 {
+				l.later(time.Duration(missing/float64(limiter.Limit())*float64(time.Second))+time.Millisecond, wake)
+			}
 			return false
 		}
 	}

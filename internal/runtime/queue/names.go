@@ -4,8 +4,6 @@ import (
 	"context"
 	"maps"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 const (
@@ -22,12 +20,8 @@ type name struct {
 	wait time.Duration // that was asked last of another job with this id
 }
 
-// refused puts a job off whose id another job of this process has, and tells asynq that there was none.
-func (w *witness) refused(ctx context.Context, l *line, band string, msg []byte, reply *redis.Cmd) bool {
-	m, err := decode(msg)
-	if err != nil {
-		return false
-	}
+// refused puts a job off whose id another job of this process has.
+func (w *witness) refused(ctx context.Context, l *line, band string, m message) bool {
 	now := time.Now()
 	w.mu.Lock()
 	n, ok := w.names[m.ID]
@@ -40,25 +34,18 @@ func (w *witness) refused(ctx context.Context, l *line, band string, msg []byte,
 	n.wait = min(max(nameFirst, 2*n.wait), nameMost)
 	w.names[m.ID] = n
 	w.mu.Unlock()
-	a := &attempt{place: place{band, m.ID}, line: l, msg: msg, begun: now, over: make(chan struct{})}
+	a := &attempt{place: place{band, m.ID}, line: l, msg: m, begun: now, over: make(chan struct{})}
 	s := toRetry(now.Add(n.wait), "")
 	if err := w.e.settle(context.WithoutCancel(ctx), a, s); err != nil {
 		w.e.opts.Notice(err) // it is tried again when its lease has ended
 	}
 	w.e.governor.Wake(band) // there may be others
-	reply.SetVal(nil)
-	reply.SetErr(redis.Nil)
 	return true
 }
 
-// named notes that asynq has a job. What has rested is forgotten now and then, not at each job: at thousands a
-// second that would be most of what a job costs. The mutex is held.
-func (w *witness) named(p place) {
-	if now := time.Now(); now.Sub(w.pruned) >= nameRests {
-		w.pruned = now
-		maps.DeleteFunc(w.names, func(_ string, n name) bool { return !n.over.IsZero() && now.Sub(n.over) >= nameRests })
-	}
-	w.names[p.id] = name{band: p.band}
+// forgetNames forgets what has rested. The mutex is held.
+func (w *witness) forgetNames(now time.Time) {
+	maps.DeleteFunc(w.names, func(_ string, n name) bool { return !n.over.IsZero() && now.Sub(n.over) >= nameRests })
 }
 
 // unnamed notes that it does not have it any more. The mutex is held.

@@ -34,8 +34,8 @@ type Options struct {
 	Queues []Queue
 
 	// Governor says how the Redis is followed while there is nothing to do: its Subscribe, Track and Scope,
-	// and its intervals. Client, Jobs, Queues, Admit, InScript, ClientOnly and Separate are filled in, and
-	// the archive's limits are raised to what Queues say of failed jobs.
+	// and its intervals, Presence included. The other fields are filled in, and the archive's limits are
+	// raised to what Queues say of failed jobs.
 	Governor governor.Options
 
 	// Concurrency is how many jobs of all queues run at the same time in this process. Default the sum of

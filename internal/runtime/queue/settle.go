@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -43,10 +44,7 @@ func (e *Engine) settle(ctx context.Context, a *attempt, s settlement) error {
 	var msg []byte
 	now := time.Now()
 	if s.reason != "" {
-		m, err := decode(a.msg)
-		if err != nil {
-			return err
-		}
+		m := a.msg
 		m.Error, m.LastFailedAt = reason(s.reason), now.Unix()
 		msg = m.encode()
 	}
@@ -78,13 +76,26 @@ func (e *Engine) settle(ctx context.Context, a *attempt, s settlement) error {
 	return nil
 }
 
+// giveBack puts a job that was taken and not begun at the head of its band. It costs 1 script of 4 commands.
+func (e *Engine) giveBack(ctx context.Context, band string, msg []byte) error {
+	m, err := decode(msg)
+	if err != nil {
+		return err
+	}
+	head := toHead()
+	_, err = e.run(ctx, e.scripts.settle,
+		[]string{key(band, "active"), key(band, "lease"), key(band, head.part), taskKey(band, m.ID)},
+		m.ID, head.score, head.part, "", time.Now().UnixNano())
+	if err != nil {
+		err = fmt.Errorf("put back job %s: %w", m.ID, err)
+		e.opts.Notice(err) // it is tried again when its lease has ended
+	}
+	return err
+}
+
 // observe tells of an attempt that ended here.
 func (e *Engine) observe(a *attempt, v Event) {
-	m, err := decode(a.msg)
-	if err != nil {
-		return
-	}
-	v.Queue, v.ID, v.Name, v.Attempt = a.line.def.Name, a.id, m.Type, int(m.Retried)+1
+	v.Queue, v.ID, v.Name, v.Attempt = a.line.def.Name, a.id, a.msg.Type, int(a.msg.Retried)+1
 	v.At = time.Now()
 	v.Took = v.At.Sub(a.begun)
 	e.opts.Observe(v)
@@ -95,9 +106,7 @@ func (e *Engine) told(l *line, s sighting, a *attempt) {
 	v := Event{Kind: Done, At: time.Now(), Queue: l.def.Name, ID: s.id}
 	m, known := message{}, false
 	if a != nil {
-		if got, err := decode(a.msg); err == nil {
-			m, known = got, true
-		}
+		m, known = a.msg, true
 		v.Took = v.At.Sub(a.begun)
 	}
 	// What asynq writes says more: the reason, and for a job of another process all there is.
@@ -139,7 +148,7 @@ func (e *Engine) told(l *line, s sighting, a *attempt) {
 	case archived:
 		v.Kind = Dead
 		l.count(func(st *Stats) { st.Dead++ })
-	case took, requeued:
+	case requeued:
 		return
 	}
 	e.opts.Observe(v)

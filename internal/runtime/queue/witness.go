@@ -22,10 +22,11 @@ type place struct{ band, id string }
 type attempt struct {
 	place
 	line  *line
-	msg   []byte
+	msg   message
 	begun time.Time
 	over  chan struct{} // closed when what became of it is known, or never will be
 
+	held      bool        // asynq has it
 	handled   bool        // a handler has it
 	returned  time.Time   // when who ran it returned; zero while it runs
 	plan      *settlement // what to do instead of what asynq does with a failed attempt
@@ -40,8 +41,9 @@ type witness struct {
 	e      *Engine
 	mu     sync.Mutex
 	at     map[place]*attempt
+	held   int             // attempts that asynq has
 	names  map[string]name // of jobs that asynq has in hand
-	pruned time.Time       // when names was last looked through
+	pruned time.Time       // when what is over was last forgotten
 	still  []chan struct{} // closed when nothing runs
 }
 
@@ -63,13 +65,6 @@ func (w *witness) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		s, ok := look(cmd)
 		if !ok {
 			return next(ctx, cmd)
-		}
-		if s.deed == took {
-			err := next(ctx, cmd)
-			if w.looked(ctx, s, cmd, err) {
-				return redis.Nil
-			}
-			return err
 		}
 		// asynq does not try again: its second attempts have a context that has ended. So it is done here,
 		// where that is safe, for as long as the lease is sure to be ours.
@@ -134,8 +129,7 @@ func (w *witness) again(ctx context.Context, s sighting, err error, pause time.D
 type deed int
 
 const (
-	took deed = iota + 1
-	finished
+	finished deed = iota + 1
 	kept // finished, and stays for its retention
 	requeued
 	retried
@@ -180,8 +174,6 @@ func look(cmd redis.Cmder) (sighting, bool) {
 	}
 	s.args = args[3+n:]
 	switch {
-	case parts == [4]string{"pending", "paused", "active", "lease"}:
-		s.deed = took
 	case parts == [4]string{"active", "lease", "completed", "t"}:
 		s.deed = kept
 	case parts == [4]string{"active", "lease", "pending", "t"}:
@@ -228,26 +220,37 @@ func (w *witness) ours(ctx context.Context, s sighting, cmd redis.Cmder) bool {
 	return true
 }
 
-// looked notes what a dequeue has brought. It returns whether that was put off, so that there was none.
-func (w *witness) looked(ctx context.Context, s sighting, cmd redis.Cmder, err error) (refused bool) {
-	l := w.e.byBand[s.band]
+// looked is told by the governor of each job that was taken, before asynq has it. It returns whether asynq is to
+// have it.
+func (w *witness) looked(ctx context.Context, band string, msg []byte) bool {
+	l := w.e.byBand[band]
 	if l == nil {
+		return true
+	}
+	m, err := decode(msg)
+	if err != nil {
+		return true // asynq cannot read it either
+	}
+	if w.refused(ctx, l, band, m) {
 		return false
 	}
-	switch reply, _ := cmd.(*redis.Cmd); {
-	case errors.Is(err, redis.Nil):
-		l.seenEmpty(s.band)
-	case err == nil && reply != nil:
-		text, bad := reply.Text()
-		if bad != nil {
-			return false
-		}
-		if w.refused(ctx, l, s.band, []byte(text), reply) {
-			return true
-		}
-		w.took(l, s.band, []byte(text))
+	w.took(l, band, m)
+	return true
+}
+
+// empty is told of a band that gave no job.
+func (w *witness) empty(band string) {
+	if l := w.e.byBand[band]; l != nil {
+		l.seenEmpty(band)
 	}
-	return false
+}
+
+// spare is how many more jobs asynq can begin at once, as far as is seen here: what it holds longer counts until
+// then.
+func (w *witness) spare() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.e.opts.Concurrency - w.held
 }
 
 // ended notes what was written at the end of an attempt.
@@ -268,27 +271,46 @@ func (w *witness) ended(s sighting, err error) {
 	w.forget(s.place)
 }
 
-// took notes a job that was taken.
-func (w *witness) took(l *line, band string, msg []byte) {
-	m, err := decode(msg)
-	if err != nil {
-		return // asynq cannot read it either
-	}
+// took notes a job that asynq is given.
+func (w *witness) took(l *line, band string, m message) {
 	now := time.Now()
-	a := &attempt{place: place{band, m.ID}, line: l, msg: msg, begun: now, over: make(chan struct{})}
+	a := &attempt{place: place{band, m.ID}, line: l, msg: m, begun: now, over: make(chan struct{}), held: true}
 	l.began(now)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if old := w.at[a.place]; old != nil && old.returned.IsZero() && !old.handled {
-		l.stopped() // it was never run, and will not be
+	if old := w.at[a.place]; old != nil {
+		if old.returned.IsZero() && !old.handled {
+			l.stopped() // it was never run, and will not be
+		}
+		w.free(old)
 	}
 	w.at[a.place] = a
-	w.named(a.place)
+	w.held++
+	w.forgetOld(now)
+	w.names[m.ID] = name{band: band}
+}
+
+// forgetOld forgets what is over now and then, not at each job: at thousands a second that would be most of what
+// a job costs. The mutex is held.
+func (w *witness) forgetOld(now time.Time) {
+	if now.Sub(w.pruned) < nameRests {
+		return
+	}
+	w.pruned = now
+	w.forgetNames(now)
 	for p, old := range w.at {
 		if !old.returned.IsZero() && now.Sub(old.returned) > remembered {
 			w.shut(old, errForgotten)
 			delete(w.at, p)
 		}
+	}
+}
+
+// free notes that asynq does not have it any more. The mutex is held.
+func (w *witness) free(a *attempt) {
+	if a.held {
+		a.held = false
+		w.held--
 	}
 }
 
@@ -356,6 +378,7 @@ func (w *witness) close(a *attempt, err error) {
 // shut is close with the mutex held.
 func (w *witness) shut(a *attempt, err error) {
 	if a != nil && !a.closed {
+		w.free(a)
 		w.unnamed(a.place)
 		a.closed, a.err = true, err
 		close(a.over)
@@ -384,6 +407,9 @@ func (w *witness) idle() <-chan struct{} {
 
 // rest tells those who wait that nothing runs, if so. The mutex is held.
 func (w *witness) rest() {
+	if len(w.still) == 0 {
+		return
+	}
 	for _, a := range w.at {
 		if a.returned.IsZero() {
 			return

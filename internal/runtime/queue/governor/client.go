@@ -3,6 +3,7 @@ package governor
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -17,22 +18,56 @@ type client struct {
 
 // A group is the queues that one server works on. The Governor's mutex guards it.
 type group struct {
-	queues  []string
-	has     map[string]bool
-	changed chan struct{} // closed and replaced when a waiting dequeue has to look again
+	queues  []*queue
+	any     bool          // whichever of them a server asks for, it may be given a job of another
+	changed chan struct{} // closed when a waiting dequeue has to look again; nil: none waits
 	dues    chan struct{} // and when one that waits for a job's time has to
 
 	// How many calls of a round are answered at once, since one has just waited for all of them.
 	dequeues, forwards int
+
+	turns []turn    // kept for reuse
+	taken []fetched // in Redis, and not given to asynq yet
+	since time.Time // when they were fetched, by the wall clock
+	late  *time.Timer
 }
 
-func (g *Governor) newGroup(queues []string) *group {
-	own := &group{queues: queues, has: map[string]bool{}, changed: make(chan struct{}), dues: make(chan struct{})}
-	for _, name := range queues {
-		own.has[name] = true
+// newGroup is a group of the queues by these names; of those that are not governed nothing is known. The
+// mutex is held.
+func (g *Governor) newGroup(names []string) *group {
+	own := &group{}
+	for _, name := range names {
+		if q := g.queues[name]; q != nil {
+			own.queues = append(own.queues, q)
+			q.served = append(q.served, own)
+		}
 	}
 	g.groups = append(g.groups, own)
 	return own
+}
+
+// awaken makes whoever waits for work look again. The mutex is held.
+func (own *group) awaken() {
+	if own.changed != nil {
+		close(own.changed)
+		own.changed = nil
+	}
+}
+
+// remind makes whoever waits for a job's time look again. The mutex is held.
+func (own *group) remind() {
+	if own.dues != nil {
+		close(own.dues)
+		own.dues = nil
+	}
+}
+
+// closedBy is the channel in c, which is made if there is none.
+func closedBy(c *chan struct{}) <-chan struct{} {
+	if *c == nil {
+		*c = make(chan struct{})
+	}
+	return *c
 }
 
 type groupKey struct{}

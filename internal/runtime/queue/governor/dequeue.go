@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -14,110 +15,182 @@ const (
 	backoffMax  = 2 * time.Second
 )
 
+// What asynq's script to dequeue is given: pending, paused, active and lease, and then the end of the lease
+// and what the keys of jobs begin with.
+const (
+	dequeueKeys = 4
+	dequeueArgs = 2
+)
+
 // dequeue sends a dequeue when it can bring a job, and answers that there is none otherwise, after
 // having waited for one.
 func (g *Governor) dequeue(ctx context.Context, c call, cmd redis.Cmder, next redis.ProcessHook) error {
 	g.mu.Lock()
-	q, own := g.queues[c.queue()], g.groupOf(ctx)
+	only, own := g.queues[c.queue()], g.groupOf(ctx)
 	g.mu.Unlock()
-	if q == nil {
+	if only == nil {
 		return next(ctx, cmd)
 	}
-	if !g.awaitWork(ctx, q, own) {
-		return nothing(cmd)
+	reply, _ := cmd.(*redis.Cmd)
+	if own.any && reply != nil && len(c.keys) == dequeueKeys && len(c.args) == dequeueArgs {
+		only = nil
 	}
+	for {
+		if message, ok := g.hand(ctx, own); ok {
+			reply.SetVal(message)
+			reply.SetErr(nil)
+			return nil
+		}
+		picked := g.awaitWork(ctx, only, own)
+		switch {
+		case len(picked) == 0:
+			return nothing(cmd)
+		case len(picked) > 1 && c.command == "evalsha":
+			if err := g.fetch(ctx, own, cmd.Args()[1], picked); err != nil {
+				cmd.SetErr(err)
+				return err
+			}
+			continue
+		case only == nil:
+			c.aim(picked[0])
+		}
+		message, err := g.send(ctx, picked[0], c, cmd, next)
+		switch {
+		case err == nil && (len(message) == 0 || g.took(ctx, picked[0], message)):
+			return nil
+		case err != nil && (only != nil || !errors.Is(err, redis.Nil)):
+			return err
+		case only != nil:
+			return nothing(cmd)
+		}
+	}
+}
+
+// aim has a dequeue be about another queue.
+func (c call) aim(q *queue) {
+	copy(c.rawKeys, q.keys[:])
+	c.args[dequeueArgs-1] = q.prefix
+}
+
+// send sends one dequeue of q, and returns the job that it brought.
+func (g *Governor) send(ctx context.Context, q *queue, c call, cmd redis.Cmder, next redis.ProcessHook) (message []byte, err error) {
 	if len(c.args) > 0 {
 		c.args[0] = time.Now().Add(g.opts.Lease).Unix()
 	}
 	g.mu.Lock()
 	begin, known := time.Now(), q.ask()
 	g.mu.Unlock()
-	err := next(ctx, cmd)
+	err = next(ctx, cmd)
+	g.loaded.Store(err == nil || errors.Is(err, redis.Nil))
+	if err == nil {
+		if reply, ok := cmd.(*redis.Cmd); ok {
+			text, _ := reply.Text()
+			message = []byte(text)
+		}
+		g.opts.InScript(c.command, commandsOfJob)
+	}
+	if errors.Is(err, redis.Nil) {
+		g.opts.InScript(c.command, commandsOfNone)
+		g.opts.Empty(q.name)
+	}
+	g.mu.Lock()
+	g.learn(q, message, known, begin, err)
+	after := time.Duration(0)
+	if err != nil && !errors.Is(err, redis.Nil) && !retriedByCaller(err) {
+		g.failures++
+		after = backoff(g.failures)
+	}
+	g.mu.Unlock()
+	if after > 0 {
+		g.rest(ctx, after)
+	}
+	return message, err
+}
+
+// What a dequeue runs on the server, as asynq wrote it.
+const (
+	commandsOfJob  = 6
+	commandsOfNone = 2
+)
+
+// learn takes what a dequeue has said, for which q.ask returned known. The mutex is held.
+func (g *Governor) learn(q *queue, message []byte, known uint64, begin time.Time, err error) {
 	switch {
 	case err == nil:
-		g.dequeued(q, c, cmd, begin)
-		return nil
+		g.failures = 0
+		g.stats.Dequeued++
+		id := taskID(message)
+		q.took(id)
+		if id != "" {
+			q.own[id] = claim{at: begin.Round(0)}
+			q.pushes.mine(id, tookIt, time.Now())
+		}
+		g.announceLease(q, begin)
 	case errors.Is(err, redis.Nil):
-		g.opts.InScript(c.command, 2)
-		g.mu.Lock()
-		defer g.mu.Unlock()
 		g.failures = 0
 		g.stats.Empty++
 		q.none(known)
-		g.settle(q)
 		if q.found && !q.mayHaveWork() {
 			// It was not empty and gives nothing: it may be paused.
 			q.doubt = true
 			g.prod()
 		}
 		q.found = false
-		return err
 	case retriedByCaller(err):
-		g.mu.Lock()
-		defer g.mu.Unlock()
 		q.asking--
-		return err
-	}
-	g.mu.Lock()
-	q.unanswered()
-	if !refusedByServer(err) {
-		// It may have been run, and the job waits for its lease to end.
-		q.foreign.suspect(time.Now().Add(g.opts.Lease + g.opts.Grace))
-		g.prod()
+	default:
+		q.unanswered()
+		if !refusedByServer(err) {
+			// It may have been run, and the job waits for its lease to end.
+			q.foreign.suspect(time.Now().Add(g.opts.Lease + g.opts.Grace))
+			g.prod()
+		}
 	}
 	g.settle(q)
-	g.failures++
-	after := backoff(g.failures)
-	g.mu.Unlock()
-	g.rest(ctx, after)
-	return err
 }
 
-// dequeued notes a job that was taken.
-func (g *Governor) dequeued(q *queue, c call, cmd redis.Cmder, begin time.Time) {
-	g.opts.InScript(c.command, 6)
-	var id string
-	if reply, ok := cmd.(*redis.Cmd); ok {
-		if msg, err := reply.Text(); err == nil {
-			id = taskID([]byte(msg))
-		}
+// took tells of a job that was taken; false means that it is somewhere else now.
+func (g *Governor) took(ctx context.Context, q *queue, message []byte) bool {
+	if g.opts.Took(ctx, q.name, message) {
+		return true
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.failures = 0
-	g.stats.Dequeued++
-	q.took(id)
-	if id != "" {
-		q.own[id] = claim{at: begin.Round(0)}
-		q.pushes.mine(id, tookIt, time.Now())
-	}
-	g.settle(q)
-	g.announceLease(q, begin)
+	delete(q.own, taskID(message))
+	return false
 }
 
-// awaitWork returns whether a dequeue of q is worth sending. When no queue of the group is, it waits
-// first; and then the rest of the round, in which asynq asks for each of its queues, is not made to wait.
-func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
+// awaitWork returns the queues for which a dequeue is worth sending: of the group, or of only. When there is
+// none in the group, it waits first; and then the rest of the round, in which asynq asks for each of its queues,
+// is not made to wait.
+func (g *Governor) awaitWork(ctx context.Context, only *queue, own *group) []*queue {
 	var nap *time.Timer // from the first wait on: most calls need none
 	for {
+		spare := 1
+		if only == nil && g.loaded.Load() {
+			spare = min(max(1, g.opts.Spare()), fetchMost)
+		}
 		g.mu.Lock()
 		now := time.Now()
-		if !g.retired && q.open(now) {
+		turns, next := g.turnsOf(own, now, spare)
+		work := len(turns) > 0
+		if only != nil {
+			turns = slices.DeleteFunc(turns, func(t turn) bool { return t.q != only })
+		}
+		if !g.retired && len(turns) > 0 {
 			own.dequeues = 0
 			g.mu.Unlock()
-			if g.opts.Admit(q.name) {
-				return true
+			if picked := g.pick(turns, spare); len(picked) > 0 {
+				return picked
 			}
-			g.refuse(q)
 			continue
 		}
-		work, next := g.workOf(own, now)
 		if g.retired || own.dequeues > 0 || work {
 			own.dequeues = max(0, own.dequeues-1)
 			g.mu.Unlock()
-			return false
+			return nil
 		}
-		changed := own.changed
+		changed := closedBy(&own.changed)
 		g.bell.takes = now
 		g.mu.Unlock()
 		if nap == nil {
@@ -128,37 +201,9 @@ func (g *Governor) awaitWork(ctx context.Context, q *queue, own *group) bool {
 			g.mu.Lock()
 			own.dequeues = len(own.queues) - 1
 			g.mu.Unlock()
-			return false
+			return nil
 		}
 	}
-}
-
-// refuse notes that Admit said no.
-func (g *Governor) refuse(q *queue) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	q.held = time.Now().Add(g.opts.Nap)
-	g.stats.Refused++
-}
-
-// workOf is whether a dequeue of any queue of the group is to be sent now, and otherwise when; zero is
-// never. The mutex is held.
-func (g *Governor) workOf(own *group, now time.Time) (work bool, next time.Time) {
-	for _, name := range own.queues {
-		q := g.queues[name]
-		if q == nil {
-			continue
-		}
-		at := q.next(now)
-		switch {
-		case at.IsZero():
-		case !now.Before(at):
-			return true, time.Time{}
-		case next.IsZero() || at.Before(next):
-			next = at
-		}
-	}
-	return false, next
 }
 
 // wait waits until something has changed, or next, unless that is zero; false means that the nap was over
@@ -203,7 +248,7 @@ func (g *Governor) rest(ctx context.Context, d time.Duration) {
 	defer timer.Stop()
 	for {
 		g.mu.Lock()
-		retired, changed := g.retired, g.all.changed
+		retired, changed := g.retired, closedBy(&g.all.changed)
 		g.mu.Unlock()
 		if retired {
 			return

@@ -118,7 +118,7 @@ func (r *replica) serve(p plan) error {
 		weights[q] = 1
 	}
 	r.server = asynq.NewServerFromRedisClient(r.gov.Client(p.queues...), asynq.Config{
-		Concurrency: p.concurrency, Queues: weights,
+		Concurrency: p.concurrency, Queues: weights, StrictPriority: true,
 		TaskCheckInterval: 2 * time.Millisecond, DelayedTaskCheckInterval: 5 * time.Millisecond,
 		JanitorInterval: 50 * time.Millisecond, ShutdownTimeout: 500 * time.Millisecond,
 		RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return p.retryAfter },

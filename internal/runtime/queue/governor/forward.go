@@ -86,7 +86,7 @@ func (g *Governor) awaitDue(ctx context.Context, d *due, own *group) bool {
 			g.mu.Unlock()
 			return false
 		}
-		changed := own.dues
+		changed := closedBy(&own.dues)
 		g.mu.Unlock()
 		if !wait(ctx, changed, next, nap) {
 			g.mu.Lock()
@@ -100,11 +100,7 @@ func (g *Governor) awaitDue(ctx context.Context, d *due, own *group) bool {
 // nextDue is when the first job of the group is due; zero is never. The mutex is held.
 func (g *Governor) nextDue(own *group) time.Time {
 	var first time.Time
-	for _, name := range own.queues {
-		q := g.queues[name]
-		if q == nil {
-			continue
-		}
+	for _, q := range own.queues {
 		for _, d := range []*due{&q.scheduled, &q.retry} {
 			if at := d.next(); !at.IsZero() && (first.IsZero() || at.Before(first)) {
 				first = at

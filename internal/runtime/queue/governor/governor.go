@@ -5,8 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +21,7 @@ type Governor struct {
 	all     *group
 	ready   chan struct{} // closed after the first sweep
 	once    sync.Once
+	loaded  atomic.Bool // the Redis knows the script to dequeue
 
 	mu       sync.Mutex // guards the rest, and every queue
 	queues   map[string]*queue
@@ -35,6 +36,7 @@ type Governor struct {
 	presence presence
 	slowness int // by how much sweeps are slowed; see SlowSweeps
 	cancels  map[*stub]struct{}
+	back     []returned // to be put back
 }
 
 // New returns a Governor of the given queues. It adds a hook to Options.Jobs and sends nothing. It
@@ -50,18 +52,24 @@ func New(o Options) (*Governor, error) {
 		queues: map[string]*queue{}, names: o.Queues, slowness: 1,
 		cancels: map[*stub]struct{}{},
 	}
-	g.all = g.newGroup(o.Queues)
 	for _, name := range o.Queues {
-		g.queues[name] = newQueue(name)
+		q := newQueue(name)
+		if w := o.Weights[name]; w > 0 {
+			q.weight = w
+		}
+		g.queues[name] = q
 	}
+	g.all = g.newGroup(o.Queues)
 	g.bell.init()
 	o.Jobs.AddHook(hook{g})
 	return g, nil
 }
 
 // Client returns a client to give to asynq. For a server, name the queues that it works on: it waits
-// for those only. Without names they are all. What is done by it is known to every replica. It must not
-// be closed.
+// for those only, and whichever it asks for, it is given a job of the one whose turn it is by
+// Options.Weights. So the order in which it asks does not matter, and asynq.Config.StrictPriority spares it
+// finding one. Without names they are all, and each dequeue is about the queue that it is for. What is done by
+// it is known to every replica. It must not be closed.
 //
 // A dequeue of queues that are known to be empty waits for work up to Options.Nap, and looking for
 // delayed jobs when none is due does too, so give the server a TaskCheckInterval and a
@@ -71,6 +79,7 @@ func (g *Governor) Client(queues ...string) redis.UniversalClient {
 	if len(queues) > 0 {
 		g.mu.Lock()
 		own = g.newGroup(queues)
+		own.any = true
 		g.mu.Unlock()
 	}
 	return &client{UniversalClient: g.pool, governor: g, group: own}
@@ -98,13 +107,14 @@ func (g *Governor) Wake(queues ...string) {
 func (g *Governor) Admitted(queues ...string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	held := false
-	for _, q := range g.named(queues) {
-		held = held || !q.held.IsZero()
-		q.held = time.Time{}
+	if len(queues) == 0 {
+		queues = g.names
 	}
-	if held {
-		g.rouse()
+	for _, name := range queues {
+		if q := g.queues[name]; q != nil && !q.held.IsZero() {
+			q.held = time.Time{}
+			g.rouse(q)
+		}
 	}
 }
 
@@ -169,34 +179,33 @@ func (g *Governor) named(names []string) []*queue {
 
 // signal makes whoever waits look again: for one of the queues, or for any without names. The mutex is held.
 func (g *Governor) signal(queues ...*queue) {
-	for _, own := range g.concerned(queues) {
-		close(own.changed)
-		close(own.dues)
-		own.changed, own.dues = make(chan struct{}), make(chan struct{})
+	if len(queues) == 0 {
+		for _, own := range g.groups {
+			own.awaken()
+			own.remind()
+		}
+	}
+	for _, q := range queues {
+		for _, own := range q.served {
+			own.awaken()
+			own.remind()
+		}
 	}
 }
 
 // rouse is signal for what waits for work only: jobs come often, and who waits for the time of delayed ones
 // has nothing to do with them. The mutex is held.
 func (g *Governor) rouse(queues ...*queue) {
-	for _, own := range g.concerned(queues) {
-		close(own.changed)
-		own.changed = make(chan struct{})
-	}
-}
-
-// concerned are the groups that one of the queues is in, or all without queues. The mutex is held.
-func (g *Governor) concerned(queues []*queue) []*group {
 	if len(queues) == 0 {
-		return g.groups
-	}
-	var all []*group
-	for _, own := range g.groups {
-		if slices.ContainsFunc(queues, func(q *queue) bool { return own.has[q.name] }) {
-			all = append(all, own)
+		for _, own := range g.groups {
+			own.awaken()
 		}
 	}
-	return all
+	for _, q := range queues {
+		for _, own := range q.served {
+			own.awaken()
+		}
+	}
 }
 
 // prod makes Run look again at what is due.

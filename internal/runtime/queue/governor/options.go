@@ -61,10 +61,28 @@ type Options struct {
 	// contain "}:".
 	Queues []string
 
+	// Weights share the turns between queues that have jobs, for a server whose queues were named to Client:
+	// each job is taken from one of them at random, as often as its weight says. Default 1.
+	Weights map[string]int
+
 	// Admit is asked right before each dequeue is sent; false leaves the job where it is, and is asked
-	// again after Wake of that queue or after Nap. Nil admits always. It is called by the goroutines of
-	// asynq's servers, concurrently for different servers, and must not block.
-	Admit func(queue string) bool
+	// again after Wake of that queue or after Nap. ahead are the queues of which jobs are fetched together
+	// with it, each as often as that. Nil admits always. It is called by the goroutines of asynq's servers,
+	// concurrently for different servers, and must not block or keep ahead.
+	Admit func(queue string, ahead []string) bool
+
+	// Spare is how many jobs the server can begin at once: so many are fetched in one round trip where they
+	// are known to be there. More than that would wait here meanwhile; they are put back after a second. Nil
+	// means one, as does what is less. It is for one server, and needs Return.
+	Spare func() int
+
+	// Took is told of each job before the server is given it. False means that the job was put somewhere
+	// else, and the server is given another. Empty is told of a queue that gave none. Both may be nil.
+	Took  func(ctx context.Context, queue string, message []byte) bool
+	Empty func(queue string)
+
+	// Return puts a job back where it was taken from, since the server does not take it any more.
+	Return func(ctx context.Context, queue string, message []byte) error
 
 	// InScript is told of the commands that asynq's scripts run in the Redis, as far as their replies
 	// say; command is what ran the script. The EXPIREAT of the first job of a day is not in it. May be nil.
@@ -166,7 +184,16 @@ func (o Options) withDefaults() Options {
 		o.InScript = func(string, int64) {}
 	}
 	if o.Admit == nil {
-		o.Admit = func(string) bool { return true }
+		o.Admit = func(string, []string) bool { return true }
+	}
+	if o.Spare == nil || o.Return == nil {
+		o.Spare = func() int { return 1 }
+	}
+	if o.Took == nil {
+		o.Took = func(context.Context, string, []byte) bool { return true }
+	}
+	if o.Empty == nil {
+		o.Empty = func(string) {}
 	}
 	return o
 }

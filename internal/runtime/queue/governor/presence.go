@@ -2,6 +2,7 @@ package governor
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -67,14 +68,21 @@ func (g *Governor) registration(ctx context.Context, cmd redis.Cmder, next redis
 	return nil
 }
 
+// strictPriority is the field of asynq's description of a server that says so, which is not true of one whose turns
+// are shared here.
+const strictPriority = 6
+
 // serverState handles the scripts that write and clear what a server is doing.
 func (g *Governor) serverState(ctx context.Context, c call, cmd redis.Cmder, next redis.ProcessHook) error {
 	send := false
 	if len(c.keys) > 0 {
 		if c.script == clearServerScript {
 			send = g.absent(c.keys[0])
-		} else if send = g.present(c.keys[0]); send && len(c.args) > 0 {
+		} else if send = g.present(c.keys[0]); send && len(c.args) > 1 {
 			c.args[0] = int64(g.presenceTTL() / time.Second)
+			if info, ok := c.args[1].([]byte); ok && g.groupOf(ctx).any {
+				c.args[1] = slices.Concat(info, []byte{strictPriority << 3, 0}) // the last value counts
+			}
 		}
 	}
 	if !send {

@@ -7,7 +7,11 @@ import (
 
 // A queue is what is known of one queue. The Governor's mutex guards it.
 type queue struct {
-	name string
+	name   string
+	keys   [dequeueKeys]any // of a dequeue, and its second argument
+	prefix any
+	weight int
+	served []*group // that it is in
 
 	waiting map[string]pending // jobs that are known to be pending
 	unsure  bool               // there may be others
@@ -17,6 +21,7 @@ type queue struct {
 	doubt   bool               // it had jobs and gave none: find out whether it is paused
 	held    time.Time          // Admit said no, and is asked again then
 	asking  int                // dequeues under way
+	row     int                // jobs that dequeues brought since one brought none
 
 	scheduled, retry due
 	completed        expiry
@@ -32,7 +37,11 @@ type queue struct {
 }
 
 func newQueue(name string) *queue {
-	q := &queue{name: name, own: map[string]claim{}, waiting: map[string]pending{}}
+	q := &queue{name: name, weight: 1, own: map[string]claim{}, waiting: map[string]pending{}}
+	for i, part := range []string{pendingPart, pausedPart, activePart, leasePart} {
+		q.keys[i] = keyOf(name, part)
+	}
+	q.prefix = keyOf(name, taskPrefix)
 	q.pushes.init()
 	// Nothing is known yet.
 	q.unsure, q.groups, q.unsynced = true, true, true
@@ -83,6 +92,28 @@ func (q *queue) open(now time.Time) bool {
 	return !at.IsZero() && !now.Before(at)
 }
 
+// likely is how many dequeues that are sent at now, and no more than most, can each be expected to bring a job.
+// Those that bring none cost as much, so little is expected where the number of jobs is not known, or where
+// others take them too.
+func (q *queue) likely(now time.Time, most int, others bool) int {
+	if q.unsure {
+		return min(most, 1+q.row/16)
+	}
+	n := -q.asking
+	for _, p := range q.waiting {
+		if p.ready.After(now) {
+			continue
+		}
+		if n++; n >= 2*most {
+			break
+		}
+	}
+	if others {
+		n /= 2
+	}
+	return max(1, min(n, most))
+}
+
 // backlog is whether a job that is known has waited for at least d.
 func (q *queue) backlog(now time.Time, d time.Duration) bool {
 	for _, p := range q.waiting {
@@ -121,6 +152,7 @@ func (q *queue) ask() uint64 {
 // took notes that a dequeue brought a job.
 func (q *queue) took(id string) {
 	q.asking--
+	q.row++
 	q.found = false
 	delete(q.waiting, id)
 }
@@ -129,6 +161,7 @@ func (q *queue) took(id string) {
 // known meanwhile may be there.
 func (q *queue) none(known uint64) {
 	q.asking--
+	q.row = 0
 	for id, p := range q.waiting {
 		if p.known <= known {
 			delete(q.waiting, id)

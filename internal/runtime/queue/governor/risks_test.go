@@ -146,6 +146,11 @@ func TestAnInspectorSeesServersWhenPresenceIsAskedFor(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		for _, server := range all {
+			if server.StrictPriority || len(server.Queues) != 1 || server.Concurrency != 1 {
+				t.Errorf("%+v, want a server that shares its turns", server)
+			}
+		}
 		return len(all)
 	}
 	hidden := join(t, s.URL(), plan{queues: names(1), concurrency: 1, handler: nothing})
@@ -304,7 +309,7 @@ func TestWhatAdmitRefusesStaysWhereItIs(t *testing.T) {
 	var open atomic.Bool
 	r := join(t, s.URL(), plan{queues: names(3), concurrency: 2, handler: c.handle, options: func(o *governor.Options) {
 		o.Nap = 20 * time.Millisecond
-		o.Admit = func(queue string) bool { return queue != "q01" || open.Load() }
+		o.Admit = func(queue string, _ []string) bool { return queue != "q01" || open.Load() }
 	}})
 	enqueue(t, r.client, "q01", "waits")
 	enqueue(t, r.client, "q02", "runs")

@@ -99,7 +99,8 @@ type call struct {
 	script  script
 	command string // evalsha or eval
 	keys    []string
-	args    []any // shared with the command: what is changed here is sent
+	rawKeys []any // shared with the command, as is args: what is changed there is sent
+	args    []any
 }
 
 // parse takes a command apart; ok is false for one that runs no script.
@@ -122,8 +123,9 @@ func parse(cmd redis.Cmder, known map[string]script) (call, bool) {
 	if err != nil || n < 0 || int(n) > len(args)-3 {
 		return call{command: name}, true
 	}
-	c := call{script: known[body], command: name, args: args[3+int(n):]}
-	for _, k := range args[3 : 3+int(n)] {
+	c := call{script: known[body], command: name, rawKeys: args[3 : 3+int(n)], args: args[3+int(n):]}
+	c.keys = make([]string, 0, n)
+	for _, k := range c.rawKeys {
 		c.keys = append(c.keys, text(k))
 	}
 	return c, true

@@ -6,6 +6,7 @@ type Stats struct {
 	Sweeper         bool  `json:"sweeper"`          // this replica sweeps for all
 	Peers           int64 `json:"peers"`            // other replicas that follow, as far as known
 	Dequeued        int64 `json:"dequeued"`         // jobs taken
+	PutBack         int64 `json:"put_back"`         // of those, jobs that asynq did not want any more
 	Empty           int64 `json:"empty"`            // dequeues that were sent and found nothing
 	Refused         int64 `json:"refused"`          // times that Admit said no
 	Forwarded       int64 `json:"forwarded"`        // delayed jobs moved when they were due

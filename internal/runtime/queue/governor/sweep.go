@@ -29,6 +29,7 @@ func (g *Governor) sweeps(ctx context.Context, heard <-chan struct{}) {
 		case <-timer.C:
 		case <-g.poke:
 		}
+		g.putBackSoon(ctx)
 		if anew || at.again {
 			at.again = g.everything(ctx, &at) != nil
 		}

@@ -1,0 +1,137 @@
+package governor_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
+)
+
+// putBack is what an engine does with a job that nobody takes: it goes back to where it came from.
+func putBack(o *governor.Options) {
+	o.Return = func(ctx context.Context, queue string, message []byte) error {
+		return o.Client.Eval(ctx, `
+			for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do
+				local task = ARGV[2] .. id
+				if redis.call('HGET', task, 'msg') == ARGV[1] then
+					redis.call('LREM', KEYS[1], 0, id)
+					redis.call('ZREM', KEYS[2], id)
+					redis.call('RPUSH', KEYS[3], id)
+					return redis.call('HSET', task, 'state', 'pending')
+				end
+			end
+			return redis.error_reply('NOT FOUND')`,
+			[]string{"asynq:{" + queue + "}:active", "asynq:{" + queue + "}:lease", "asynq:{" + queue + "}:pending"},
+			message, "asynq:{"+queue+"}:t:").Err()
+	}
+}
+
+// greedy says that five jobs can begin at once.
+func greedy(o *governor.Options) {
+	o.Spare = func() int { return 5 }
+	putBack(o)
+}
+
+func pendingIDs(t *testing.T, look *redis.Client, queue string) []string {
+	t.Helper()
+	ids, err := look.LRange(t.Context(), "asynq:{"+queue+"}:pending", 0, -1).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(ids) // the next is last
+	return ids
+}
+
+func TestJobsThatAreFetchedAndNotTakenGoBackToTheirPlaces(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(r *replica){
+		"after a while": func(*replica) {},
+		"when the process ends": func(r *replica) {
+			r.gov.Retire()
+			r.server.Stop()
+			r.gov.PutBack(context.Background())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := redistest.Start(t)
+			look := s.Client(t)
+			goOn, ran := make(chan struct{}), make(chan string, 10)
+			release := sync.OnceFunc(func() { close(goOn) })
+			defer release()
+			r := join(t, s.URL(), plan{queues: names(1), concurrency: 1, options: greedy, handler: func(_ context.Context, task *asynq.Task) error {
+				ran <- task.Type()
+				if task.Type() == "1" {
+					<-goOn
+				}
+				return nil
+			}})
+			enqueue(t, r.client, "q00", "warm") // the server knows the script from here on
+			<-ran
+			over(t, look, names(1))
+			var ids []string
+			for i := range 5 {
+				ids = append(ids, fmt.Sprint("job-", i+1))
+			}
+			add(t, look, r, ids)
+			if got := <-ran; got != "1" {
+				t.Fatalf("%s ran, want the first", got)
+			}
+			if n := look.LLen(t.Context(), "asynq:{q00}:active").Val(); n != 5 {
+				t.Fatalf("%d jobs were fetched, want 5", n)
+			}
+			leave(r)
+			within(t, 20*time.Second, "the others are put back", func() bool { return r.gov.Stats().PutBack == 4 })
+			if diff := cmp.Diff(ids[1:], pendingIDs(t, look, "q00")); diff != "" {
+				t.Errorf("pending (-want +got):\n%s", diff)
+			}
+			if n := look.ZCard(t.Context(), "asynq:{q00}:lease").Val(); n != 1 {
+				t.Errorf("%d leases, want one", n)
+			}
+			release()
+			if strings.HasPrefix(name, "when") {
+				return
+			}
+			for i := range 4 {
+				if got, want := <-ran, fmt.Sprint(i+2); got != want {
+					t.Errorf("%s ran, want %s", got, want)
+				}
+			}
+		})
+	}
+}
+
+// add makes jobs pending in one transaction and says so.
+func add(t *testing.T, look *redis.Client, r *replica, ids []string) {
+	t.Helper()
+	aside := redistest.Start(t).Client(t)
+	client := asynq.NewClientFromRedisClient(aside)
+	_, err := look.TxPipelined(t.Context(), func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			if _, err := client.Enqueue(asynq.NewTask(fmt.Sprint(i+1), nil), asynq.Queue("q00"), asynq.TaskID(id)); err != nil {
+				return err
+			}
+			fields, err := aside.HGetAll(t.Context(), "asynq:{q00}:t:"+id).Result()
+			if err != nil {
+				return err
+			}
+			p.HSet(t.Context(), "asynq:{q00}:t:"+id, fields)
+			p.LPush(t.Context(), "asynq:{q00}:pending", id)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.gov.Added("q00", ids...)
+}
