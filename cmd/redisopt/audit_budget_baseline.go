@@ -55,6 +55,12 @@ func (a *app) baselineRevision(ctx context.Context, f budgetFlags) (*gate.Baseli
 	bar.begin("read "+f.baseline, 0)
 	defer bar.finish()
 	tree, err := gittree.Extract(ctx, f.code, f.baseline, into, func(x gittree.File) bool { return source.Reads(x.Path, x.Size) })
+	if e, ok := errors.AsType[*gittree.Error](err); ok && e.Reason == gittree.NoDirectory {
+		a.note("%s has no %s: everything in it is new", f.baseline, f.code)
+		b := gate.BaselineOf(gate.Evidence{Static: &gate.Static{}})
+		b.Source = f.baseline
+		return b, nil
+	}
 	if err != nil {
 		return nil, baselineError(f.baseline, err)
 	}
@@ -86,7 +92,6 @@ func baselineError(revision string, err error) error {
 		gittree.NoRepository: "run it in a git repository, or compare with a file that --write-baseline FILE wrote; git refuses one of another owner without safe.directory",
 		gittree.NoRevision:   "git fetch origin, and name it as git does: origin/main, a tag or a commit",
 		gittree.Shallow:      "fetch it: git fetch --depth=1 origin main:refs/remotes/origin/main, fetch-depth: 0 in actions/checkout, GIT_DEPTH: 0 on GitLab",
-		gittree.NoDirectory:  "the directory is new: compare without --baseline, or from the root of the repository",
 		gittree.Failed:       "a partial clone lacks files: fetch them with git fetch --refetch --no-filter",
 	}[e.Reason]
 	return withHint(usagef("--baseline %s: no file has this name, and as a git revision it cannot be read: %w", revision, err), next)

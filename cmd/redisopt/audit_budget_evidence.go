@@ -111,6 +111,9 @@ func staticOf(r *source.Report, provider string, anchor func(file string, line i
 		}
 	}
 	s.Findings = gateFindings(r.Findings, anchor)
+	for _, u := range r.Unresolved {
+		s.Unresolved = append(s.Unresolved, fmt.Sprintf("%s:%d: %s: %s", u.File, u.Line, u.What, u.Why))
+	}
 	if provider == "" {
 		provider = "upstash-payg"
 	}

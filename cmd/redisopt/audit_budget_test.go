@@ -368,3 +368,32 @@ func TestOneMoreWorkerIsSeenHoweverTheElevenQueuesAreWritten(t *testing.T) {
 		})
 	}
 }
+
+func TestADirectoryOfARepositoryIsComparedWithItself(t *testing.T) {
+	r := newSampleRepo(t)
+	if err := os.Mkdir(filepath.Join(r.dir, "services"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.git("mv", "src", "package.json", "services/")
+	r.write("services/.env", "REDIS_PASSWORD=secret\n")
+	r.commit("several services")
+	if err := os.Mkdir(filepath.Join(r.dir, "services", "new"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	below := sampleRepo{t, filepath.Join(r.dir, "services")}
+	below.addWorker(false)
+	t.Chdir(r.dir)
+	var out recorder
+	code := run(t.Context(), []string{"audit", "budget", "--offline", "--code", "services", "--baseline", "main", "-o", "github"}, out.streams())
+	if code != exitViolated || !strings.Contains(out.out.String(), "::error file=services/src/digest.ts,line=4,col=23,title=budget-connections-fleet::") {
+		t.Errorf("exit %d: %s%s", code, out.out.String(), out.err.String())
+	}
+	if strings.Contains(out.out.String(), "env-file-tracked") {
+		t.Errorf("a file that the revision keeps too counts as new: %s", out.out.String())
+	}
+	out = recorder{}
+	code = run(t.Context(), []string{"audit", "budget", "--offline", "--code", "services/new", "--baseline", "main"}, out.streams())
+	if code != exitOK || !strings.Contains(out.err.String(), "main has no services/new: everything in it is new") {
+		t.Errorf("a new directory: exit %d: %s", code, out.err.String())
+	}
+}

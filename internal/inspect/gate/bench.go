@@ -119,9 +119,6 @@ func (j *judge) percentile(name string, allowed time.Duration, samples int, resu
 	used := Span{Min: ms(most.Low), Max: ms(most.High)}
 	n.Measured, n.Verdict = &used, within(used, ms(allowed))
 	n.Message = fmt.Sprintf("%s in %d samples, %s allowed", most, count, allowed)
-	if n.Verdict == Inconclusive {
-		n.Missing = []string{"more samples"}
-	}
 	n.Remedy = "redisopt doctor latency looks for the cause"
 	j.add(n)
 }

@@ -95,6 +95,9 @@ type Static struct {
 	Cost          *Cost // of idling; nil when not priced
 	Findings      []Finding
 	Missing       []string
+
+	// Unresolved is what the code does not tell, each with its place and reason: why a number is a range.
+	Unresolved []string
 }
 
 // Live is what a running Redis shows.

@@ -87,6 +87,9 @@ func (j *judge) add(n Judgement) {
 		n.Verdict = Warn
 		n.Message += "; it was over before, and the change does not add to it"
 	}
+	if n.Verdict == Inconclusive && len(n.Missing) == 0 {
+		j.doubt(&n)
+	}
 	if len(n.Places) > 0 && n.Fix == nil {
 		n.Fix = n.Places[0].fix
 	}
@@ -99,8 +102,29 @@ func (j *judge) add(n Judgement) {
 // inherited reports that a budget was over in the baseline already and has not become worse, so that a
 // change is not held up by what it did not do.
 func (n Judgement) inherited() bool {
-	return n.Baseline != nil && n.Increase != nil && n.Baseline.Min > n.Allowed && n.Increase.most() <= 0 &&
-		!strings.HasPrefix(n.Budget, "increase.")
+	if n.Baseline == nil || n.Increase == nil || n.Increase.most() > 0 || strings.HasPrefix(n.Budget, "increase.") {
+		return false
+	}
+	return n.Baseline.Min > n.Allowed || n.Budget == perMonth && n.Baseline.Min == n.Allowed // which fails from its share on
+}
+
+// doubt says why a range does not decide.
+func (j *judge) doubt(n *Judgement) {
+	switch n.Evidence {
+	case budget.Static:
+		n.Missing = slices.Clone(j.ev.Static.Unresolved[:min(len(j.ev.Static.Unresolved), maxPlaces)])
+		if len(n.Missing) == 0 {
+			n.Missing = []string{"what the code does not tell"}
+		}
+	case budget.Live:
+		n.Missing = []string{"a longer window"}
+	case budget.Recorded, budget.Bench:
+		n.Missing = []string{"more samples"}
+	}
+	n.Message += "; missing: " + n.Missing[0]
+	if more := len(n.Missing) - 1; more > 0 {
+		n.Message += fmt.Sprintf(", and %d more", more)
+	}
 }
 
 // within judges a number that may be at most allowed.

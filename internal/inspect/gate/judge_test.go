@@ -142,8 +142,9 @@ func TestTooLittleEvidenceIsInconclusiveAndSaysWhatIsMissing(t *testing.T) {
 func TestARangeThatMayBeTooMuchIsInconclusive(t *testing.T) {
 	s := mailer(2)
 	s.Connections = Span{Min: 3, Max: 12}
+	s.Unresolved = []string{"src/a.ts:10: how many times this makes a bullmq worker: once for each of config.queues", "src/a.ts:11: the same"}
 	r := judged(t, Evidence{Static: s}, Options{Budgets: budgets(func(b *budget.Budgets) { b.Connections.Fleet = 10 })})
-	if n := only(t, r, "connections.fleet"); n.Verdict != Inconclusive || !strings.HasPrefix(n.Message, "3 to 12 connections, 10 allowed") {
+	if n := only(t, r, "connections.fleet"); n.Verdict != Inconclusive || n.Message != "3 to 12 connections, 10 allowed; missing: src/a.ts:10: how many times this makes a bullmq worker: once for each of config.queues, and 1 more" {
 		t.Errorf("%s: %s", n.Verdict, n.Message)
 	}
 }
