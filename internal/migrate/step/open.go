@@ -17,6 +17,7 @@ func openers() map[string]opener {
 	return map[string]opener{
 		Phase1Name: openPhase1,
 		Phase2Name: openPhase2,
+		Phase4Name: openPhase4,
 		Phase3Name: openPhase3,
 	}
 }

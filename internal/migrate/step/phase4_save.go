@@ -1,0 +1,159 @@
+package step
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/backup"
+	"github.com/redisopt/redisopt/internal/migrate/portable"
+)
+
+// A Save is the step that writes every key of the plan to the backup. It writes beside the file and renames
+// it when it is whole and on disk, so a file of the plan's name is a whole one.
+type Save struct{ phase *Phase4 }
+
+// Name is the step's key in the journal.
+func (s *Save) Name() string { return "phase4.backup" }
+
+// A FileError reports that the backup cannot be kept in its file.
+type FileError struct {
+	File string
+	Why  string
+}
+
+func (e *FileError) Error() string { return fmt.Sprintf("backup %s: %s", e.File, e.Why) }
+
+// Apply writes the file. Memory is bounded by fifty keys of at most 200 values. Price: a SCAN over the
+// database by 1,000 keys, and for each key 3 commands and 1 script of about 4.
+func (s *Save) Apply(ctx context.Context) error {
+	p := s.phase
+	if _, err := os.Lstat(p.plan.File); err == nil {
+		return &FileError{p.plan.File, "it exists, and is not of this plan; choose another one"}
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := p.unused(ctx, p.plan.Prefixes); err != nil {
+		return err
+	}
+	database, err := migrate.DatabaseID(ctx, p.client)
+	if err != nil {
+		return err
+	}
+	part := p.plan.File + ".part"
+	file, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = s.write(ctx, file, backup.Header{
+		Database: database, Prefixes: p.plan.Prefixes, Created: time.Now().UTC().Truncate(time.Second), Owner: migrate.Owner(),
+	})
+	if err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err != nil {
+		return errors.Join(err, os.Remove(part))
+	}
+	if err := os.Rename(part, p.plan.File); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(p.plan.File))
+}
+
+// write streams the keys into file.
+func (s *Save) write(ctx context.Context, file *os.File, h backup.Header) error {
+	p := s.phase
+	out, err := backup.NewWriter(file, h)
+	if err != nil {
+		return err
+	}
+	seals := map[string]string{}
+	out.Seal = func(name string) string { return seals[name] }
+	reader := portable.NewReader(p.client)
+	done := int64(0)
+	err = scan(ctx, p.client, p.plan.Prefixes, func(names []string) error {
+		if err := p.env.Pace.Wait(ctx, len(names)); err != nil {
+			return err
+		}
+		// Before the values: what is changed while they are read no longer fits its seal.
+		all, err := portable.Seals(ctx, p.client, names)
+		if err != nil {
+			return err
+		}
+		clear(seals)
+		for i, name := range names {
+			if all[i] != portable.Gone { // else it came back, and nothing is known about it
+				seals[name] = all[i]
+			}
+		}
+		if _, err := reader.Read(ctx, names, out); err != nil {
+			return err
+		}
+		done += int64(len(names))
+		p.env.Tell(migrate.Progress{Step: s.Name(), Part: "save", Done: done, Unit: "keys"})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return out.Close()
+}
+
+// Verify reads the whole file. Price: 1 command.
+func (s *Save) Verify(ctx context.Context) error {
+	p := s.phase
+	summary, err := CheckBackup(p.plan.File)
+	if errors.Is(err, fs.ErrNotExist) {
+		return migrate.ErrNotApplied
+	}
+	if err != nil {
+		return err
+	}
+	database, err := migrate.DatabaseID(ctx, p.client)
+	if err != nil {
+		return err
+	}
+	switch {
+	case summary.Database != database:
+		return &FileError{p.plan.File, "it was made of another database"}
+	case !slices.Equal(summary.Prefixes, p.plan.Prefixes):
+		return &FileError{p.plan.File, "it has the keys of " + strings.Join(summary.Prefixes, ", ")}
+	}
+	return nil
+}
+
+// Rollback keeps the file: it may be needed again.
+func (s *Save) Rollback(context.Context) error { return nil }
+
+// CheckBackup reads a whole backup file and tells what it holds.
+func CheckBackup(path string) (backup.Summary, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return backup.Summary{}, err
+	}
+	summary, err := backup.Read(file, backup.ReadOptions{})
+	if err = errors.Join(err, file.Close()); err != nil {
+		return summary, fmt.Errorf("%s: %w", path, err)
+	}
+	return summary, nil
+}
+
+// syncDir makes a renamed file survive a power cut, where the system can.
+func syncDir(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	err = dir.Sync()
+	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrInvalid) {
+		err = nil
+	}
+	return errors.Join(err, dir.Close())
+}
