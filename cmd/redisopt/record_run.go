@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -30,7 +29,9 @@ func (a *app) runRecorded(ctx context.Context, f recordFlags, rec *record.Record
 	if err != nil {
 		return record.Exit{}, err
 	}
-	defer gate.close()
+	if gate.close != nil {
+		defer gate.close()
+	}
 	cmd := exec.Command(args[0], args[1:]...) //nolint:gosec,noctx // running it is what was asked for; signals end it
 	cmd.Env = recordEnv(os.Environ(), f.env, rec.Addr(), gate)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.err, a.err
@@ -120,11 +121,5 @@ func recordEnv(env, also []string, addr string, gate recordGate) []string {
 // A recordGate is the HTTP door of a recording; its zero value is none.
 type recordGate struct {
 	url, token string
-	closers    []io.Closer
-}
-
-func (g recordGate) close() {
-	for _, c := range g.closers {
-		_ = c.Close()
-	}
+	close      func() // not nil where there is a URL
 }

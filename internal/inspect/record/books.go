@@ -139,6 +139,7 @@ type entry struct {
 	how     string
 	run     *run
 	out     int64
+	quiet   bool          // it is the connection's own and nobody's
 	more    int           // replies still to come after the next one
 	locked  chan struct{} // the lock of scripts, to give back with the first byte of the reply
 	before  int64         // commands in scripts when it was sent
@@ -150,6 +151,11 @@ type entry struct {
 func (b *books) begin(c *client, e *entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !c.counted && !c.http {
+		c.counted = true
+		b.opened++
+		b.peaks()
+	}
 	e.source, e.how = c.sourceName()
 	switch {
 	case c.test != nil:
@@ -167,6 +173,9 @@ func (b *books) begin(c *client, e *entry) {
 
 // end books a command: r is its reply, nil where none came.
 func (b *books) end(c *client, e *entry, r *reply) {
+	if e.quiet {
+		return
+	}
 	n := b.count(e, r)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -248,6 +257,7 @@ func (b *books) title(sha, text string) {
 func (b *books) mark(c *client, m Mark) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	c.marked = true
 	if m.What == "source" {
 		if m.Scope == "conn" {
 			c.source, c.how = m.Name, "mark"
@@ -275,17 +285,16 @@ func (b *books) mark(c *client, m Mark) {
 // run begins a run of the test called name. The lock is held.
 func (b *books) run(name string) *run { return &run{test: b.tests.row(name)} }
 
-// connect counts a new connection.
+// connect takes note of a new connection. It counts from its first command that is no mark: one that
+// carries marks alone is no connection of the application.
 func (b *books) connect(c *client) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clients[c] = struct{}{}
-	if c.http {
-		return
-	}
-	b.opened++
-	b.peaks()
 }
+
+// counts is whether a connection is one of the application: not one of HTTP, nor one of marks alone.
+func (c *client) counts() bool { return !c.http && (c.counted || !c.marked) }
 
 // peaks looks at who is connected now.
 func (b *books) peaks() {
@@ -295,7 +304,7 @@ func (b *books) peaks() {
 		c.proc.open = 0
 	}
 	for c := range b.clients {
-		if c.http {
+		if !c.counts() {
 			continue
 		}
 		all++
@@ -316,6 +325,9 @@ func (b *books) disconnect(c *client) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.clients, c)
+	if !c.counted && c.counts() {
+		b.opened++ // it sent nothing at all
+	}
 	c.book(&b.named)
 }
 
@@ -328,8 +340,15 @@ func (b *books) refuse() {
 // book adds the connection to the row of its name.
 func (c *client) book(t *table[clientKey, Client]) {
 	source, _ := c.sourceName()
-	row := t.row(clientKey{c.name, c.library, source})
-	if !c.http {
+	if !c.counts() && c.count == (Count{}) {
+		return
+	}
+	library := c.library
+	if c.http {
+		library = "http"
+	}
+	row := t.row(clientKey{c.name, library, source})
+	if c.counts() {
 		row.Connections++
 	}
 	row.add(c.count)
@@ -363,8 +382,11 @@ func (b *books) report() *Report {
 		*named.row(clientKey{row.Name, row.Library, row.Source}) = *row
 	}
 	for c := range b.clients {
-		if !c.http {
+		if c.counts() {
 			r.Connections.Left++
+			if !c.counted {
+				r.Connections.Opened++
+			}
 		}
 		c.book(&named)
 	}

@@ -30,6 +30,8 @@ type client struct {
 	// Owned by requests.
 	txn []*entry // commands of a transaction, for EXEC
 
+	http bool // it carries HTTP requests
+
 	// Guarded by the lock of the books.
 	proc       *process
 	source     string
@@ -37,8 +39,9 @@ type client struct {
 	test       *run
 	name       string
 	library    string
-	http       bool
 	subscribed bool
+	counted    bool // it has sent a command
+	marked     bool // it has sent a mark
 	count      Count
 }
 
@@ -214,14 +217,13 @@ func (c *client) hello(r *request, s *sink) {
 func (c *client) setName(name string) {
 	c.rec.books.mu.Lock()
 	defer c.rec.books.mu.Unlock()
-	if label, ok := parseHTTPName(name); ok {
-		c.http = true
+	if label, ok := parseHTTPName(name); ok && c.http {
 		c.source, c.how = label.Source, "header"
-		if label.Source == "" {
-			c.source = "http"
-		}
 		if label.Test != "" {
 			c.test = c.rec.books.run(label.Test)
+		}
+		if p, ok := c.rec.books.processes[label.Process]; ok {
+			c.proc = p
 		}
 		return
 	}
@@ -255,6 +257,7 @@ func (c *client) reply(answer []byte) error {
 func (c *client) entry(r *request, name string) *entry {
 	key := r.firstKey(name)
 	e := &entry{name: name, prefix: prefixOf(key), out: r.size, block: r.blocks(name)}
+	e.quiet = c.http && (name == "hello" || name == "select")
 	switch name {
 	case "eval", "eval_ro":
 		e.script = r.sha
@@ -401,6 +404,9 @@ func (c *client) settle(r *reply) [][]byte {
 	}
 	c.waiting = c.waiting[1:]
 	c.spread(e)
+	if e.block && !r.empty() {
+		c.rec.books.begin(c, e) // it belongs to whoever brought what it waited for
+	}
 	c.rec.books.end(c, e, r)
 	var own [][]byte
 	for len(c.waiting) > 0 && c.waiting[0].local != nil {
@@ -433,15 +439,18 @@ func (c *client) rest() {
 	defer c.queue.Unlock()
 	for _, e := range c.waiting {
 		if e.local == nil {
-			c.unlockScript(e)
+			c.unlockScript(e) // whose reply never came
 			c.rec.books.end(c, e, nil)
 		}
 	}
 	c.waiting = nil
 }
 
-// A Label is what the headers of an HTTP request say about it.
-type Label struct{ Source, Test string }
+// A Label says for whom an HTTP request is.
+type Label struct {
+	Source, Test string // what its headers say
+	Process      int    // what [Recorder.Process] says of its connection
+}
 
 const httpNamePrefix = "redisopt-http."
 
@@ -449,18 +458,21 @@ const httpNamePrefix = "redisopt-http."
 // letters, digits, dots and hyphens, whatever the label holds.
 func HTTPClientName(l Label) string {
 	text := func(s string) string { return hex.EncodeToString([]byte(cut(s, maxNameBytes))) }
-	return httpNamePrefix + text(l.Source) + "." + text(l.Test)
+	return httpNamePrefix + strconv.Itoa(l.Process) + "." + text(l.Source) + "." + text(l.Test)
 }
 
-func parseHTTPName(name string) (Label, bool) {
+func parseHTTPName(name string) (l Label, ok bool) {
 	rest, ok := strings.CutPrefix(name, httpNamePrefix)
-	if !ok {
-		return Label{}, false
+	parts := strings.Split(rest, ".")
+	if !ok || len(parts) != 3 {
+		return l, false
 	}
-	source, test, _ := strings.Cut(rest, ".")
-	a, err1 := hex.DecodeString(source)
-	b, err2 := hex.DecodeString(test)
-	return Label{strings.ToValidUTF8(string(a), "\uFFFD"), strings.ToValidUTF8(string(b), "\uFFFD")}, err1 == nil && err2 == nil
+	process, err := strconv.Atoi(parts[0])
+	source, err1 := hex.DecodeString(parts[1])
+	test, err2 := hex.DecodeString(parts[2])
+	return Label{
+		Process: process, Source: strings.ToValidUTF8(string(source), "\uFFFD"), Test: strings.ToValidUTF8(string(test), "\uFFFD"),
+	}, err == nil && err1 == nil && err2 == nil
 }
 
 // program is how a process is called where it has no name of its own: "node server.js".
@@ -469,8 +481,9 @@ func program(argv []string) string {
 		return ""
 	}
 	name := path.Base(argv[0])
-	for _, arg := range argv[1:] {
-		if !strings.HasPrefix(arg, "-") && len(arg) > 0 {
+	valued := []string{"--import", "--require", "-r", "--loader", "--experimental-loader", "--env-file", "--conditions", "-C", "-m"}
+	for i, arg := range argv[1:] {
+		if arg != "" && !strings.HasPrefix(arg, "-") && !slices.Contains(valued, argv[i]) {
 			return cut(name+" "+path.Base(arg), maxNameBytes)
 		}
 	}

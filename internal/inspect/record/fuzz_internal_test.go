@@ -97,7 +97,7 @@ func FuzzMarks(f *testing.F) {
 		if ok && (!strings.HasPrefix(text, markPrefix) || len(m.Name) > maxNameBytes+3) {
 			t.Errorf("ParseMark(%q) = %+v", text, m)
 		}
-		if l, ok := parseHTTPName(HTTPClientName(Label{Source: text, Test: text})); !ok || len(text) < maxNameBytes && l.Source != strings.ToValidUTF8(text, "\uFFFD") {
+		if l, ok := parseHTTPName(HTTPClientName(Label{Source: text, Test: text, Process: 7})); !ok || len(text) < maxNameBytes && l.Source != strings.ToValidUTF8(text, "\uFFFD") {
 			t.Errorf("label of %q came back as %+v", text, l)
 		}
 	})

@@ -17,6 +17,7 @@ const (
 type Recorder struct {
 	opts     Options
 	listener net.Listener
+	door     net.Listener // for who carries HTTP requests; nil where nobody asked
 	books    *books
 	script   chan struct{} // holds one token: whose script runs
 	passed   atomic.Int64  // commands, for MaxCommands
@@ -48,8 +49,21 @@ func Start(ctx context.Context, o Options) (*Recorder, error) {
 		script: make(chan struct{}, 1), open: map[*client]struct{}{},
 	}
 	r.ctx, r.stop = context.WithCancel(context.WithoutCancel(ctx))
-	r.wg.Go(r.accept)
+	r.wg.Go(func() { r.accept(l, false) })
 	return r, nil
+}
+
+// HTTPDoor is an address, on a free port of loopback, for a server that carries HTTP requests: its
+// connections count for nobody, and are named by [HTTPClientName]. It is called once, before Close.
+func (r *Recorder) HTTPDoor(ctx context.Context) (string, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", &ListenError{"127.0.0.1:0", err}
+	}
+	r.door = l
+	r.wg.Go(func() { r.accept(l, true) })
+	return l.Addr().String(), nil
 }
 
 // Addr is where the recorder listens: host:port with a loopback host.
@@ -60,8 +74,10 @@ func (r *Recorder) Open() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := 0
+	r.books.mu.Lock()
+	defer r.books.mu.Unlock()
 	for c := range r.open {
-		if !c.http {
+		if c.counts() {
 			n++
 		}
 	}
@@ -71,12 +87,19 @@ func (r *Recorder) Open() int {
 // Exceeded reports that MaxCommands was reached and commands were refused.
 func (r *Recorder) Exceeded() bool { return r.over.Load() }
 
-// Request counts one request through an HTTP door whose commands come over connections named by
-// [HTTPClientName].
+// Request counts one HTTP request.
 func (r *Recorder) Request() {
 	r.books.mu.Lock()
 	defer r.books.mu.Unlock()
 	r.books.requests++
+}
+
+// Process finds out which process a connection of an HTTP server belongs to, for [Label]. The number means
+// something to this Recorder only.
+func (r *Recorder) Process(nc net.Conn) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lookup.of(r.books, nc).pid
 }
 
 // Close ends the recording and all connections and returns when nothing is left. A second call does
@@ -90,6 +113,9 @@ func (r *Recorder) Close() {
 	r.mu.Unlock()
 	r.stop()
 	_ = r.listener.Close()
+	if r.door != nil {
+		_ = r.door.Close()
+	}
 	r.wg.Wait()
 }
 
@@ -106,18 +132,18 @@ func (r *Recorder) Report() *Report {
 	return rep
 }
 
-func (r *Recorder) accept() {
+func (r *Recorder) accept(l net.Listener, http bool) {
 	for {
-		nc, err := r.listener.Accept()
+		nc, err := l.Accept()
 		if err != nil {
 			return
 		}
-		r.wg.Go(func() { r.serve(nc) })
+		r.wg.Go(func() { r.serve(nc, http) })
 	}
 }
 
 // serve carries one connection until either side ends it.
-func (r *Recorder) serve(nc net.Conn) {
+func (r *Recorder) serve(nc net.Conn, http bool) {
 	defer func() { _ = nc.Close() }()
 	ctx, cancel := context.WithTimeout(r.ctx, dialTimeout)
 	up, err := r.opts.Dial(ctx)
@@ -129,6 +155,7 @@ func (r *Recorder) serve(nc net.Conn) {
 	}
 	defer func() { _ = up.Close() }()
 	c := newClient(r, nc, up)
+	c.http = http
 	if !r.admit(c) {
 		return
 	}
@@ -150,7 +177,11 @@ func (r *Recorder) admit(c *client) bool {
 	if r.closed {
 		return false
 	}
-	c.proc = r.lookup.of(r.books, c.nc)
+	if c.http {
+		c.proc = &process{}
+	} else {
+		c.proc = r.lookup.of(r.books, c.nc)
+	}
 	r.open[c] = struct{}{}
 	return true
 }
