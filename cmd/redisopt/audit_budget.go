@@ -204,12 +204,21 @@ func (f *budgetFlags) verdictOf(r *gate.Report) error {
 		}
 	}
 	if len(why) > 0 {
-		return verdictf(exitViolated, "%s", strings.Join(why, "; "))
+		return verdictf(exitViolated, "%s", few(why))
 	}
 	if missing, required := r.Unmet(); len(missing) > 0 && (required || f.strict) {
-		return verdictf(exitInconclusive, "inconclusive: %s", strings.Join(missing, "; "))
+		return verdictf(exitInconclusive, "inconclusive: %s", few(missing))
 	}
 	return nil
+}
+
+// few is the first reasons, and how many more there are: the document has all of them.
+func few(why []string) string {
+	const most = 5
+	if len(why) <= most {
+		return strings.Join(why, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(why[:most], "; "), len(why)-most)
 }
 
 // A reportFile is one more rendering of the answer.
