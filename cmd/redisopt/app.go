@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
 // app is one run of the program: its streams, its global flags and how far it came. Commands are
@@ -23,6 +24,9 @@ type app struct {
 
 	// cmd is the command that runs, or that could not because it was used wrongly; nil before.
 	cmd *cobra.Command
+
+	// newSide is the second upstream of phase 1, nil while it is not used.
+	newSide *upstream.Upstream
 
 	// now is the clock of documents; commands that wait use package time.
 	now func() time.Time

@@ -54,6 +54,7 @@ func (a *app) withRedis(ctx context.Context, use redisUse, f func(up *upstream.U
 	defer func() {
 		_ = up.Close() // every command has its reply; there is nothing left to lose
 		a.cost(up.Spent())
+		a.leaveNewSide()
 	}()
 	return f(up, conf)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"slices"
 
 	"github.com/redis/go-redis/v9"
@@ -17,6 +18,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/replica"
 	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/cache"
 	"github.com/redisopt/redisopt/internal/runtime/config"
@@ -147,6 +149,13 @@ func causeOf(err error) (code int, known bool) {
 		return exitBlocked, true
 	case *mover.DeniedError:
 		return exitDenied, true
+	case *replica.StatusError:
+		if e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden {
+			return exitDenied, true
+		}
+		return exitUnreachable, true
+	case *step.NotFollowedError:
+		return exitUnreachable, true
 	case *queue.UnreachableError:
 		return exitUnreachable, true
 	case *upstash.Error:
@@ -161,7 +170,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitUsage, true
 	case cache.ErrBudget:
 		return exitViolated, true
-	case migrate.ErrLeaseLost, migrate.ErrNothingToRollBack, journal.ErrFenced, mover.ErrFenced,
+	case migrate.ErrLeaseLost, migrate.ErrNothingToRollBack, step.ErrKilled, journal.ErrFenced, mover.ErrFenced,
 		history.ErrLocked, embedded.ErrNoServer, keys.ErrNoServer:
 		return exitBlocked, true
 	}

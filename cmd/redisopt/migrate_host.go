@@ -234,7 +234,7 @@ func (a *app) proposal(
 	if err != nil {
 		return nil, migrate.Outline{}, err
 	}
-	phase, err := step.Open(up.Client(), s.Target, planned.Options, migrate.Env{})
+	phase, err := a.openPhase(up, s.Target, planned.Options, migrate.Env{})
 	if err != nil {
 		return nil, migrate.Outline{}, err
 	}
@@ -296,7 +296,7 @@ func (a *app) hostPhase(
 	opts.Session = migrate.SessionOptions{Target: t, StateDir: dir}
 	opts.Rate = rate
 	opts.Open = func(_ context.Context, _ migrate.State, env migrate.Env) (migrate.Phase, error) {
-		return step.Open(up.Client(), t, raw, env)
+		return a.openPhase(up, t, raw, env)
 	}
 	hosted, err := migrate.Host(ctx, opts)
 	done()

@@ -47,6 +47,7 @@ type planner struct {
 // planners are all phases that can be planned, in their order.
 func (a *app) planners() []planner {
 	return []planner{
+		{step.Phase1Name, a.proposePhase1},
 		{step.Phase2Name, a.proposePhase2},
 		{step.Phase3Name, a.proposePhase3},
 	}

@@ -128,7 +128,7 @@ func (a *app) resumeHosted(ctx context.Context, up *upstream.Upstream, s migrate
 func (a *app) resumePhase(
 	ctx context.Context, up *upstream.Upstream, s migrate.Standing, dir string, rate float64, opts migrate.HostOptions,
 ) error {
-	phase, err := step.Open(up.Client(), s.Target, s.State.Options, migrate.Env{})
+	phase, err := a.openPhase(up, s.Target, s.State.Options, migrate.Env{})
 	if err != nil {
 		return err
 	}

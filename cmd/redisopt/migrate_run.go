@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/internal/migrate"
-	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
@@ -122,7 +121,7 @@ func (a *app) hostAll(
 		o.Session = migrate.SessionOptions{Target: s.Target, StateDir: dir}
 		o.Rate = rate
 		o.Open = func(_ context.Context, state migrate.State, env migrate.Env) (migrate.Phase, error) {
-			return step.Open(up.Client(), s.Target, state.Options, env)
+			return a.openPhase(up, s.Target, state.Options, env)
 		}
 		o.OnProgress = nil // several lines of progress would overwrite one another
 		tell := a.tellPulses()

@@ -10,7 +10,6 @@ import (
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
 	"github.com/redisopt/redisopt/internal/migrate"
-	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -139,7 +138,7 @@ func (a *app) migrateComplete(ctx context.Context, t migrate.Target) error {
 		case migrate.NotStarted, migrate.Backward, migrate.RolledBack:
 			return &migrate.StageError{Verb: "complete", Stage: s.State.Stage}
 		}
-		phase, err := step.Open(up.Client(), t, s.State.Options, migrate.Env{})
+		phase, err := a.openPhase(up, t, s.State.Options, migrate.Env{})
 		if err != nil {
 			return err
 		}
@@ -255,7 +254,7 @@ func (a *app) migrateVerify(ctx context.Context, t migrate.Target) error {
 		if s.State.Stage == migrate.NotStarted {
 			return withHint(verdictf(exitBlocked, "%s was never begun", t), "redisopt migrate plan")
 		}
-		phase, err := step.Open(up.Client(), t, s.State.Options, migrate.Env{Last: s.Checkpoint})
+		phase, err := a.openPhase(up, t, s.State.Options, migrate.Env{Last: s.Checkpoint})
 		if err != nil {
 			return err
 		}

@@ -15,7 +15,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 	return a.group("rollback", "Undo a migration, wherever it stopped",
 		`  redisopt rollback phase3 --queue mail --dry-run
   redisopt rollback phase3 --queue mail --reason 'new workers crash'`,
-		a.rollbackPhase3Command(), a.rollbackPhaseCommand(step.Phase2Name))
+		a.rollbackPhase1Command(), a.rollbackPhase3Command(), a.rollbackPhaseCommand(step.Phase2Name))
 }
 
 func (a *app) rollbackPhase3Command() *cobra.Command {
@@ -118,7 +118,7 @@ func (a *app) rollbackPhase(ctx context.Context, t migrate.Target, reason string
 		if s.Holder != nil && !a.flags.dryRun {
 			return a.rollbackHosted(ctx, up, s, reason)
 		}
-		phase, err := step.Open(up.Client(), t, s.State.Options, migrate.Env{})
+		phase, err := a.openPhase(up, t, s.State.Options, migrate.Env{})
 		if err != nil {
 			return err
 		}

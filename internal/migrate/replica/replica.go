@@ -135,6 +135,10 @@ type Override struct {
 	Ramps  map[string]float64 `json:"ramps,omitempty"`
 	Kill   []string           `json:"kill,omitempty"`
 	Reason string             `json:"reason"`
+
+	// Back takes every route that a replica has back to nothing, besides what Ramps says. What is
+	// mirrored and compared stays so.
+	Back bool `json:"-"`
 }
 
 // Override tells every replica by itself what is in force, at once and also while its Redis is down: the
@@ -150,6 +154,11 @@ func (f Fleet) Override(ctx context.Context, o Override) []Answer[Ramp] {
 		}
 		told := Override{Ramps: map[string]float64{}, Reason: o.Reason}
 		maps.Copy(told.Ramps, now.Ramps)
+		for name := range now.Ramps {
+			if o.Back && !strings.HasSuffix(name, ".mirror") && !strings.HasSuffix(name, ".shadow") {
+				told.Ramps[name] = 0
+			}
+		}
 		maps.Copy(told.Ramps, o.Ramps)
 		if len(o.Kill) > 0 {
 			told.Kill = slices.Compact(slices.Sorted(slices.Values(append(now.Kill, o.Kill...))))

@@ -50,6 +50,9 @@ func TestEveryReplicaIsAskedAndOneThatIsGoneHidesNoOther(t *testing.T) {
 	if got := fmt.Sprint(told); got != "map[kill:[limit phase1] ramps:map[cache:0 other:7] reason:why]" {
 		t.Errorf("told %s, want what is not named to stay", got)
 	}
+	if s := f.Override(t.Context(), Override{Back: true, Reason: "why"}); s[1].Err != nil || fmt.Sprint(told["ramps"]) != "map[cache:0 other:0]" {
+		t.Errorf("told %v, %v; want every route back", told, s[1].Err)
+	}
 	f.Token = "wrong"
 	var refused *StatusError
 	if err := f.Ramps(t.Context())[1].Err; !errors.As(err, &refused) || refused.Status != 401 || refused.Detail != "no token" {

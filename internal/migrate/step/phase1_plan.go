@@ -233,7 +233,7 @@ func (p *Phase1) claims() ([]migrate.Claim, []migrate.KPI) {
 	}
 	if f := p.Facts; f != nil && f.CommandsPerDay != nil {
 		perDay.Before, perDay.After = f.CommandsPerDay, f.CommandsPerDay
-		perDay.Method = "INFO over the audit's window; phase 1 leaves it as it is, apart from what mirroring and comparing add until complete"
+		perDay.Method = "INFO, all commands since the server started; phase 1 leaves it as it is, apart from what mirroring and comparing add until complete"
 	}
 	zero := 0.0
 	claims = append(claims,

@@ -285,13 +285,9 @@ func (p *Phase1) Irreversible(context.Context) ([]string, error) {
 	}, nil
 }
 
-// Emergency takes all keys of the plan's routes back to the old side on every replica by itself, at once
-// and also while the Redis is down, and says of each whether it did. The override holds until a change of
-// the document: redisopt rollback phase1.
-func (p *Phase1) Emergency(ctx context.Context, reason string) []replica.Answer[replica.Ramp] {
-	ramps := map[string]float64{}
-	for _, route := range p.plan.Routes {
-		ramps[route] = 0
-	}
-	return p.Fleet.Override(ctx, replica.Override{Ramps: ramps, Reason: reason})
+// Emergency takes the keys of all routes back to the old side on every replica by itself, at once and also
+// while the Redis is down, and says of each whether it did. It needs no plan and no journal. The override
+// holds until a change of the document: redisopt rollback phase1.
+func Emergency(ctx context.Context, fleet replica.Fleet, reason string) []replica.Answer[replica.Ramp] {
+	return fleet.Override(ctx, replica.Override{Back: true, Reason: reason})
 }

@@ -507,7 +507,7 @@ func TestAnEmergencyReachesEveryReplicaWithoutTheRedis(t *testing.T) {
 		r.deaf = true // its Redis is gone
 		r.mu.Unlock()
 	}
-	said := p.Emergency(t.Context(), "all is lost")
+	said := step.Emergency(t.Context(), p.Fleet, "all is lost")
 	if said[2].Err == nil {
 		t.Error("a replica that is not there was reached")
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/api"
+	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/limit"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/ramp"
@@ -38,6 +39,18 @@ func (w *world) otherSide() *limit.Other {
 			w.ledger.Answered(ramp.Limit, took)
 		},
 	}
+}
+
+// RampPrefixes are what the keys begin with that serve takes to the new side of a ramp.
+func RampPrefixes(conf *config.Config) []string {
+	root, limits := conf.Cache.Prefix+":", limit.DefaultPrefix+":"
+	if conf.Cache.Environment != "" {
+		root = conf.Cache.Environment + ":" + root
+	}
+	if conf.Limits.Environment != "" {
+		limits = conf.Limits.Environment + ":" + limits
+	}
+	return []string{root, limits}
 }
 
 // rampView is what the API shows of the ramp and counts for it.
