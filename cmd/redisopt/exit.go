@@ -156,7 +156,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitUnreachable, true
 	case *step.NotFollowedError:
 		return exitUnreachable, true
-	case *queue.UnreachableError:
+	case *queue.UnreachableError, *unansweredError:
 		return exitUnreachable, true
 	case *upstash.Error:
 		return upstashCause(e.Class)

@@ -92,6 +92,7 @@ func floors() []floor {
 			[]string{"internal/bench", "internal/runtime/..."},
 			"what is measured is what the runtime offers, used as an application uses it",
 		},
+		{"internal/bench/page", []string{"internal/bench"}, "drawing a result needs the result alone"},
 		{"internal/bench", nil, "measuring knows nothing of what is measured"},
 
 		{"internal/runtime/config", []string{"internal/runtime/budget"}, "configuration is inert: values, defaults, validation"},

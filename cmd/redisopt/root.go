@@ -20,6 +20,7 @@ func (a *app) commands() []*cobra.Command {
 		a.demoCommand(),
 		a.auditCommand(),
 		a.recordCommand(),
+		a.benchCommand(),
 		a.configCommand(),
 		a.migrateCommand(),
 		a.rollbackCommand(),

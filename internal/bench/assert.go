@@ -115,17 +115,17 @@ func (a Assertion) String() string {
 	default:
 		text += ">="
 	}
-	return text + a.show(a.Limit)
+	return text + a.Show(a.Limit)
 }
 
-// show is value in the metric's unit, as people write it.
-func (a Assertion) show(value float64) string {
+// Show is value in the metric's unit, as people write it.
+func (a Assertion) Show(value float64) string {
 	switch a.unit() {
 	case unitDuration:
 		d := time.Duration(value)
 		for _, round := range []time.Duration{time.Second, time.Millisecond, time.Microsecond} {
-			if d >= 100*round {
-				return d.Round(round / 10).String()
+			if d >= round {
+				return d.Round(round / 100).String()
 			}
 		}
 		return d.String()

@@ -46,11 +46,11 @@ func Judge(scenario string, a Assertion, r *Result, commands float64) Verdict {
 			v.Outcome = Pass
 		case !a.holds(low) && !a.holds(high):
 			v.Outcome = Fail
-			v.Why = fmt.Sprintf("%s is %s, want %s", a.Metric, a.show(value), limitText(a))
+			v.Why = fmt.Sprintf("%s is %s, want %s", a.Metric, a.Show(value), limitText(a))
 		default:
 			v.Outcome = Inconclusive
 			v.Why = fmt.Sprintf("%s is %s, but with 95%% confidence only between %s and %s, which the limit lies in: run longer",
-				a.Metric, a.show(value), a.show(low), a.show(high))
+				a.Metric, a.Show(value), a.Show(low), a.Show(high))
 		}
 	}
 	without := func(why string) Verdict {
@@ -123,22 +123,35 @@ func decideShare(v *Verdict, a Assertion, low, value, high float64, count int64,
 	decide(low, value, high)
 }
 
-// doubted turns a pass into inconclusive when the load was not what was asked for, and keeps a failure: it
-// would be one all the more.
+// doubted makes a verdict inconclusive when it could be about this program instead of the target: a pass, when
+// the load was not what was asked for; either, when this program was late by itself. A target that is too
+// slow even when only its own time counts has failed all the same.
 func (v Verdict) doubted(a Assertion, r *Result) Verdict {
-	if v.Outcome != Pass || r.Loop == Closed {
+	if v.Outcome == Inconclusive || r.Loop == Closed {
 		return v
 	}
-	if why := unkept(r); why != "" {
+	if why := unkept(r); why != "" && v.Outcome == Pass {
 		v.Outcome, v.Why = Inconclusive, why
 		return v
 	}
-	if late, isLate := GeneratorLimited(r, a.Limit); isLate {
-		v.Outcome = Inconclusive
-		v.Why = fmt.Sprintf("generator-limited: this program was itself %s late at p99, more than a tenth of the limit: ask for a lower rate, or run it on a quieter machine",
-			a.show(late))
+	late, isLate := GeneratorLimited(r, a.Limit)
+	if !isLate || (v.Outcome == Fail && a.failsByService(r)) {
+		return v
 	}
+	v.Outcome = Inconclusive
+	v.Why = fmt.Sprintf("generator-limited: this program was itself %s late at p99, more than a tenth of the limit: ask for a lower rate, or run it on a quieter machine",
+		a.Show(late))
 	return v
+}
+
+// failsByService is whether a percentile fails when latencies count from the actual start.
+func (a Assertion) failsByService(r *Result) bool {
+	p, ok := a.percentile()
+	if !ok {
+		return false
+	}
+	q, err := (&Latency{All: r.Service}).Quantile(p)
+	return err == nil && !a.holds(float64(q.Low)) && !a.holds(float64(q.High))
 }
 
 // unkept says how far the rate that was asked for was missed; empty when it was kept.
@@ -162,7 +175,7 @@ func limitText(a Assertion) string {
 	words := map[[2]bool]string{
 		{true, true}: "less than ", {true, false}: "at most ", {false, true}: "more than ", {false, false}: "at least ",
 	}
-	return words[[2]bool{a.AtMost, a.Strict}] + a.show(a.Limit)
+	return words[[2]bool{a.AtMost, a.Strict}] + a.Show(a.Limit)
 }
 
 func fewText(e *TooFewError, r *Result) string {

@@ -96,8 +96,14 @@ func TestAProgramThatIsItselfLatePassesNothing(t *testing.T) {
 	if v := Judge("x", assertion(t, "p95<100ms"), r, -1); v.Outcome != Pass {
 		t.Errorf("2ms late for a limit of 100ms: %s (%s), want pass", v.Outcome, v.Why)
 	}
+	if v := Judge("x", assertion(t, "p95<1ms"), r, -1); v.Outcome != Inconclusive {
+		t.Errorf("too slow because it was late: %s (%s), want generator-limited", v.Outcome, v.Why)
+	}
+	for range 1000 {
+		r.Service.Record(3 * time.Millisecond)
+	}
 	if v := Judge("x", assertion(t, "p95<1ms"), r, -1); v.Outcome != Fail {
-		t.Errorf("too slow, and late: %s, want fail", v.Outcome)
+		t.Errorf("too slow, and late besides: %s (%s), want fail", v.Outcome, v.Why)
 	}
 }
 

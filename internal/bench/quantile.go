@@ -123,3 +123,21 @@ func (l *Latency) shareAbove(value time.Duration) (share, variance, effect float
 
 // normalQuantile is how many standard deviations hold the share c of a normal distribution, both sides.
 func normalQuantile(c float64) float64 { return math.Sqrt2 * math.Erfinv(c) }
+
+// Over is the percentile with share p of each part of the run, in order, for drawing; parts are put together
+// until there are at most most. One without an operation that ended well is 0.
+func (l *Latency) Over(p float64, most int) []time.Duration {
+	if len(l.Slices) == 0 || most < 1 {
+		return nil
+	}
+	each := (len(l.Slices) + most - 1) / most
+	var out []time.Duration
+	for i := 0; i < len(l.Slices); i += each {
+		var part Histogram
+		for j := i; j < min(i+each, len(l.Slices)); j++ {
+			part.Add(&l.Slices[j].Latency)
+		}
+		out = append(out, part.rank(p))
+	}
+	return out
+}

@@ -150,7 +150,7 @@ func (l *Latency) add(other *Latency, overlap bool) {
 	l.All.Add(&other.All)
 	var last time.Duration
 	if n := len(l.Slices); n > 0 {
-		last = l.Slices[n-1].At + l.width()
+		last = l.Slices[n-1].At + l.Width()
 	}
 	for i := range other.Slices {
 		s := &other.Slices[i]
@@ -180,8 +180,8 @@ func (l *Latency) at(t time.Duration) *Slice {
 	return nil
 }
 
-// width is the length of the slices.
-func (l *Latency) width() time.Duration {
+// Width is the length of the slices.
+func (l *Latency) Width() time.Duration {
 	if len(l.Slices) < 2 {
 		return time.Second
 	}

@@ -175,8 +175,8 @@ func TestAVeryLongRunHasAFewHundredSlices(t *testing.T) {
 	for i := range r.Latency.Slices {
 		n += r.Latency.Slices[i].Latency.Count()
 	}
-	if got := len(r.Latency.Slices); got > mostSlices || got < mostSlices/2 || n != 10_000 || r.Latency.width() != 32*time.Second {
-		t.Errorf("%d slices of %s with %d, want 300 to 600 of 32s with all 10,000", got, r.Latency.width(), n)
+	if got := len(r.Latency.Slices); got > mostSlices || got < mostSlices/2 || n != 10_000 || r.Latency.Width() != 32*time.Second {
+		t.Errorf("%d slices of %s with %d, want 300 to 600 of 32s with all 10,000", got, r.Latency.Width(), n)
 	}
 }
 

@@ -37,6 +37,9 @@ type Endpoint struct {
 	Want int
 }
 
+// String is where e is, without what may be a secret.
+func (e Endpoint) String() string { return redact(e.URL) }
+
 // A StatusError means that an endpoint answered with a status that was not wanted.
 type StatusError struct {
 	Status int

@@ -26,8 +26,9 @@ type Plan struct {
 	// cleaning up included; 0 means no limit. A run stops early enough to clean up.
 	MaxCommands int64
 
-	// Begin, when not nil, is called when a scenario begins, counted from 0.
+	// Begin and End, when not nil, are called when a scenario begins, counted from 0, and when it has ended.
 	Begin func(s Scenario, i, of int)
+	End   func()
 }
 
 // Commands is the most that the plan spends, as far as it can be known before: a queue's round trip depends
@@ -79,6 +80,9 @@ func Measure(ctx context.Context, p Plan) ([]bench.Measured, error) {
 			p.Begin(s, i, len(p.Scenarios))
 		}
 		m, err := p.measure(ctx, s)
+		if p.End != nil {
+			p.End()
+		}
 		if m != nil {
 			out = append(out, *m)
 		}
@@ -95,13 +99,7 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if closeErr := prepared.Close(closing); closeErr != nil && ctx.Err() == nil {
-			err = errors.Join(err, fmt.Errorf("clean up %s: %w", s.Name, closeErr))
-		}
-	}()
+	defer func() { err = errors.Join(err, s.tidy(ctx, prepared)) }()
 	m = &bench.Measured{Name: s.Name}
 	run, last := p.run(s, m), &failure{}
 	m.Result, err = bench.Run(ctx, run, last.remember(prepared.Operation))
@@ -120,6 +118,17 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	}
 	m.Broken = broken
 	return m, nil
+}
+
+// tidy closes what was prepared, also when the run was interrupted; then what went wrong with it is of no
+// interest any more.
+func (s Scenario) tidy(ctx context.Context, prepared *Prepared) error {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := prepared.Close(closing); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("clean up %s: %w", s.Name, err)
+	}
+	return nil
 }
 
 // run is how s runs; what was spent before its first recorded operation is kept in m for spent.
@@ -183,14 +192,28 @@ func Alternate(ctx context.Context, s Scenario, a, b Target, o Options, run benc
 		if err != nil {
 			return nil, err
 		}
-		defer func() {
-			closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-			defer cancel()
-			if closeErr := p.Close(closing); closeErr != nil && ctx.Err() == nil {
-				err = errors.Join(err, fmt.Errorf("clean up %s: %w", s.Name, closeErr))
-			}
-		}()
+		defer func() { err = errors.Join(err, s.tidy(ctx, p)) }()
 		sides[i] = p
 	}
 	return bench.Alternate(ctx, run, sides[0].Operation, sides[1].Operation)
+}
+
+// A Found is what Knee found out about one scenario.
+type Found struct {
+	Steps []bench.Step
+
+	// RatePerSecond is the highest rate at which everything held; 0 when none was.
+	RatePerSecond float64
+}
+
+// Knee looks for the highest rate at which within holds for s, from p's rate upwards.
+func Knee(ctx context.Context, p Plan, s Scenario, within []bench.Assertion) (found *Found, err error) {
+	prepared, err := s.Prepare(ctx, p.Target, p.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.tidy(ctx, prepared)) }()
+	found = &Found{}
+	found.Steps, found.RatePerSecond, err = bench.Knee(ctx, bench.KneeOptions{Run: p.run(s, &bench.Measured{}), Within: within}, prepared.Operation)
+	return found, err
 }

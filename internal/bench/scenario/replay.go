@@ -194,10 +194,17 @@ func unquote(s string) (string, error) {
 	return b.String(), nil
 }
 
-// Replay makes trace ready to be sent again: the i-th operation is its i-th command, with the key renamed
-// into the benchmark's own, so that nothing else is read or changed. A command that the server answers with
-// an error is an error here too, since it may have been one then.
-func Replay(trace *Trace, t Target) *Prepared {
+// Replaying is the scenario that sends trace again, at the times of its Times: the i-th operation is its i-th
+// command, with the key renamed into the benchmark's own, so that nothing else is read or changed. What the
+// server answers with an error is an error here too, since it may have been one then.
+func Replaying(trace *Trace) Scenario {
+	return Scenario{
+		Name: "replay", About: fmt.Sprintf("%d recorded commands", len(trace.Commands)), most: 1,
+		prepare: func(_ context.Context, t Target, _ Options) (*Prepared, error) { return replay(trace, t), nil },
+	}
+}
+
+func replay(trace *Trace, t Target) *Prepared {
 	client, own := t.Upstream.As(meter.Bench), prefix()
 	var n atomic.Int64
 	return &Prepared{
@@ -215,7 +222,6 @@ func Replay(trace *Trace, t Target) *Prepared {
 			}
 			return err
 		},
-		Check: func(context.Context) (string, error) { return "", nil },
 		Close: func(ctx context.Context) error {
 			keys := map[string]bool{}
 			for _, c := range trace.Commands {

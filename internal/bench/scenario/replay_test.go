@@ -34,7 +34,10 @@ func TestATraceIsSentAgainUnderKeysOfItsOwn(t *testing.T) {
 	client := server.Client(t)
 	client.Set(t.Context(), "user:2", "not a number", 0) // INCR would fail, if it were sent to this key
 	target := open(t, server.URL())
-	p := scenario.Replay(trace, target)
+	p, err := scenario.Replaying(trace).Prepare(t.Context(), target, scenario.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r, err := bench.Run(t.Context(), bench.Options{Pace: bench.Pace{Times: trace.Times(2)}, WarmUp: -1}, p.Operation)
 	if err != nil || r.Done != 3 || r.Failed() != 0 || r.Took < 140*time.Millisecond {
 		t.Errorf("done %d, errors %v (%s) in %s, %v; want 3 in 150ms", r.Done, r.Errors, r.FirstError, r.Took, err)

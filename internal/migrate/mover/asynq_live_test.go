@@ -32,8 +32,8 @@ type engine struct {
 	stop    func()
 }
 
-// startEngine runs the queue's jobs one at a time.
-func startEngine(t *testing.T, url, name string) *engine {
+// startEngine runs the jobs of queue mail one at a time.
+func startEngine(t *testing.T, url string) *engine {
 	t.Helper()
 	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue})
 	if err != nil {
@@ -43,7 +43,7 @@ func startEngine(t *testing.T, url, name string) *engine {
 	e.Engine, err = queue.New(queue.Options{
 		Client: up.View(meter.Queue), Jobs: up.View(meter.Queue),
 		Queues: []queue.Queue{{
-			Name: name, Mode: queue.Exec, Runner: queue.RunnerFunc(e.run), Concurrency: 1, CatchUp: queue.All,
+			Name: "mail", Mode: queue.Exec, Runner: queue.RunnerFunc(e.run), Concurrency: 1, CatchUp: queue.All,
 			Backlog: queue.Backlog{Limit: -1},
 		}},
 		Governor: governor.Options{
@@ -181,7 +181,7 @@ func TestALiveMoveToAsynqLosesAndDoublesNothing(t *testing.T) {
 	defer cancel()
 	producer := startPeer(t, peerOptions{EveryMs: 5}, "producer", "bull", port, "bull", "mail", fmt.Sprint(preload))
 	source := startPeer(t, peerOptions{WorkMs: 1, LockMs: int(liveLock.Milliseconds())}, "worker", "bull", port, "bull", "mail")
-	target := startEngine(t, server.URL(), "mail")
+	target := startEngine(t, server.URL())
 	source.await("its first job", func() bool { return len(source.started) > 0 })
 
 	opts := mover.Options{From: from, To: asynqMail(), MaxRate: 4_000, ActiveTimeout: -1}
@@ -243,7 +243,7 @@ func TestALiveMoveBackFromAsynqLosesAndDoublesNothing(t *testing.T) {
 	if _, err := there.Move(ctx); err != nil {
 		t.Fatal(err)
 	}
-	source := startEngine(t, server.URL(), "mail")
+	source := startEngine(t, server.URL())
 	source.await(t, "its first job", func() bool { return len(source.started) > 0 })
 	target := startPeer(t, peerOptions{}, "worker", "bull", port, "bull", "mail")
 
@@ -294,7 +294,7 @@ func TestADelayedJobRunsAtAsynqInTheSecondAfterItIsDue(t *testing.T) {
 	for _, z := range client.ZRangeWithScores(t.Context(), bull.Key("delayed"), 0, -1).Val() {
 		due["mail:"+fmt.Sprint(z.Member)] = time.UnixMilli(int64(z.Score) / 4096)
 	}
-	target := startEngine(t, server.URL(), "mail")
+	target := startEngine(t, server.URL())
 	m, err := mover.New(client, mover.Options{From: bull, To: asynqMail(), ActiveTimeout: -1, WorkersStopped: true})
 	if err != nil {
 		t.Fatal(err)

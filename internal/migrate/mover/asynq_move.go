@@ -260,7 +260,7 @@ func (m *Mover) decideEnter(l lane, e entry) (claim, *Problem, []Loss) {
 // learnEnter keeps the shape of a job that waits and has nothing but options, and what it becomes.
 func (r *run) learnEnter(c *chunk, k *claim, e entry) bool {
 	l := c.lane
-	if l.state != Waiting && l.state != Paused || k.action != statusMoved || k.losses > 0 || k.dedupID != "" || k.scheduler != "" {
+	if l.state != Waiting && l.state != Paused || k.action != statusMoved || k.dedupID != "" || k.scheduler != "" {
 		return false
 	}
 	const digitsOfNow = 13 // milliseconds, until the year 2286
@@ -281,7 +281,7 @@ func (r *run) learnEnter(c *chunk, k *claim, e entry) bool {
 		return false
 	}
 	c.shapes = append(c.shapes, shape)
-	c.forms = append(c.forms, []string{k.head, tail, rest, strconv.Itoa(k.band)})
+	c.forms = append(c.forms, []string{k.head, tail, rest, strconv.Itoa(k.band), strconv.Itoa(k.losses)})
 	return true
 }
 

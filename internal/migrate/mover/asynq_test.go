@@ -310,3 +310,42 @@ func crashOnce(ctx context.Context, t *testing.T, client *redis.Client, hook *cr
 	}
 	return crashed
 }
+
+// TestPlainJobsWithALossAreCountedWithIt: jobs that look alike move unseen, and lose alike.
+func TestPlainJobsWithALossAreCountedWithIt(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	ctx := t.Context()
+	from, _ := queueQ()
+	const n = 1000
+	fillWith(ctx, t, client, from, n, func(i int) (string, string) {
+		return fmt.Sprint(i), fmt.Sprintf(`{"attempts":3,"removeOnFail":5,"backoff":{"type":"exponential","delay":10},"delay":0,"timestamp":%d}`, 1795380456459+i)
+	})
+	m, err := New(client, toAsynq(from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := m.Plan(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.opts.ChunkSize = defaultChunk
+	r, err := m.Move(ctx)
+	if err != nil || r.Moved[Waiting] != n || r.Losses != 2*n {
+		t.Errorf("moved %v with %d losses, %v, want %d jobs with 2 each", r.Moved, r.Losses, err, n)
+	}
+	var perJob int64
+	for _, l := range plan.Losses {
+		if l.JobID == "1" || l.JobID == "1000" {
+			perJob++
+		}
+	}
+	if queue := plan.LossesTotal - r.Losses; queue < 1 || queue > 10 || perJob == 0 {
+		t.Errorf("planned %d losses in all, want the %d of the jobs and some of the queue", plan.LossesTotal, r.Losses)
+	}
+	if kept := client.HGet(ctx, m.ledgerKey("counts"), "losses").Val(); kept != fmt.Sprint(r.Losses) {
+		t.Errorf("the ledger counts %s losses, want %d", kept, r.Losses)
+	}
+	if r.Scripts > n/15 {
+		t.Errorf("%d scripts for %d jobs that look alike", r.Scripts, n)
+	}
+}

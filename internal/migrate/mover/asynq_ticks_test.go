@@ -42,8 +42,7 @@ func startCron(t *testing.T, client *redis.Client, e *engine) (stop func()) {
 		_, err := e.Enqueue(ctx, queue.EnqueueRequest{
 			Queue: tick.Schedule.Queue, Name: job.Name, Payload: job.Payload, ID: tick.ID, Once: true, Schedule: tick.Schedule.Name, Retain: tick.Retain,
 		})
-		var taken *queue.DuplicateError
-		if errors.As(err, &taken) {
+		if _, taken := errors.AsType[*queue.DuplicateError](err); taken {
 			return errors.Join(cron.ErrDuplicate, err)
 		}
 		return err
@@ -56,7 +55,9 @@ func startCron(t *testing.T, client *redis.Client, e *engine) (stop func()) {
 	go func() { ended <- c.Run(ctx) }()
 	return func() {
 		cancel()
-		<-ended
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			t.Errorf("cron: %v", err)
+		}
 	}
 }
 
@@ -73,7 +74,7 @@ func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) 
 	worker := startPeer(t, peerOptions{}, "worker", "bull", port, "bull", "mail")
 	producer.tell("go")
 	worker.await("two ticks", func() bool { return len(worker.done) >= 2 })
-	target := startEngine(t, server.URL(), "mail")
+	target := startEngine(t, server.URL())
 
 	opts := mover.Options{From: bull, To: asynqMail(), ActiveTimeout: -1, Timetable: timetable}
 	m, err := mover.New(client, opts)
@@ -121,7 +122,7 @@ func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) 
 			atBull[strings.TrimSuffix(id, "000")]++
 		}
 	}
-	all := append(atAsynq, ticks(t, atBull)...)
+	all := slices.Concat(atAsynq, ticks(t, atBull))
 	slices.Sort(all)
 	if again := len(all) - len(slices.Compact(slices.Clone(all))); again > 0 {
 		t.Errorf("%d ticks ran twice: %v", again, all)

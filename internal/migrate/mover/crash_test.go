@@ -28,7 +28,25 @@ func (h *crashHook) DialHook(next redis.DialHook) redis.DialHook {
 }
 
 func (h *crashHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !strings.HasPrefix(cmds[0].Name(), "eval") {
+			return next(ctx, cmds)
+		}
+		n := h.calls
+		h.calls++
+		if n == h.at && h.after {
+			if err := next(ctx, cmds); err != nil {
+				return err
+			}
+		}
+		if n == h.at {
+			for _, cmd := range cmds {
+				cmd.SetErr(errCrash)
+			}
+			return errCrash
+		}
+		return next(ctx, cmds)
+	}
 }
 
 func (h *crashHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {

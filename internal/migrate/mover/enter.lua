@@ -11,11 +11,11 @@
 --      13 source: 4 5 6  14 what ids from the counter begin with  15 prefix of locks
 --      16 number of shapes  17 number of fields
 --      then the shapes (opts before and after the timestamp, then the other fields, absent ones as \31;
---      message before the payload and behind the id, up to the timestamp and from there; band),
+--      message before the payload and behind the id, up to the timestamp and from there; band; losses),
 --      the names of the fields (opts, timestamp, others), the number of claims, and for each claim:
 --      id, new id, action (m move, h stay), score, band, target score, dedup id, scheduler key, what was
 --      seen, message before the payload and behind the id, losses
--- Returns what move.lua does.
+-- Returns what move.lua does, and behind the letters a plus and the losses of plain jobs, if there are any.
 local call = redis.call
 if ARGV[1] ~= '' and call('GET', KEYS[10]) ~= ARGV[1] then
   return redis.error_reply('REDISOPT_FENCED the lease on this migration was lost')
@@ -30,8 +30,9 @@ for i = 1, ns do
   for k = 1, nf do shape[k] = ARGV[at + k] ~= '\31' and ARGV[at + k] end
   at = at + nf
   shape.head, shape.tail, shape.rest, shape.band = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4])
+  shape.losses = tonumber(ARGV[at + 5])
   shapes[i] = shape
-  at = at + 4
+  at = at + 5
 end
 local fields = {}
 for i = 1, nf do fields[i] = ARGV[at + i] end
@@ -39,7 +40,7 @@ fields[nf + 1] = 'data'
 fields[nf + 2] = word == 'completed' and 'returnvalue' or nil
 at = at + nf + 1
 local n = tonumber(ARGV[at])
-local join, sub, find, char, floor = table.concat, string.sub, string.find, string.char, math.floor
+local join, sub, find, char, byte, floor = table.concat, string.sub, string.find, string.char, string.byte, math.floor
 
 -- A number as protocol buffers write it.
 local function varint(v)
@@ -52,21 +53,20 @@ local function varint(v)
 end
 
 local function message(head, data, id, tail)
-  if data and #data > 0 then head = head .. '\18' .. varint(#data) .. data end
-  return head .. '\26' .. varint(#id) .. id .. tail
+  if not data or data == '' then return head .. '\26' .. varint(#id) .. id .. tail end
+  return head .. '\18' .. varint(#data) .. data .. '\26' .. varint(#id) .. id .. tail
 end
 
 -- What a hash shows, and its data and result.
 local function see(id)
   local v = redis.pcall('HMGET', from .. id, unpack(fields))
   if v.err then return '\29' .. v.err end
-  local any, data, result = false, v[nf + 1], v[nf + 2]
-  v[nf + 1], v[nf + 2] = nil, nil
+  local any, data, result, time = false, v[nf + 1], v[nf + 2], v[2]
   for i = 1, nf do
     if v[i] then any = true else v[i] = '\31' end
   end
   if not any then return '' end
-  return join(v, '\30', 1, nf), data, result
+  return join(v, '\30', 1, nf), data, result, time
 end
 
 local function is(key, kind)
@@ -76,15 +76,16 @@ end
 
 -- The shape of a job that needs no look: its id came from the counter, and all but the time is known.
 local function plainShape(id)
-  if #id > 14 or not find(id, '^[1-9]%d*$') then return end
+  if #id > 14 or byte(id) == 48 or find(id, '%D') then return end
   local v = redis.pcall('HMGET', from .. id, unpack(fields))
-  if v.err or not v[2] or #v[2] ~= 13 or not find(v[2], '^[1-9]%d+$') or not v[nf + 1] then return end
+  local time, data = v[2], v[nf + 1]
+  if v.err or not time or #time ~= 13 or not data or find(time, '%D') then return end
   for i = 1, ns do
     local shape = shapes[i]
-    if v[1] == shape[1] .. v[2] .. shape[2] then
+    if v[1] == shape[1] .. time .. shape[2] then
       local k = 3
       while k <= nf and v[k] == shape[k] do k = k + 1 end
-      if k > nf then return shape, v[nf + 1], v[2] end
+      if k > nf then return shape, data, time end
     end
   end
 end
@@ -116,7 +117,7 @@ if put ~= 'z' then
   end
 end
 
-local status, plain, clash, all = {}, 0, {}, false
+local status, plain, clash, all, lost = {}, 0, {}, false, 0
 if n > 0 or ns > 0 then
   local claim, p = {}, at + 1
   for i = 1, n do
@@ -151,7 +152,10 @@ if n > 0 or ns > 0 then
   for i = 1, #ids do side[i] = from .. ids[i] .. ':lock' end
   if #side > 0 then sides = call('EXISTS', unpack(side)) > 0 end
 
-  local stays, taken, picks = 0, {}, {}
+  -- What is to be moved: id, new id, band, data, when it was added, where its claim's words begin (0: none),
+  -- which claim it is, its result and score.
+  local stays, taken, picks, others = 0, {}, 0, {}
+  local pid, pnew, pband, pdata, ptime, pwords, pclaim, presult, pscore, pshape = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
   for i = 1, #ids do
     local id = ids[i]
     local c, code = claim[id], nil
@@ -160,7 +164,7 @@ if n > 0 or ns > 0 then
     elseif c then
       claim[id] = nil
       local o = c[1]
-      local seen, data, result = see(id)
+      local seen, data, result, time = see(id)
       if (not isList and scores[i] ~= ARGV[o + 3]) or seen ~= ARGV[o + 8] then
         code = 'c'
       elseif sides and is(from .. id .. ':lock', 'string') then
@@ -175,10 +179,13 @@ if n > 0 or ns > 0 then
       end
       status[c[2]] = code
       if code == 'm' then
-        picks[#picks + 1] = {
-          id = id, new = ARGV[o + 1], score = scores[i], claim = c[2], o = o, band = tonumber(ARGV[o + 4]), result = result,
-          data = data, message = message(ARGV[o + 9], data, ARGV[o + 1], ARGV[o + 10]),
-        }
+        picks = picks + 1
+        local new, band = ARGV[o + 1], tonumber(ARGV[o + 4])
+        pid[picks], pnew[picks], pband[picks], pdata[picks], ptime[picks] = id, new, band, data, time
+        pwords[picks], pclaim[picks], presult[picks], pscore[picks] = o, c[2], result, scores[i]
+        for b = 0, 2 do
+          if b ~= band then others[#others + 1] = task[b + 1] .. new end
+        end
         taken[id] = true
       elseif code ~= 'c' then
         stays = stays + 1
@@ -187,60 +194,68 @@ if n > 0 or ns > 0 then
       local shape, data, time = plainShape(id)
       if shape and not (sides and is(from .. id .. ':lock', 'string')) then
         code = 'm'
-        local new = own .. id
-        picks[#picks + 1] = {
-          id = id, new = new, band = shape.band, data = data, since = time,
-          message = message(shape.head, data, new, shape.tail .. time .. shape.rest),
-        }
+        picks = picks + 1
+        pid[picks], pnew[picks], pband[picks], pdata[picks], ptime[picks] = id, own .. id, shape.band, data, time
+        pwords[picks], pshape[picks] = 0, shape
         taken[id] = true
       end
     end
     if isList and (not code or code == 'c') then break end
   end
 
-  -- From here on everything is written, the hashes first: a target that exists is a collision.
-  local moved, losses, gone, add, added = 0, 0, {}, { {}, {}, {} }, 0
-  for i = 1, #picks do
-    local k = picks[i]
-    local key, taken = task[k.band + 1] .. k.new, 0
-    if k.o then
-      local others = {}
-      for b = 1, 3 do
-        if b ~= k.band + 1 then others[#others + 1] = task[b] .. k.new end
-      end
-      taken = call('EXISTS', unpack(others))
+  -- One EXISTS over the names that these jobs would have in the other bands, looked into only if there is any.
+  local doubles = #others > 0 and call('EXISTS', unpack(others)) > 0
+  local function isTaken(i)
+    for b = 0, 2 do
+      if b ~= pband[i] and call('EXISTS', task[b + 1] .. pnew[i]) == 1 then return true end
     end
-    if taken > 0 or call('RENAMENX', from .. k.id, key) == 0 then
+    return false
+  end
+
+  -- From here on everything is written, the hashes first: a target that exists is a collision.
+  local moved, losses, gone, add = 0, 0, {}, { {}, {}, {} }
+  local pending = word == 'pending'
+  for i = 1, picks do
+    local id, new, band, data, o = pid[i], pnew[i], pband[i], pdata[i], pwords[i]
+    local key = task[band + 1] .. new
+    if (doubles and o ~= 0 and isTaken(i)) or call('RENAMENX', from .. id, key) == 0 then
       stays = stays + 1
-      if k.o then status[k.claim] = 'x' else clash[#clash + 1] = k.id end
+      if o ~= 0 then status[pclaim[i]] = 'x' else clash[#clash + 1] = id end
     else
       moved = moved + 1
-      if k.o then losses = losses + tonumber(ARGV[k.o + 11]) else plain = plain + 1 end
-      local set = {
-        'msg', k.message, 'state', word, 'moved_from',
-        mark .. (k.score or '-') .. ' ' .. (k.data and '1' or '0') .. ' ' .. k.id,
-      }
-      if word == 'pending' then
-        set[7], set[8] = 'pending_since', (k.since or call('HGET', key, 'timestamp')) .. '000000'
-      end
-      if k.result then
-        set[#set + 1], set[#set + 2] = 'result', k.result
-      end
-      local de = k.o and ARGV[k.o + 6] or ''
-      if de ~= '' and redis.pcall('GET', from .. 'de:' .. de) == k.id then
-        local left = call('PTTL', from .. 'de:' .. de)
-        local life = left > 0 and math.ceil(left / 1000) or 2592000
-        if call('SET', locks .. de, k.new, 'NX', 'EX', string.format('%.0f', life)) then
-          set[#set + 1], set[#set + 2] = 'unique_key', locks .. de
+      local origin = mark .. (pscore[i] or '-') .. (data and ' 1 ' or ' 0 ') .. id
+      call('HDEL', key, 'data')
+      if o == 0 then
+        plain = plain + 1
+        local shape, time = pshape[i], ptime[i]
+        lost = lost + shape.losses
+        call('HSET', key, 'msg', message(shape.head, data, new, shape.tail .. time .. shape.rest), 'state', 'pending',
+          'moved_from', origin, 'pending_since', time .. '000000')
+      else
+        losses = losses + tonumber(ARGV[o + 11])
+        local set = { 'msg', message(ARGV[o + 9], data, new, ARGV[o + 10]), 'state', word, 'moved_from', origin }
+        if pending then
+          set[7], set[8] = 'pending_since', ptime[i] .. '000000'
         end
-        call('DEL', from .. 'de:' .. de)
+        if presult[i] then
+          set[#set + 1], set[#set + 2] = 'result', presult[i]
+          call('HDEL', key, 'returnvalue')
+        end
+        local de = ARGV[o + 6]
+        if de ~= '' and redis.pcall('GET', from .. 'de:' .. de) == id then
+          local left = call('PTTL', from .. 'de:' .. de)
+          local life = left > 0 and math.ceil(left / 1000) or 2592000
+          if call('SET', locks .. de, new, 'NX', 'EX', string.format('%.0f', life)) then
+            set[#set + 1], set[#set + 2] = 'unique_key', locks .. de
+          end
+          call('DEL', from .. 'de:' .. de)
+        end
+        call('HSET', key, unpack(set))
       end
-      call('HSET', key, unpack(set))
-      call('HDEL', key, 'data', k.result and 'returnvalue' or 'data')
-      gone[#gone + 1] = k.id
-      local list = add[k.band + 1]
-      if put == 'z' then list[#list + 1] = ARGV[k.o + 5] end
-      list[#list + 1] = k.new
+      gone[#gone + 1] = id
+      local list = add[band + 1]
+      if put == 'z' then list[#list + 1] = ARGV[o + 5] end
+      list[#list + 1] = new
     end
   end
   all = plain > 0 and plain == #ids
@@ -262,11 +277,11 @@ if n > 0 or ns > 0 then
     end
   end
   if moved > 0 then call('HINCRBY', KEYS[9], ARGV[6], moved) end
-  if losses > 0 then call('HINCRBY', KEYS[9], 'losses', losses) end
+  if losses + lost > 0 then call('HINCRBY', KEYS[9], 'losses', losses + lost) end
   skip = skip + stays
 end
 
-local out = { skip, join(status), plain, #clash }
+local out = { skip, join(status) .. (lost > 0 and '+' .. lost or ''), plain, #clash }
 for i = 1, #clash do out[4 + i] = clash[i] end
 if all then return out end
 local ids, scores = window(skip, want)

@@ -171,7 +171,12 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 		if len(c.claims) == 0 {
 			c.want = r.opts.ChunkSize
 		}
-		if out, err = r.Mover.move(ctx, c); err != nil {
+		if r.unhindered(c, &out) {
+			out, err = r.moveSeveral(ctx, c)
+		} else {
+			out, err = r.Mover.move(ctx, c)
+		}
+		if err != nil {
 			return moved, err
 		}
 		n, progress := r.tally(c, &out, problems)
@@ -187,6 +192,13 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 		}
 	}
 	return moved, nil
+}
+
+// unhindered says whether several chunks may go in one round trip: to asynq, when the last one was of plain
+// jobs alone, nothing stays behind, and nobody asked for a rate.
+func (r *run) unhindered(c *chunk, out *outcome) bool {
+	return r.opts.To.Layout == Asynq && r.opts.MaxRate == 0 && c.skip == 0 && len(c.claims) == 0 &&
+		len(out.next) == 0 && out.plain >= r.opts.ChunkSize
 }
 
 // shown is how many jobs are shown at a time. One that is shown is read twice and edited, which takes
@@ -277,6 +289,7 @@ func isCounter(s string) bool {
 func (r *run) tally(c *chunk, out *outcome, problems []*Problem) (moved int64, progress bool) {
 	state := c.lane.state
 	moved = int64(out.plain)
+	r.result.Losses += out.losses
 	progress = out.plain > 0 || len(out.clash) > 0
 	for _, id := range out.clash {
 		status := statusCollision

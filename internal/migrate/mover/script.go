@@ -5,6 +5,7 @@ import (
 	_ "embed" // the scripts are compiled in
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -111,12 +112,54 @@ type outcome struct {
 	skip   int
 	status string // one letter for each claim
 	plain  int    // moved without a claim, since their hashes had a known shape
+	losses int64  // of these
 	clash  []string
 	next   []entry
 }
 
 // more says whether there may be something left to look at.
 func (o *outcome) more() bool { return o.plain > 0 || len(o.next) > 0 }
+
+// abreast is how many chunks of jobs that need no look are sent in one round trip, each a script of its own.
+const abreast = 4
+
+// moveSeveral runs a chunk without claims several times in one round trip, so that the server need not wait
+// for the client. Each script looks at what is there then: one that finds less to do does less. Without a
+// script at the server, or when the source was just paused, it is one chunk after all.
+func (m *Mover) moveSeveral(ctx context.Context, c *chunk) (outcome, error) {
+	m.scriptCalls += abreast
+	replies := make([]*redis.Cmd, abreast)
+	_, err := m.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		keys, args := m.enterKeys(c.lane), m.enterArgs(c)
+		for i := range replies {
+			replies[i] = p.EvalSha(ctx, m.scripts.enter.Hash(), keys, args...)
+		}
+		return nil
+	})
+	if refused, ok := errors.AsType[redis.Error](err); ok && replies[0].Err() != nil &&
+		(redis.HasErrorPrefix(refused, "NOSCRIPT") || errors.Is(scriptError(refused), errPaused)) {
+		return m.move(ctx, c)
+	}
+	if err != nil {
+		return outcome{}, scriptError(err)
+	}
+	var sum outcome
+	for _, r := range replies {
+		out, err := parseOutcome(r.Val())
+		if err != nil {
+			return outcome{}, err
+		}
+		for _, id := range out.clash {
+			if !slices.Contains(sum.clash, id) {
+				sum.clash = append(sum.clash, id) // a next script meets it again
+			}
+		}
+		sum.plain += out.plain
+		sum.losses += out.losses
+		sum.skip, sum.next = out.skip, out.next
+	}
+	return sum, nil
+}
 
 // move runs one chunk: one round trip, and more only when the source was just paused.
 func (m *Mover) move(ctx context.Context, c *chunk) (outcome, error) {
@@ -226,6 +269,14 @@ func parseOutcome(reply any) (outcome, error) {
 		return outcome{}, errReply
 	}
 	out := outcome{skip: int(skip), status: status, plain: int(plain), next: make([]entry, 0, len(rows)/4)}
+	if letters, losses, found := strings.Cut(status, "+"); found {
+		out.status = letters
+		n, err := strconv.ParseInt(losses, 10, 64)
+		if err != nil {
+			return outcome{}, errReply
+		}
+		out.losses = n
+	}
 	for ; clashes > 0; clashes-- {
 		id, ok := rows[0].(string)
 		if !ok {

@@ -98,6 +98,10 @@ type Upstream struct {
 	// Default 3.
 	MaxConnections int `yaml:"max_connections" jsonschema:"minimum=1,maximum=10000"`
 
+	// Environment is what the upstream is for, in one word. Where it is production, redisopt bench loads it
+	// only with --yes. Default none.
+	Environment string `yaml:"environment" jsonschema:"pattern=^[A-Za-z0-9._-]*$"`
+
 	// FleetConnections is the most connections that all replicas of serve together may hold, those of a
 	// deploy included: a replica that would exceed it waits up to 2 minutes, and ends with exit code 75.
 	// Default 0: budgets.connections.fleet times its deploy_factor, and no limit where that is 0 too.
