@@ -73,6 +73,9 @@ func (a *app) baselineRevision(ctx context.Context, f budgetFlags) (*gate.Baseli
 	if err != nil {
 		return nil, fmt.Errorf("--baseline %s: %w", f.baseline, err)
 	}
+	if s == nil {
+		s = &gate.Static{} // no code is no connections
+	}
 	b := gate.BaselineOf(gate.Evidence{Static: s})
 	b.Source = f.baseline
 	if short := tree.Commit[:min(len(tree.Commit), 7)]; short != f.baseline {

@@ -32,6 +32,9 @@ func (a *app) offlineEvidence(ctx context.Context, f budgetFlags) (gate.Evidence
 		if err != nil {
 			return ev, "", err
 		}
+		if s == nil {
+			ev.Absent[budget.Static] = "no TypeScript, JavaScript or Go was found below " + f.code
+		}
 		ev.Static = s
 	}
 	var errs []error
@@ -75,7 +78,7 @@ func (a *app) readEvidence(path string, read func(io.Reader) (*gate.Recorded, er
 	return read(in)
 }
 
-// staticEvidence reads code.
+// staticEvidence reads code. Nil without an error says that there is none, which tells nothing.
 func staticEvidence(ctx context.Context, root string, opts source.Options, provider string) (*gate.Static, error) {
 	r, err := source.Scan(ctx, root, opts)
 	if err != nil {
@@ -84,6 +87,9 @@ func staticEvidence(ctx context.Context, root string, opts source.Options, provi
 			return nil, usagef("%w", err)
 		}
 		return nil, err
+	}
+	if r.Files.Scripts+r.Files.Go+r.Files.Unparsed == 0 {
+		return nil, nil //nolint:nilnil // there is nothing to judge by, which is no error
 	}
 	return staticOf(r, provider, (&lineReader{root: root}).anchor), nil
 }

@@ -202,6 +202,9 @@ func TestTheGateEndsWithTheCodeOfItsCause(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.write("broken/a.ts", "const = 1;\n")
+	if err := os.Mkdir(filepath.Join(r.dir, "empty"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	t.Chdir(r.dir)
 	for _, c := range []struct {
 		name           string
@@ -223,6 +226,7 @@ func TestTheGateEndsWithTheCodeOfItsCause(t *testing.T) {
 		{"an expired waiver fails", []string{"--offline", "--budget", "expired.yaml"}, exitViolated, "expired on 2020-01-01", "waiver of idle-polling"},
 		{"code that cannot be parsed is a finding", []string{"--offline", "--code", "broken"}, exitOK, "syntax-error  broken/a.ts:1", ""},
 		{"without code there is nothing to judge by", []string{"--offline", "--code", ""}, exitInconclusive, "Budgets: inconclusive", "no code was read"},
+		{"nor is there in a directory without any", []string{"--offline", "--code", "empty"}, exitInconclusive, "found below empty", "static evidence is required"},
 		{"a revision that is not there", []string{"--offline", "--baseline", "nowhere"}, exitUsage, "", "no such revision"},
 		{"a baseline of another version", []string{"--offline", "--baseline", "other.json"}, exitUsage, "", `is of the kind "budget-baseline/v7"`},
 		{"a record that is none", []string{"--offline", "--record", "other.json"}, exitUsage, "", "record/v1"},
@@ -382,6 +386,7 @@ func TestADirectoryOfARepositoryIsComparedWithItself(t *testing.T) {
 	}
 	below := sampleRepo{t, filepath.Join(r.dir, "services")}
 	below.addWorker(false)
+	r.write("services/new/index.ts", "export const nothing = 0;\n")
 	t.Chdir(r.dir)
 	var out recorder
 	code := run(t.Context(), []string{"audit", "budget", "--offline", "--code", "services", "--baseline", "main", "-o", "github"}, out.streams())
