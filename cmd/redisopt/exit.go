@@ -16,6 +16,7 @@ import (
 	"github.com/redisopt/redisopt/internal/inspect/record"
 	"github.com/redisopt/redisopt/internal/inspect/upstash"
 	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/backup"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/replica"
@@ -133,7 +134,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitViolated, true
 	case *cache.SizeError:
 		return exitBlocked, true
-	case *step.MismatchError:
+	case *step.MismatchError, *step.RestoreError, *step.LeftoversError:
 		return exitMismatch, true
 	case *migrate.GateError:
 		return exitViolated, true
@@ -141,6 +142,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitRolledBack, true
 	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError, *migrate.RefusedError, *migrate.FinishedError,
 		*migrate.IntentError, *migrate.PlanFileError, *step.PhaseError, *step.HeadRoomError,
+		*step.InUseError, *step.FileError, *backup.VersionError, *backup.DamagedError,
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,
