@@ -402,3 +402,26 @@ func TestADirectoryOfARepositoryIsComparedWithItself(t *testing.T) {
 		t.Errorf("a new directory: exit %d: %s", code, out.err.String())
 	}
 }
+
+func TestSARIFHoldsTheExactChangeOfTheNewWorker(t *testing.T) {
+	r := newSampleRepo(t)
+	index, err := os.ReadFile(filepath.Join(r.dir, "src", "index.ts"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.write("src/index.ts", string(index)+"new Worker('digest', async (job) => job.data, { connection: getConnection() });\n")
+	t.Chdir(r.dir)
+	var out recorder
+	if code := run(t.Context(), []string{"audit", "budget", "--offline", "--baseline", "main", "-o", "sarif"}, out.streams()); code != exitOK {
+		t.Fatalf("exit %d: %s", code, out.err.String())
+	}
+	flat := strings.Join(strings.Fields(out.out.String()), " ")
+	for _, want := range []string{
+		`"uri": "src/index.ts"`, `"deletedRegion": { "startLine": 22, "startColumn": 48, "endLine": 22, "endColumn": 48 }`,
+		`"text": " drainDelay: 300, stalledInterval: 300000,"`,
+	} {
+		if !strings.Contains(flat, want) {
+			t.Errorf("no %s in %s", want, out.out.String())
+		}
+	}
+}

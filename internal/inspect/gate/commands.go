@@ -69,6 +69,7 @@ func (j *judge) increase() {
 	j.grown(increaseCommandsPercent, "command a month", idle, j.base.Idle, i.CommandsPercent, true, idleOf)
 }
 
+// grown judges one kind of increase: of what of measures, in itself or relative to the baseline.
 func (j *judge) grown(name, unit string, now, before *Span, allowed float64, relative bool, of func(Site) Span) {
 	if allowed < 0 {
 		return

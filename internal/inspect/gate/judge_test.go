@@ -315,3 +315,16 @@ func TestAPlaceCountsInEveryInstanceOfEveryProcess(t *testing.T) {
 		t.Errorf("in one process %+v, want 2", n.Places)
 	}
 }
+
+func TestAFixIsOfferedOnlyForWhatItLowers(t *testing.T) {
+	s := mailer(2)
+	slower := &inspect.Fix{Description: "poll less", Edits: []inspect.Edit{{File: "src/a.ts", Line: 10, Column: 9, EndLine: 10, EndColumn: 9, Text: "drainDelay: 300"}}}
+	s.Findings = []Finding{{Finding: inspect.Finding{Rule: "idle-polling", File: "src/a.ts", Line: 10, Remedy: "drainDelay: 300", Fix: slower}}}
+	r := judged(t, Evidence{Static: s}, Options{Budgets: budgets(func(b *budget.Budgets) { b.Connections.Fleet, b.Commands.PerMonth = 1, 100 })})
+	if n := only(t, r, "connections.fleet"); n.Fix != nil {
+		t.Errorf("polling less is offered against connections: %+v", n.Fix)
+	}
+	if n := only(t, r, "commands.per_month"); n.Fix != slower || !strings.HasSuffix(n.Remedy, "adds 1,000 commands a month: drainDelay: 300") {
+		t.Errorf("fix %+v, remedy %q", n.Fix, n.Remedy)
+	}
+}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/redisopt/redisopt/internal/inspect"
 )
 
 // maxPlaces is how many places a judgement names.
@@ -57,7 +55,9 @@ func (j *judge) worst(now, before []Site, of func(Site) Span, times float64) []P
 	slices.SortStableFunc(merged, func(a, b Place) int { return cmp.Compare(b.Adds.most(), a.Adds.most()) })
 	merged = merged[:min(len(merged), maxPlaces)]
 	for i := range merged {
-		merged[i].fix = j.fixAt(merged[i])
+		if f := j.findingAt(merged[i], rulesFor(of)); f != nil {
+			merged[i].fix = f.Fix
+		}
 	}
 	return merged
 }
@@ -113,12 +113,15 @@ func sharingRules() []string {
 	return []string{ruleNotShared, "connection-per-call", "go-pipeline-pool"}
 }
 
-// fixAt is the exact change that a finding about the same line offers.
-func (j *judge) fixAt(p Place) *inspect.Fix {
-	if f := j.findingAt(p, append(sharingRules(), "idle-polling")); f != nil {
-		return f.Fix
+// idleRules are those whose remedy lowers what the line they are about spends with nothing to do.
+func idleRules() []string { return []string{"idle-polling", "asynq-polling", "delayed-pins-polling"} }
+
+// rulesFor are the rules whose fix lowers what of measures.
+func rulesFor(of func(Site) Span) []string {
+	if of(Site{Connections: Exactly(1)}).Min == 1 {
+		return sharingRules()
 	}
-	return nil
+	return idleRules()
 }
 
 func (j *judge) findingAt(p Place, rules []string) *Finding {
@@ -220,8 +223,7 @@ func (j *judge) idleRemedy(n Judgement) string {
 	}
 	first := n.Places[0]
 	at := fmt.Sprintf("%s at %s:%d adds %s", first.What, first.File, first.Line, plural(first.Adds, "command a month"))
-	rules := []string{"idle-polling", "asynq-polling", "delayed-pins-polling"}
-	if f := j.findingAt(first, rules); f != nil && f.Remedy != "" {
+	if f := j.findingAt(first, idleRules()); f != nil && f.Remedy != "" {
 		return at + ": " + f.Remedy
 	}
 	switch first.What {
