@@ -67,7 +67,8 @@ func (a *app) migrateCommand() *cobra.Command {
 	cmd := a.group("migrate", "Move queues off an engine, step by step and reversibly",
 		`  redisopt migrate phase3 --queue mail --engine bullmq --dry-run
   redisopt migrate status`,
-		a.migratePlanCommand(), a.migratePhase1Command(), a.migratePhase2Command(), a.migratePhase3Command(), a.migrateRunCommand(),
+		a.migratePlanCommand(), a.migratePhase1Command(), a.migratePhase2Command(), a.migratePhase3Command(), a.migratePhase4Command(),
+		a.migrateRestoreCommand(), a.migrateRunCommand(),
 		a.migrateStatusCommand(), a.migratePauseCommand(), a.migrateResumeCommand(), a.migrateVerifyCommand(),
 		a.migrateCompleteCommand(), a.migrateAbortCommand(), a.migrateHistoryCommand())
 	var (

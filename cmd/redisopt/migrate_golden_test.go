@@ -107,6 +107,10 @@ func hostingDocuments() map[string]report.Document {
 		"migrate.hosted":   hostedDocument(target, migrate.Hosted{State: state, Took: 1500 * time.Millisecond}, upstream.Cost{Commands: 40, Writes: 9}),
 		"migrate.intent":   intentDocument(standing, intent, true),
 		"migrate.complete": completeDocument(standing, []string{"the ledger of bull:mail is deleted"}),
+		"migrate.restore": restoreDocument(restoreData{
+			File: "mail.backup", Prefixes: []string{"bull:mail:"}, Keys: 246, Types: map[string]int64{"hash": 240, "zset": 2, "string": 2, "list": 2},
+			Done: true, Restored: step.Restored{Keys: 123, Written: 120, Expired: 1},
+		}),
 		"migrate.verify": verifyDocument(verifyData{Target: target, Condition: migrate.Verified, Steps: []verifiedStep{
 			{Name: "phase2.pause-1", Mark: migrate.Applied, Verdict: report.Pass},
 			{Name: "phase2.pause-2", Mark: migrate.Applied, Verdict: report.Fail, Why: "bull:sms is not paused"},

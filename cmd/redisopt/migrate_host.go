@@ -181,6 +181,9 @@ type phaseRun struct {
 	rate   float64 // items a second; 0: no limit
 	plan   string  // the file of --plan; empty: none
 
+	// confirm, when not nil, asks for more than yes before phase begins.
+	confirm func(ctx context.Context, phase migrate.Phase) error
+
 	// make makes the phase as the flags ask for. s is where the migration stands: what was begun goes
 	// on as it was begun.
 	make func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error)
@@ -208,6 +211,11 @@ func (a *app) runPhase(ctx context.Context, r phaseRun) error {
 		}
 		if err := a.confirm(ctx, doc, "Begin?"); err != nil {
 			return err
+		}
+		if r.confirm != nil {
+			if err := r.confirm(ctx, phase); err != nil {
+				return err
+			}
 		}
 		opts.Begin = true
 		return a.hostPhase(ctx, up, s.Target, dir, r.rate, opts, phase.Options())

@@ -50,13 +50,14 @@ func (a *app) planners() []planner {
 		{step.Phase1Name, a.proposePhase1},
 		{step.Phase2Name, a.proposePhase2},
 		{step.Phase3Name, a.proposePhase3},
+		{step.Phase4Name, a.proposePhase4},
 	}
 }
 
 func (a *app) migratePlanCommand() *cobra.Command {
 	var f migratePlanFlags
 	cmd := &cobra.Command{
-		Use:   "plan [phase2|phase3|all]",
+		Use:   "plan [phase2|phase3|phase4|all]",
 		Short: "What phases would do, cost and lose, as a file that can be approved and run",
 		Long: `plan works out what the phases would do to this Redis as it is now: their steps and order, the
 price in commands, what would be lost, which goals they can reach and which they cannot, and what the

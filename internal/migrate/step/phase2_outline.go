@@ -199,10 +199,10 @@ func (p *Phase2) boundProblems() []migrate.Problem {
 func (p *Phase2) saving(o *migrate.Outline, idle float64) {
 	zero := 0.0
 	o.KPIs = append(o.KPIs, migrate.KPI{
-		Name: "idle_commands_per_month_of_paused_queues", Unit: "commands/month", Before: &idle, After: &idle,
+		Name: "idle_commands_per_month", Unit: "commands/month", Before: &idle, After: &idle,
 		Method: "measured formula with the libraries' defaults: (2/5 + 1/30) a second for each worker; a paused worker asks as before",
 	}, migrate.KPI{
-		Name: "idle_commands_per_month_of_paused_queues_after_restart", Unit: "commands/month", Before: &idle, After: &zero,
+		Name: "idle_commands_after_restart", Unit: "commands/month", Before: &idle, After: &zero,
 		Method: "the same, once the processes were restarted without these workers",
 	})
 	o.Claims = append(o.Claims, migrate.Claim{
@@ -233,7 +233,7 @@ func (p *Phase2) saving(o *migrate.Outline, idle float64) {
 		Target: fmt.Sprintf("%.0f to %.0f connections", now, after), Reachable: true, Why: restart,
 	})
 	const designed = 9
-	if after != designed {
+	if now > designed && after != designed {
 		o.Claims = append(o.Claims, migrate.Claim{
 			Target: "9 connections, as designed", Reachable: after <= designed,
 			Why: fmt.Sprintf("%.0f are open and %d of them belong to the %d queues that may be paused", now, closable, len(p.plan.Queues)),

@@ -47,6 +47,9 @@ func (s *Save) Apply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(p.plan.File), 0o700); err != nil {
+		return err
+	}
 	part := p.plan.File + ".part"
 	file, err := os.OpenFile(part, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
