@@ -21,8 +21,8 @@ const closing = 5 * time.Second
 // server restarted or its counters were reset meanwhile. What a restricted user may not read, or the
 // server does not count, is named in Report.Missing.
 //
-// Price: twice INFO, CLIENT LIST, CLIENT ID and, where somebody subscribes, PUBSUB CHANNELS; with Deep
-// one ZCARD per queue. It writes nothing.
+// Price: twice INFO, CLIENT LIST and CLIENT ID, PUBSUB CHANNELS where somebody subscribes, and again
+// where others do later; with Deep one ZCARD per queue. It writes nothing.
 func Audit(ctx context.Context, rdb redis.UniversalClient, opts Options) (*Report, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {

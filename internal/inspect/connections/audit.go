@@ -23,6 +23,15 @@ type Auditor struct {
 	known  memory
 	owners map[key]owner
 	lookup lookup
+
+	mu    sync.Mutex       // nodes of a cluster are asked at the same time
+	heard map[string]heard // by node
+}
+
+// What was heard of a node's channels, and who had subscribed then.
+type heard struct {
+	by       string
+	channels []string
 }
 
 // New returns an auditor of the server behind rdb. It sends nothing yet. The error joins everything
@@ -34,6 +43,7 @@ func New(rdb redis.UniversalClient, opts Options) (*Auditor, error) {
 	}
 	return &Auditor{
 		rdb: rdb, opts: opts, known: make(memory), owners: make(map[key]owner), lookup: kernelProcesses,
+		heard: make(map[string]heard),
 	}, nil
 }
 
@@ -89,7 +99,7 @@ type sharded interface {
 func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
 	cluster, ok := a.rdb.(sharded)
 	if !ok {
-		v, err := a.lookAt(ctx, a.rdb, channels)
+		v, err := a.lookAt(ctx, a.rdb, "", channels)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +108,7 @@ func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
 	var mu sync.Mutex
 	var views []*view
 	err := cluster.ForEachShard(ctx, func(ctx context.Context, node *redis.Client) error {
-		v, err := a.lookAt(ctx, node, channels)
+		v, err := a.lookAt(ctx, node, node.Options().Addr, channels)
 		if err != nil {
 			return fmt.Errorf("node %s: %w", node.Options().Addr, err)
 		}
@@ -112,7 +122,7 @@ func (a *Auditor) look(ctx context.Context, channels bool) ([]*view, error) {
 	return views, err
 }
 
-func (a *Auditor) lookAt(ctx context.Context, rdb redis.Cmdable, channels bool) (*view, error) {
+func (a *Auditor) lookAt(ctx context.Context, rdb redis.Cmdable, name string, channels bool) (*view, error) {
 	v := &view{own: -1, commands: 3}
 	var sections []string
 	if a.opts.Counters {
@@ -151,20 +161,44 @@ func (a *Auditor) lookAt(ctx context.Context, rdb redis.Cmdable, channels bool) 
 	if id.Err() == nil {
 		v.own = id.Val()
 	}
-	subscribed := slices.ContainsFunc(v.clients, func(c Client) bool { return c.Sub > 0 })
-	if channels && subscribed {
-		v.commands++
-		names, err := rdb.PubSubChannels(ctx, "*").Result()
-		switch {
-		case err == nil:
-			v.channels = names
-		case refused(err):
-			v.missing = append(v.missing, fmt.Sprintf("subscribed queues: PUBSUB CHANNELS refused (%s)", err))
-		default:
-			return nil, fmt.Errorf("read channels: %w", err)
+	if channels {
+		if err := a.listen(ctx, rdb, name, v); err != nil {
+			return nil, err
 		}
 	}
 	return v, nil
+}
+
+// listen asks a node for its channels where somebody subscribes, unless the same connections subscribed
+// to as many when it was asked before.
+func (a *Auditor) listen(ctx context.Context, rdb redis.Cmdable, node string, v *view) error {
+	var by strings.Builder
+	for _, c := range v.clients {
+		if c.Sub > 0 {
+			fmt.Fprintf(&by, "%d:%d ", c.ID, c.Sub)
+		}
+	}
+	a.mu.Lock()
+	before := a.heard[node]
+	a.mu.Unlock()
+	if by.String() == before.by {
+		v.channels = before.channels
+		return nil
+	}
+	v.commands++
+	names, err := rdb.PubSubChannels(ctx, "*").Result()
+	switch {
+	case err == nil:
+		v.channels = names
+		a.mu.Lock()
+		a.heard[node] = heard{by.String(), names}
+		a.mu.Unlock()
+	case refused(err):
+		v.missing = append(v.missing, fmt.Sprintf("subscribed queues: PUBSUB CHANNELS refused (%s)", err))
+	default:
+		return fmt.Errorf("read channels: %w", err)
+	}
+	return nil
 }
 
 // refused reports that the server answered, with an error.
