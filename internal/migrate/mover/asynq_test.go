@@ -349,3 +349,30 @@ func TestPlainJobsWithALossAreCountedWithIt(t *testing.T) {
 		t.Errorf("%d scripts for %d jobs that look alike", r.Scripts, n)
 	}
 }
+
+// TestAPauseThatCameAlongStaysWhenTheMoveIsCompletedAndGoesWithTheWayBack: completing forgets the ledger too.
+func TestAPauseThatCameAlongStaysWhenTheMoveIsCompletedAndGoesWithTheWayBack(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		client := redistest.Start(t).Client(t)
+		ctx := t.Context()
+		restore(ctx, t, client, withoutLocks(capturedBull(t)))
+		bull := Endpoint{Bull, 4, "bull", "calendar-sync"} // which is paused
+		mustMove(ctx, t, client, toAsynq(bull))
+		m, err := New(client, fromAsynq(bull))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back {
+			if _, err := m.Move(ctx); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := m.Forget(ctx); err != nil {
+			t.Fatal(err)
+		}
+		paused := client.Exists(ctx, pauseFlags(asynqQueue("calendar-sync"))...).Val()
+		if want := map[bool]int64{false: numBands, true: 0}[back]; paused != want {
+			t.Errorf("back %v: %d bands are paused, want %d", back, paused, want)
+		}
+	}
+}

@@ -77,16 +77,16 @@ func (m *Mover) Note(ctx context.Context) error {
 
 // Forget deletes the ledger; only after a phase is complete or a way back is verified, since without
 // it the way back is no longer exact. It returns ErrFenced, and deletes nothing, when the lease was
-// lost. A pause that came to asynq with the queue ends with its way back. Price: one script of two
+// lost. A pause that came to asynq with the queue ends when its way back has come to its end. Price: one script of two
 // commands, and one command for asynq.
 func (m *Mover) Forget(ctx context.Context) error {
 	keys := []string{m.fenceKey()}
 	if m.opts.Reverse && m.opts.From.Layout == Asynq {
-		carried, err := m.client.HGet(ctx, m.ledgerKey("counts"), "carried").Result()
-		if err = ignoreReplies(err); err != nil {
+		noted, err := m.client.HMGet(ctx, m.ledgerKey("counts"), "carried", "finished").Result()
+		if err != nil {
 			return fmt.Errorf("read ledger: %w", err)
 		}
-		if carried == "1" {
+		if noted[0] == "1" && noted[1] == m.way() {
 			keys = append(keys, pauseFlags(m.opts.From)...)
 		}
 	}

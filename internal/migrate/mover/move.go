@@ -197,7 +197,7 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 // unhindered says whether several chunks may go in one round trip: to asynq, when the last one was of plain
 // jobs alone, nothing stays behind, and nobody asked for a rate.
 func (r *run) unhindered(c *chunk, out *outcome) bool {
-	return r.opts.To.Layout == Asynq && r.opts.MaxRate == 0 && c.skip == 0 && len(c.claims) == 0 &&
+	return r.opts.To.Layout == Asynq && r.opts.MaxRate == 0 && r.opts.Pace == nil && c.skip == 0 && len(c.claims) == 0 &&
 		len(out.next) == 0 && out.plain >= r.opts.ChunkSize
 }
 
