@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/migrate/replica"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -43,7 +46,7 @@ func newMove1(t *testing.T) *move1 {
 	var urls []string
 	for i := range m.replicas {
 		m.replicas[i] = startServe(t, append(m.env, fmt.Sprint("REDISOPT_REPLICA=r", i)), "--config", file)
-		urls = append(urls, "http://"+m.replicas[i].API)
+		urls = append(urls, m.replicas[i].API)
 	}
 	m.env = append(m.env, "REDISOPT_REPLICAS="+strings.Join(urls, ","), "XDG_STATE_HOME="+m.dir)
 	t.Cleanup(m.end)
@@ -61,11 +64,11 @@ func (m *move1) use() {
 				default:
 				}
 				key, value := fmt.Sprintf("user:%d-%d", i, n%50), fmt.Sprintf(`"%d"`, n)
-				m.ask(http.MethodPut, "http://"+r.API+"/v1/cache/keys/"+key, value)
-				if got := m.ask(http.MethodGet, "http://"+r.API+"/v1/cache/keys/"+key, ""); got != "" && got != value {
+				m.ask(http.MethodPut, r.API+"/v1/cache/keys/"+key, value)
+				if got := m.ask(http.MethodGet, r.API+"/v1/cache/keys/"+key, ""); got != "" && got != value {
 					m.wrong.Add(1)
 				}
-				m.ask(http.MethodPost, "http://"+r.API+"/v1/limit/check", fmt.Sprintf(`{"rule":"api","subject":{"user":"u%d"}}`, n%5))
+				m.ask(http.MethodPost, r.API+"/v1/limit/check", fmt.Sprintf(`{"rule":"api","subject":{"user":"u%d"}}`, n%5))
 			}
 		})
 	}
@@ -131,7 +134,7 @@ func (m *move1) percent(replica int, route string) float64 {
 			Percent float64
 		}
 	}
-	if err := json.Unmarshal([]byte(m.ask(http.MethodGet, "http://"+m.replicas[replica].API+"/v1/ramp", "")), &s); err != nil {
+	if err := json.Unmarshal([]byte(m.ask(http.MethodGet, m.replicas[replica].API+"/v1/ramp", "")), &s); err != nil {
 		m.t.Fatal(err)
 	}
 	for _, r := range s.Routes {
@@ -195,7 +198,7 @@ func TestPhase1OfTwoReplicasUnderTraffic(t *testing.T) {
 		}
 		m.new.Kill(t)
 	}()
-	out, errs, code = m.run(append(forward, "--clear-new", "--auto-rollback", "--step", "30s")...)
+	out, errs, code = m.run(append(forward, "--clear-new", "--auto-rollback", "--ramp", "50,100", "--step", "8s")...)
 	if <-died; code != 9 || !strings.Contains(errs, "new_side_errors") {
 		t.Fatalf("with a new side that dies: exit %d, want 9\n%s%s", code, out, errs)
 	}
@@ -211,7 +214,7 @@ func TestAnEmergencyTakesAllKeysBackWithoutARedis(t *testing.T) {
 	t.Parallel()
 	m := newMove1(t)
 	for i := range m.replicas {
-		m.ask(http.MethodPost, "http://"+m.replicas[i].API+"/v1/control", `{"ramps":{"cache":100,"limit":100,"cache.mirror":100},"reason":"test"}`)
+		m.ask(http.MethodPost, m.replicas[i].API+"/v1/control", `{"ramps":{"cache":100,"limit":100,"cache.mirror":100},"reason":"test"}`)
 	}
 	m.wantEverywhere(100, "before")
 	m.old.Kill(t)
@@ -238,5 +241,16 @@ func TestAnEmergencyTakesAllKeysBackWithoutARedis(t *testing.T) {
 	m.replicas[1].wait <- nil
 	if out, errs, code = m.run("rollback", "phase1", "--emergency", "--yes", "-o", "json"); code != 5 || !strings.Contains(out, `"done": false`) || !strings.Contains(errs, "1 replica of 2") {
 		t.Errorf("with one replica gone: exit %d, want 5 and the replica named\n%s%s", code, out, errs)
+	}
+}
+
+func TestTheDocumentOfAnEmergency(t *testing.T) {
+	t.Parallel()
+	doc := emergencyDocument("the Redis is down", false, []replica.Answer[replica.Ramp]{
+		{URL: "http://10.0.0.7:8080", Said: replica.Ramp{Epoch: 7, Routes: []replica.Route{{Name: "cache"}, {Name: "limit"}}}},
+		{URL: "http://10.0.0.8:8080", Err: errors.New("replica 10.0.0.8:8080: connection refused")},
+	}, 42*time.Millisecond)
+	for _, format := range report.Formats() {
+		wantGolden(t, "rollback.emergency", format, doc)
 	}
 }

@@ -87,11 +87,16 @@ func (a *app) emergency(ctx context.Context, reason string) error {
 func emergencyDocument(reason string, dryRun bool, said []replica.Answer[replica.Ramp], took time.Duration) report.Document {
 	data := emergencyData{Phase: step.Phase1Name, Reason: reason, DryRun: dryRun, Replicas: []emergencyReplica{}, TookMS: took.Milliseconds()}
 	table := &report.Table{Columns: []report.Column{{Name: "replica"}, {Name: "reached"}, {Name: "route"}, {Name: "on the new side", Right: true}}}
+	var findings []report.Finding
 	for _, one := range said {
 		r := emergencyReplica{URL: one.URL, Done: one.Err == nil, Now: map[string]float64{}}
 		if one.Err != nil {
 			r.Error = one.Err.Error()
-			table.Rows = append(table.Rows, []string{one.URL, r.Error, "", ""})
+			table.Rows = append(table.Rows, []string{one.URL, "no", "", ""})
+			findings = append(findings, report.Finding{
+				Rule: "replica-not-reached", Severity: report.SeverityCritical, Subject: one.URL, Message: r.Error,
+				Remedy: "see that serve.replicas and REDISOPT_TOKEN are right, or stop that replica",
+			})
 		}
 		for _, route := range one.Said.Routes {
 			r.Now[route.Name] = route.Percent
@@ -103,5 +108,5 @@ func emergencyDocument(reason string, dryRun bool, said []replica.Answer[replica
 	if dryRun {
 		title = "what would go back to the old side"
 	}
-	return report.Document{Kind: "rollback.emergency/v1", Title: title, Data: data, Sections: []report.Section{{Table: table}}}
+	return report.Document{Kind: "rollback.emergency/v1", Title: title, Data: data, Findings: findings, Sections: []report.Section{{Table: table}}}
 }

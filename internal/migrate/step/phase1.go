@@ -231,7 +231,8 @@ type Phase1 struct {
 	// Follow is how long replicas have to follow a change before it counts as failed. Default 10 seconds.
 	Follow time.Duration
 
-	// Every is how often gates are asked. Default: that of migrate.Soak.
+	// Every is how often gates are asked, which costs no command. Default a tenth of the wait, between
+	// 100 ms and 1 minute; every second where the wait has no length.
 	Every time.Duration
 
 	plan    Phase1Plan
@@ -301,9 +302,15 @@ func shareName(percent float64) string {
 func (p *Phase1) soak(name string, ms int64, gates []migrate.Gate) migrate.Step {
 	env := p.env
 	env.Watch = &phase1Watch{phase: p, inner: p.env.Watch}
-	soak, err := migrate.NewSoak(migrate.SoakOptions{
-		Name: name, For: time.Duration(ms) * time.Millisecond, Gates: gates, Env: env, Every: p.Every,
-	})
+	wait, every := time.Duration(ms)*time.Millisecond, p.Every
+	switch {
+	case every != 0:
+	case wait < 0:
+		every = time.Second
+	default:
+		every = min(max(wait/10, 100*time.Millisecond), time.Minute)
+	}
+	soak, err := migrate.NewSoak(migrate.SoakOptions{Name: name, For: wait, Gates: gates, Env: env, Every: every})
 	if err != nil {
 		return &brokenStep{name, err} // Every was set wrong
 	}

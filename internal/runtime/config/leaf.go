@@ -133,6 +133,15 @@ func set(v reflect.Value, text string, tag reflect.StructTag) error {
 		}
 		v.SetFloat(f)
 		return checkNumber(f, limits(tag))
+	case reflect.Slice: // of texts, separated by commas
+		var list []string
+		for part := range strings.SplitSeq(text, ",") {
+			if part = strings.TrimSpace(part); part != "" {
+				list = append(list, part)
+			}
+		}
+		v.Set(reflect.ValueOf(list))
+		return nil
 	default:
 		return fmt.Errorf("a value of kind %s cannot be set from text", v.Kind())
 	}

@@ -40,6 +40,17 @@ func TestASecondUpstreamIsCheckedAgainstTheFirst(t *testing.T) {
 	}
 }
 
+func TestReplicasAreAListInTheEnvironmentToo(t *testing.T) {
+	t.Parallel()
+	c, err := Load(sources(map[string]string{"REDISOPT_REPLICAS": "http://a:8080, http://b:8080,"}, nil))
+	if err != nil || len(c.Serve.Replicas) != 2 || c.Serve.Replicas[1] != "http://b:8080" {
+		t.Errorf("replicas = %q, %v; want both", c.Serve.Replicas, err)
+	}
+	if _, err := Load(sources(map[string]string{"REDISOPT_REPLICAS": "http://a:8080,b"}, nil)); err == nil {
+		t.Error("an address of nothing was taken")
+	}
+}
+
 func TestTheNewSideIsNamedWithoutCredentials(t *testing.T) {
 	t.Parallel()
 	for want, r := range map[string]Ramp{

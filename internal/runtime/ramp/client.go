@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
 // Defaults of ClientOptions.
@@ -94,6 +95,7 @@ func NewClient(o ClientOptions) (*Client, error) {
 	c.shadow = newShadow(c)
 	c.shell = redis.NewClient(&redis.Options{
 		Addr: "ramp", DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			return nil, errors.New("a ramp dials nothing by itself")
 		},
