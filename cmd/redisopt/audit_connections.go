@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/inspect/cause"
 	"github.com/redisopt/redisopt/internal/inspect/connections"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -24,6 +26,9 @@ type connectionsFlags struct {
 	max   int
 	limit int
 	deep  bool
+
+	errors  string
+	offline bool
 }
 
 // connectionsData is the contract of audit.connections/v1.
@@ -32,6 +37,9 @@ type connectionsData struct {
 
 	// Watch is there with --watch: every sample, and what they show together.
 	Watch *connections.WatchReport `json:"watch,omitempty"`
+
+	// Errors is there with --errors: why the application's connections fail.
+	Errors *errorsData `json:"errors,omitempty"`
 }
 
 func (a *app) auditConnectionsCommand() *cobra.Command {
@@ -43,7 +51,8 @@ func (a *app) auditConnectionsCommand() *cobra.Command {
 compares their number with the limit, and computes what each phase of a migration leaves.
 Reads only: INFO, CLIENT LIST, CLIENT ID, and PUBSUB CHANNELS when somebody subscribes.`,
 		Example: `  redisopt audit connections
-  redisopt audit connections --watch 10m --max 40 -o junit`,
+  redisopt audit connections --watch 10m --max 40 -o junit
+  kubectl logs deploy/api | redisopt audit connections --errors -`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			return f.validate()
@@ -57,6 +66,8 @@ Reads only: INFO, CLIENT LIST, CLIENT ID, and PUBSUB CHANNELS when somebody subs
 	set.IntVar(&f.max, "max", 0, "fail (exit 3) above `n` connections, ours not counted")
 	set.IntVar(&f.limit, "limit", 0, "the plan allows `n` connections (default: what the server says)")
 	set.BoolVar(&f.deep, "deep", false, "also ask each BullMQ queue for its version: one command per queue")
+	set.StringVar(&f.errors, "errors", "", "say why connections fail, from this log of the application: a `file`, text or JSON lines, - for standard input")
+	set.BoolVar(&f.offline, "offline", false, "with --errors: judge the log alone and ask no Redis")
 	return cmd
 }
 
@@ -64,11 +75,26 @@ func (f *connectionsFlags) validate() error {
 	if f.watch < 0 || f.watch > 0 && f.every < 100*time.Millisecond {
 		return fmt.Errorf("--watch and --every: got %s and %s, want 0 or more, and at least 100ms", f.watch, f.every)
 	}
+	if f.offline && f.errors == "" {
+		return errors.New("--offline: without --errors there is nothing to judge")
+	}
+	if f.errors != "" && f.watch > 0 {
+		return errors.New("--errors and --watch: want one of the two")
+	}
 	_, err := connections.New(nil, connections.Options{Limit: f.limit, Max: f.max})
 	return err
 }
 
 func (a *app) auditConnections(ctx context.Context, f connectionsFlags) error {
+	log, err := a.readErrors(f.errors)
+	if err != nil {
+		return err
+	}
+	return a.askForErrors(ctx, f, log, func(ctx context.Context) error { return a.askConnections(ctx, f, log) })
+}
+
+// askConnections audits the configured Redis; log may be nil.
+func (a *app) askConnections(ctx context.Context, f connectionsFlags, log *cause.Log) error {
 	return a.withRedis(ctx, redisUse{component: meter.Audit}, func(up *upstream.Upstream, conf *config.Config) error {
 		opts := connections.Options{Limit: f.limit, Max: f.max, Deep: f.deep, Paused: pausable(conf)}
 		if opts.Limit == 0 {
@@ -85,7 +111,12 @@ func (a *app) auditConnections(ctx context.Context, f connectionsFlags) error {
 		if err != nil {
 			return err
 		}
-		if err := a.print(connectionsDocument(connectionsData{Report: r}, f, a.flags.verbose)); err != nil {
+		data := connectionsData{Report: r}
+		if log != nil {
+			data.Errors = judgeErrors(log, errorsSource(f.errors), factsOf(r, conf, a.now()), true)
+			r.Findings = append(r.Findings, cause.Findings(data.Errors.Causes, data.Errors.Source)...)
+		}
+		if err := a.print(connectionsDocument(data, f, a.flags.verbose)); err != nil {
 			return err
 		}
 		return f.verdict(r.Findings, r.Missing)
@@ -117,7 +148,7 @@ func (a *app) watchConnections(ctx context.Context, auditor *connections.Auditor
 	}
 	w.Last.Findings = append(w.Findings, w.Last.Findings...)
 	w.Last.Measures = append(w.Last.Measures, w.Measures...)
-	doc := connectionsDocument(connectionsData{w.Last, w}, f, a.flags.verbose)
+	doc := connectionsDocument(connectionsData{Report: w.Last, Watch: w}, f, a.flags.verbose)
 	if err := stream.Write(doc); err != nil {
 		return err
 	}
@@ -171,6 +202,10 @@ func connectionsDocument(d connectionsData, f connectionsFlags, every bool) repo
 		doc.Sections[0].Fields = append(doc.Sections[0].Fields, report.Field{
 			Name: "watched", Value: fmt.Sprintf("%s, %d samples", shortDuration(w.Duration), len(w.Samples)),
 		})
+	}
+	if d.Errors != nil {
+		doc.Sections = append(doc.Sections, errorSections(d.Errors)...)
+		doc.Notes = append(doc.Notes, errorNotes(d.Errors)...)
 	}
 	if !r.Complete() {
 		return doc

@@ -43,7 +43,7 @@ func (a *app) runRecorded(ctx context.Context, f recordFlags, rec *record.Record
 	signal.Notify(signals, forwarded()...)
 	defer signal.Stop(signals)
 	if err := cmd.Start(); err != nil {
-		return record.Exit{}, withHint(usagef("run %s: %w", args[0], cause(err)), "give the command after --, as a shell would find it: redisopt record -- npm test")
+		return record.Exit{}, withHint(usagef("run %s: %w", args[0], startCause(err)), "give the command after --, as a shell would find it: redisopt record -- npm test")
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -69,8 +69,8 @@ func (a *app) runRecorded(ctx context.Context, f recordFlags, rec *record.Record
 // reachesAnyway is whether the terminal sends a signal to the command as well.
 func (a *app) reachesAnyway(s os.Signal) bool { return a.inTerminal && s == os.Interrupt }
 
-// cause is err without what exec says around it.
-func cause(err error) error {
+// startCause is err without what exec says around it.
+func startCause(err error) error {
 	if e, ok := errors.AsType[*exec.Error](err); ok {
 		return e.Err
 	}
