@@ -15,7 +15,7 @@ func (a *app) rollbackCommand() *cobra.Command {
 	return a.group("rollback", "Undo a migration, wherever it stopped",
 		`  redisopt rollback phase3 --queue mail --dry-run
   redisopt rollback phase3 --queue mail --reason 'new workers crash'`,
-		a.rollbackPhase1Command(), a.rollbackPhase3Command(), a.rollbackPhaseCommand(step.Phase2Name), a.rollbackPhaseCommand(step.Phase4Name))
+		a.rollbackLastCommand(), a.rollbackPhase1Command(), a.rollbackPhase3Command(), a.rollbackPhaseCommand(step.Phase2Name), a.rollbackPhaseCommand(step.Phase4Name))
 }
 
 func (a *app) rollbackPhase3Command() *cobra.Command {

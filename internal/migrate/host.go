@@ -69,7 +69,7 @@ type HostOptions struct {
 	// Throttle holds steps up while the Redis has no room. The zero value never does.
 	Throttle Throttle
 
-	// Watch is asked by gates. Nil: they are inconclusive.
+	// Watch is asked by gates. Nil: a Sampler that keeps its samples beside the journals.
 	Watch Watch
 
 	// Subscribe opens the bell for a channel. Nil: intents are found by the sweep alone.
@@ -193,6 +193,13 @@ func (h *host) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var sampler *Sampler
+	if h.opts.Watch == nil {
+		if sampler, err = h.sampler(ctx); err != nil {
+			return err
+		}
+		h.opts.Watch = sampler
+	}
 	if h.phase, err = h.opts.Open(ctx, state, h.env()); err != nil {
 		return err
 	}
@@ -205,10 +212,23 @@ func (h *host) run(ctx context.Context) error {
 	var helpers sync.WaitGroup
 	helpers.Go(func() { h.follow(ctx) })
 	helpers.Go(func() { h.opts.Throttle.run(ctx, h.opts.Client, h.pace, h.throttled) })
+	var sampled error
+	if sampler != nil {
+		helpers.Go(func() { sampled = sampler.Run(ctx) })
+	}
 	err = h.loop(ctx)
 	cancel()
 	helpers.Wait()
-	return errors.Join(err, h.leave(ctx))
+	return errors.Join(err, sampled, h.leave(ctx))
+}
+
+// sampler is the Watch of a host that was given none. Price: 1 command.
+func (h *host) sampler(ctx context.Context) (*Sampler, error) {
+	id, err := DatabaseID(ctx, h.opts.Client)
+	if err != nil {
+		return nil, err
+	}
+	return NewSampler(SamplerOptions{Client: h.opts.Client, Dir: HistoryDir(h.opts.Session.StateDir, id)})
 }
 
 // leave takes back what the host said of itself, so that nobody believes it is still there, and once

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+func (a *app) rollbackLastCommand() *cobra.Command {
+	var (
+		tune   tuning
+		reason string
+	)
+	cmd := &cobra.Command{
+		Use:   "last",
+		Short: "Undo the migration that was worked on last and can still be undone",
+		Example: `  redisopt rollback last --dry-run
+  redisopt rollback last --reason 'the users wait' --yes`,
+		Args: cobra.NoArgs,
+		RunE: a.action(func(ctx context.Context, _ []string) error { return a.rollbackLast(ctx, tune, reason) }),
+	}
+	cmd.Flags().String(stateDirFlag, "", "the journal is in this `directory` (default: the user's state directory)")
+	tune.register(cmd)
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
+	return cmd
+}
+
+func (a *app) rollbackLast(ctx context.Context, tune tuning, reason string) error {
+	var last *migrate.Standing
+	err := a.withRedis(ctx, reading(), func(up *upstream.Upstream, conf *config.Config) error {
+		dir, err := a.migrationDir(conf)
+		if err != nil {
+			return err
+		}
+		all, err := a.standings(ctx, up, whichMigration{}, dir)
+		if err != nil {
+			return err
+		}
+		if last = lastUndoable(all); last == nil {
+			a.note("nothing can be rolled back")
+			return a.print(statusDocument(all))
+		}
+		a.note("the last one is %s, %s since %s", last.Target, last.Condition(), last.State.Since.UTC().Format(time.RFC3339))
+		return nil
+	})
+	if err != nil || last == nil {
+		return err
+	}
+	if last.Target.Phase == step.Phase3Name {
+		return a.rollbackPhase3(ctx, queueFlags{queue: last.Target.Queue, prefix: last.Target.Prefix}, tune, reason)
+	}
+	return a.rollbackPhase(ctx, last.Target, reason)
+}
+
+// lastUndoable is the migration whose journal was written last among those that can be rolled back, nil
+// when none can.
+func lastUndoable(all []migrate.Standing) *migrate.Standing {
+	var last *migrate.Standing
+	for i := range all {
+		switch all[i].State.Stage {
+		case migrate.Forward, migrate.Complete, migrate.Backward:
+			if last == nil || all[i].State.Last.After(last.State.Last) {
+				last = &all[i]
+			}
+		case migrate.NotStarted, migrate.RolledBack, migrate.Finishing, migrate.Finished:
+		}
+	}
+	return last
+}

@@ -1,0 +1,188 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/history"
+)
+
+// day is what rates are told for.
+const day = 24 * time.Hour
+
+// SamplerOptions say which Redis is sampled and where the samples are kept.
+type SamplerOptions struct {
+	// Client reaches the Redis. Required.
+	Client redis.UniversalClient
+
+	// Dir is the directory of the ring of samples. Required.
+	Dir string
+
+	// Every is the time between two samples. Default 1 minute; at least 10 milliseconds.
+	Every time.Duration
+}
+
+// A Sampler counts what a whole Redis is asked to do and keeps it on disk for 35 days, so that evidence
+// survives restarts, and is a Watch over that. It begins to sample when it is first asked, or after Every.
+// One process samples for all that share a directory; the others read. It is safe for concurrent use.
+type Sampler struct {
+	opts  SamplerOptions
+	asked chan struct{} // closed by the first Read
+	once  sync.Once
+}
+
+// NewSampler returns a sampler that does nothing until Run.
+func NewSampler(opts SamplerOptions) (*Sampler, error) {
+	if opts.Every == 0 {
+		opts.Every = time.Minute
+	}
+	var errs []error
+	if opts.Client == nil {
+		errs = append(errs, errors.New("client: got none"))
+	}
+	if opts.Dir == "" {
+		errs = append(errs, errors.New("directory of samples: got none"))
+	}
+	if opts.Every < 10*time.Millisecond {
+		errs = append(errs, fmt.Errorf("interval: got %s, want at least 10ms", opts.Every))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return &Sampler{opts: opts, asked: make(chan struct{})}, nil
+}
+
+// Run samples until ctx ends, and returns nil then. A ring that cannot be written is an error; a Redis that
+// does not answer is a sample that says so. Price: 1 command (INFO) every Every.
+func (s *Sampler) Run(ctx context.Context) error {
+	tick := time.NewTicker(s.opts.Every)
+	defer tick.Stop()
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.asked:
+	case <-tick.C:
+	}
+	var (
+		ring   *history.Ring
+		before history.Counters
+		at     time.Time // of before; zero without one
+	)
+	defer func() {
+		if ring != nil {
+			_ = ring.Close() // every sample is durable already
+		}
+	}()
+	for {
+		if ring == nil {
+			var err error
+			if ring, err = history.Open(s.opts.Dir); err != nil && !errors.Is(err, history.ErrLocked) {
+				return fmt.Errorf("keep samples: %w", err)
+			}
+		}
+		if ring != nil {
+			r := look(ctx, s.opts.Client)
+			now := time.Now()
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case r.err != nil:
+				if err := ring.Append(unanswered(now)); err != nil {
+					return fmt.Errorf("keep samples: %w", err)
+				}
+			case at.IsZero():
+				before, at = r.counters, now
+			default:
+				if err := ring.Append(r.counters.Since(before, now.Sub(at), now)); err != nil {
+					return fmt.Errorf("keep samples: %w", err)
+				}
+				before, at = r.counters, now
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// unanswered is the sample of a look that had no answer: it covers no time, and nothing in it is known.
+func unanswered(now time.Time) history.Sample {
+	return history.Sample{
+		Time: now, Source: history.FromInfo, Commands: history.Unknown, InScript: history.Unknown, Writes: history.Unknown,
+		Errors: history.Unknown, Connections: history.Unknown, MemoryBytes: history.Unknown,
+	}
+}
+
+// Read measures one KPI from the samples on disk.
+func (s *Sampler) Read(_ context.Context, kpi string, from, to time.Time) (Evidence, error) {
+	s.once.Do(func() { close(s.asked) })
+	samples, err := history.Read(s.opts.Dir, from, to)
+	if err != nil {
+		return Evidence{}, err
+	}
+	return SampleEvidence(samples, kpi, from, to), nil
+}
+
+// SampleEvidence is what samples of one Redis say of a KPI between two times. It is pure.
+func SampleEvidence(samples []history.Sample, kpi string, from, to time.Time) Evidence {
+	e := Evidence{
+		From: from, To: to, Source: "INFO of the whole Redis, once a minute", Missing: []string{},
+		Coverage: history.Coverage(samples, from, to),
+	}
+	var span time.Duration
+	for _, x := range samples {
+		failed := x.Span == 0
+		switch kpi {
+		case KPIConnectionErrors:
+			e.Known, e.Samples = true, e.Samples+1
+			if failed {
+				e.Value++
+			}
+			continue
+		case KPIConnections:
+			if x.Connections >= 0 {
+				e.Known, e.Samples, e.Value = true, e.Samples+1, max(e.Value, float64(x.Connections))
+			}
+		case KPICommandsPerDay, KPICommandsPerMonth:
+			if x.Commands >= 0 && !failed {
+				e.Known, e.Samples, e.Value = true, e.Samples+1, e.Value+float64(x.Commands)
+				span += x.Span
+			}
+		case KPIErrorReplies:
+			if x.Errors >= 0 {
+				e.Known, e.Samples, e.Value = true, e.Samples+1, e.Value+float64(x.Errors)
+			}
+		default:
+			e.Missing = []string{"INFO does not tell " + kpi}
+			return e
+		}
+	}
+	switch {
+	case !e.Known:
+		e.Missing = []string{fmt.Sprintf("there is no sample between %s and %s: redisopt migrate run takes one a minute while a migration is open",
+			from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))}
+	case kpi == KPICommandsPerDay:
+		e.Value *= float64(day) / float64(span)
+	case kpi == KPICommandsPerMonth:
+		e.Value *= 30 * float64(day) / float64(span)
+	case kpi == KPIConnectionErrors:
+		e.Source = "one attempt a minute of our own; what applications met is in their logs"
+		if expected := to.Sub(from) / time.Minute; expected > 0 {
+			e.Coverage = max(e.Coverage, min(1, float64(e.Samples)/float64(expected)))
+		}
+	}
+	return e
+}
+
+// HistoryDir is where the samples of the database called id are kept under the state directory.
+func HistoryDir(stateDir, id string) string {
+	return filepath.Join(stateDir, "migrations", id, "history")
+}
