@@ -61,6 +61,7 @@ type resultData struct {
 	Scripts    int64                 `json:"scripts"`
 	TookMS     int64                 `json:"took_ms"`
 	Cost       upstream.Cost         `json:"cost"`
+	Compared   *mover.Comparison     `json:"compared,omitempty"` // with --compare
 }
 
 // resultDocument is migrate.result/v1: what was moved, and the proof.
@@ -96,6 +97,11 @@ func resultDocument(t migrate.Target, d step.Direction, r step.Report, cost upst
 			countsSection("jobs", []string{"moved now", "at the target", "left at the source"}, data.Moved, data.TargetNow, data.Remaining),
 		},
 	}
+	if c := r.Outcome.Compared; c != nil {
+		data.Compared = c
+		doc.Data = data
+		doc.Checks = append(doc.Checks, comparedCheck(to.Queue, c))
+	}
 	if left := sum(data.Remaining) - int64(len(data.Skipped)); left > 0 && d == step.There {
 		doc.Notes = append(doc.Notes, fmt.Sprintf("%s came to the old queue meanwhile; run the same command again when its producers are gone", plural(left, "job")))
 	}
@@ -103,6 +109,20 @@ func resultDocument(t migrate.Target, d step.Direction, r step.Report, cost upst
 		doc.Notes = append(doc.Notes, "undo: redisopt rollback phase3 "+queueArgs(t))
 	}
 	return doc
+}
+
+// comparedCheck says what came of --compare. Digests that differ are no failure, since jobs are added and run
+// while a queue is moved.
+func comparedCheck(queue string, c *mover.Comparison) report.Check {
+	check := report.Check{
+		Group: "queue " + queue, Name: "the jobs are what they were", Verdict: report.Pass,
+		Message: fmt.Sprintf("the digests of all states and the order are equal; %s compared field by field", plural(int64(c.Compared), "job")),
+	}
+	if !c.Same {
+		check.Message = fmt.Sprintf("%s compared field by field, none differs; the digests do, as jobs came or went meanwhile (%d of the sample are gone)",
+			plural(int64(c.Compared), "job"), c.Gone)
+	}
+	return check
 }
 
 // statusData is the contract of migrate.status/v1.

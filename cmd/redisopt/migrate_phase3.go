@@ -78,6 +78,7 @@ type phase3Flags struct {
 	order      order
 	major      int
 	schedulers []string
+	compare    bool
 }
 
 // request is what the flags ask for.
@@ -114,6 +115,8 @@ listed before anything moves, and the way back is redisopt rollback phase3.`,
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queue, 5 or 6 (0: find out)")
 	cmd.Flags().StringArrayVar(&f.schedulers, "scheduler-id", nil,
 		"call repeatables by their job's name (name), or one of them as you say (`KEY=ID`, repeatable)")
+	cmd.Flags().BoolVar(&f.compare, "compare", false,
+		"read every job before and after, and compare digests, the order, and 200 jobs field by field; doubles the price")
 	_ = cmd.MarkFlagRequired("queue") // the flag exists
 	_ = cmd.MarkFlagRequired("engine")
 	return cmd
@@ -137,6 +140,7 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 			return err
 		}
 		opts, done := a.runOptions(up, dir, f.tuning, hosting)
+		opts.Compare = f.compare
 		plan, err := step.PlanStart(ctx, up.Client(), s, route, opts)
 		if err != nil {
 			return err

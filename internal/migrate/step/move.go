@@ -36,6 +36,12 @@ type way interface {
 	Forget(ctx context.Context) error
 }
 
+// A comparer can compare a queue before and after; *mover.Mover is one.
+type comparer interface {
+	Snapshot(ctx context.Context) (mover.Snapshot, error)
+	Compare(ctx context.Context, before mover.Snapshot) (mover.Comparison, error)
+}
+
 // A Move is the step that takes every job of a queue to the target. It may run while producers and
 // workers of the source are alive: what a worker is running stays until it is done, and jobs that are
 // added while the last pass runs are left for another.
@@ -44,6 +50,8 @@ type Move struct {
 	out, back  way
 	checkpoint func(ctx context.Context, detail any) error // nil: none
 
+	compare  bool
+	before   *mover.Snapshot      // of the source, before this process moved a job
 	progress func(mover.Progress) // of the pass that runs; set by pass
 	drained  bool                 // by an Apply of this process
 	outcome  Outcome
@@ -62,6 +70,9 @@ type Outcome struct {
 
 	// Check is the last comparison.
 	Check mover.Verification `json:"check"`
+
+	// Compared is the queue before the move beside the queue after it; nil unless that was asked for.
+	Compared *mover.Comparison `json:"compared,omitempty"`
 }
 
 // Name is the step's key in the journal.
@@ -76,6 +87,13 @@ func (m *Move) Apply(ctx context.Context) error {
 		if err := w.Note(ctx); err != nil {
 			return fenced(err)
 		}
+	}
+	if c, ok := m.out.(comparer); ok && m.compare {
+		before, err := c.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		m.before = &before
 	}
 	if err := m.drain(ctx, m.out, m.route.From); err != nil {
 		return err
@@ -94,6 +112,25 @@ func (m *Move) Verify(ctx context.Context) error {
 	}
 	if !m.drained && (total(check.Remaining) > 0 || !check.Finished) {
 		return migrate.ErrNotApplied
+	}
+	return m.beside(ctx)
+}
+
+// beside compares the queue with what it was, if that is known. Digests that differ are no error, since jobs
+// are added and run meanwhile; a job that is not what it was is.
+func (m *Move) beside(ctx context.Context) error {
+	c, ok := m.out.(comparer)
+	if !ok || m.before == nil {
+		return nil
+	}
+	compared, err := c.Compare(ctx, *m.before)
+	if err != nil {
+		return err
+	}
+	m.before = nil // once: from now on the target's workers run
+	m.outcome.Compared = &compared
+	if len(compared.Differences) > 0 {
+		return &MismatchError{Queue: m.route.To, Mismatches: compared.Differences}
 	}
 	return nil
 }

@@ -46,6 +46,10 @@ type Phase3Options struct {
 	// OnProgress, when not nil, is called after every chunk.
 	OnProgress func(mover.Progress)
 
+	// Compare reads every job before the move and after it, payloads included, and compares digests, the order
+	// and 200 jobs field by field. It doubles what a move costs, and is done when one process moves all there is.
+	Compare bool
+
 	straggling bool // of a Bridge: the target's workers run
 }
 
@@ -69,7 +73,7 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	move := &Move{route: opts.Route}
+	move := &Move{route: opts.Route, compare: opts.Compare}
 	if opts.Checkpoint != nil {
 		move.checkpoint = func(ctx context.Context, detail any) error {
 			return opts.Checkpoint(ctx, move.Name(), detail)

@@ -23,6 +23,9 @@ type RunOptions struct {
 	WorkersStopped bool
 	ActiveTimeout  time.Duration
 
+	// Compare is that of Phase3Options.
+	Compare bool
+
 	// Hosting is how it is hosted: windows, throttles, intents, gates, what happens when every step is in
 	// place. Which migration and which way is set by Start, Resume and Rollback.
 	Hosting migrate.HostOptions
@@ -84,7 +87,8 @@ func host(ctx context.Context, client redis.UniversalClient, route Route, opts R
 	h.Session = migrate.SessionOptions{Target: TargetOf(route), StateDir: opts.StateDir, LeaseTTL: opts.LeaseTTL}
 	h.Open = func(_ context.Context, _ migrate.State, env migrate.Env) (migrate.Phase, error) {
 		return NewQueuePhase(client, Phase3Options{
-			Route: route, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout, OnProgress: opts.OnProgress,
+			Compare: opts.Compare,
+			Route:   route, WorkersStopped: opts.WorkersStopped, ActiveTimeout: opts.ActiveTimeout, OnProgress: opts.OnProgress,
 		}, env)
 	}
 	hosted, err := migrate.Host(ctx, h)
