@@ -122,8 +122,11 @@ func percentiles(h *bench.Histogram) template.HTML {
 	d.line("p95", shares, values)
 	for i := range int(decades) + 1 {
 		anchor := "middle"
-		if i == 0 {
+		switch i {
+		case 0:
 			anchor = "start"
+		case int(decades):
+			anchor = "end"
 		}
 		d.below(float64(i)/decades, anchor, fmt.Sprintf("p%.6g", 100-math.Pow(10, float64(2-i))))
 	}
