@@ -573,7 +573,7 @@ func TestAPlanForPhase1IsCheckedWhole(t *testing.T) {
 			t.Errorf("problems = %v, want one that says %s", err, want)
 		}
 	}
-	for text, want := range map[string][]float64{"1,5,25,50,100": {1, 5, 25, 50, 100}, " 0.5% , 100%": {0.5, 100}, "": nil, "5,x": nil, "0,100": nil, "101": nil} {
+	for text, want := range map[string][]float64{"1,5,25,50,100": {1, 5, 25, 50, 100}, "0.5% , 100%": {0.5, 100}, "": nil, "5,x": nil, "0,100": nil, "101": nil} {
 		if got, err := step.ParsePercentages(text); !slices.Equal(got, want) || (err == nil) != (want != nil) {
 			t.Errorf("ParsePercentages(%q) = %v, %v; want %v", text, got, err, want)
 		}

@@ -32,14 +32,10 @@ type moving struct {
 	there atomic.Bool
 }
 
-func newMoving(t *testing.T, old, other redis.UniversalClient, rule Rule, o Other) *moving {
+func newMoving(t *testing.T, old, other redis.UniversalClient, rule Rule) *moving {
 	t.Helper()
 	m := &moving{}
-	o.Client = other
-	o.Takes = func(string) bool { return m.there.Load() }
-	if o.Carries == nil {
-		o.Carries = func(string) bool { return true }
-	}
+	o := Other{Client: other, Takes: func(string) bool { return m.there.Load() }, Carries: func(string) bool { return true }}
 	l, err := New(Options{Client: old, Other: &o, Rules: []Rule{rule}, Deadline: 5 * time.Second, Instances: 3})
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +59,7 @@ func TestASubjectThatChangesSidesGetsNoFreshQuota(t *testing.T) {
 	old, other := sides(t)
 	for _, algorithm := range []Algorithm{SlidingWindow, SlidingLog, SlidingCounter, FixedWindow} {
 		t.Run(string(algorithm), func(t *testing.T) {
-			m := newMoving(t, old, other, Rule{Name: "r", Algorithm: algorithm, Limit: 10, Period: time.Hour, By: ByKey, Lease: LeaseOff}, Other{})
+			m := newMoving(t, old, other, Rule{Name: "r", Algorithm: algorithm, Limit: 10, Period: time.Hour, By: ByKey, Lease: LeaseOff})
 			subject := string(algorithm)
 			admitted := 0
 			for i := range 30 {
@@ -92,7 +88,7 @@ func TestASubjectThatChangesSidesGetsNoFreshQuota(t *testing.T) {
 func TestACheckOfAllIsDecidedOnOneSide(t *testing.T) {
 	t.Parallel()
 	old, other := sides(t)
-	m := newMoving(t, old, other, Rule{Name: "r", Limit: 3, Period: time.Hour, By: ByKey, Lease: LeaseOff}, Other{})
+	m := newMoving(t, old, other, Rule{Name: "r", Limit: 3, Period: time.Hour, By: ByKey, Lease: LeaseOff})
 	both := []Request{{Rule: "r", Subject: Subject{Key: "a"}, Cost: 2}, {Rule: "r", Subject: Subject{Key: "b"}, Cost: 2}}
 	if results, err := m.CheckAll(t.Context(), both); err != nil || !results[0].Allowed || !results[1].Allowed {
 		t.Fatalf("CheckAll = %v, %v; want both allowed", results, err)
@@ -127,7 +123,7 @@ func TestRulesWhoseCountsCannotBeAddedUpStay(t *testing.T) {
 func TestAnOtherSideThatIsDownDoesNotKeepChecksFromBeingDecided(t *testing.T) {
 	t.Parallel()
 	old, other := sides(t)
-	m := newMoving(t, old, other, Rule{Name: "r", Limit: 2, Period: time.Hour, By: ByKey, Lease: LeaseOff}, Other{})
+	m := newMoving(t, old, other, Rule{Name: "r", Limit: 2, Period: time.Hour, By: ByKey, Lease: LeaseOff})
 	_ = other.Close()
 	got := []bool{}
 	for range 3 {
@@ -156,7 +152,7 @@ func TestNoWindowAdmitsMoreThanTheLimitWhileSubjectsMove(t *testing.T) {
 			end := time.Now().Add(2 * time.Second)
 			var group sync.WaitGroup
 			for n := range replicas {
-				m := newMoving(t, old, other, rule, Other{})
+				m := newMoving(t, old, other, rule)
 				random := rand.New(rand.NewPCG(uint64(n), 7))
 				group.Go(func() {
 					for time.Now().Before(end) {

@@ -124,7 +124,7 @@ func (c *Client) Run(ctx context.Context) error {
 func (c *Client) Close() error { return c.shell.Close() }
 
 // Backlogs are what still has to be brought to each side.
-func (c *Client) Backlogs() (old, new Backlog) { return c.toOld.backlog(), c.toNew.backlog() }
+func (c *Client) Backlogs() (old, next Backlog) { return c.toOld.backlog(), c.toNew.backlog() }
 
 // side is where a key is now. A key that is on its way to the side where it should be is on the other one.
 func (c *Client) side(key string) Side {

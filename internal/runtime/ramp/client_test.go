@@ -41,9 +41,9 @@ func newBed(t *testing.T, change func(*ClientOptions)) *bed {
 	return newReplica(t, client(t, redistest.Start(t).Addr), client(t, redistest.Start(t).Addr), change)
 }
 
-func newReplica(t *testing.T, old, new *redis.Client, change func(*ClientOptions)) *bed {
+func newReplica(t *testing.T, old, next *redis.Client, change func(*ClientOptions)) *bed {
 	t.Helper()
-	b := &bed{old: old, new: new, ledger: NewLedger()}
+	b := &bed{old: old, new: next, ledger: NewLedger()}
 	var err error
 	if b.control, err = control.Open(control.Options{Client: b.old}); err != nil {
 		t.Fatal(err)
@@ -63,11 +63,11 @@ func newReplica(t *testing.T, old, new *redis.Client, change func(*ClientOptions
 	return b
 }
 
-// ramp puts percentages in force.
-func (b *bed) ramp(t *testing.T, percent, mirror, shadow float64) {
+// ramp puts percentages in force, with all keys mirrored.
+func (b *bed) ramp(t *testing.T, percent, shadow float64) {
 	t.Helper()
 	b.epoch++
-	d := control.Document{Epoch: b.epoch, Ramps: map[string]float64{Cache: percent, Mirror(Cache): mirror, Shadow(Cache): shadow}}
+	d := control.Document{Epoch: b.epoch, Ramps: map[string]float64{Cache: percent, Mirror(Cache): 100, Shadow(Cache): shadow}}
 	if err := b.control.Override(d); err != nil {
 		t.Fatal(err)
 	}
@@ -123,11 +123,11 @@ func TestTheCacheReadsWhatItWroteWhileItsKeysMove(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	model, misses := map[string]string{}, 0
 	for _, r := range replicas {
-		r.ramp(t, 0, 100, 20)
+		r.ramp(t, 0, 20)
 	}
 	for step := range 1500 {
 		if step%25 == 0 { // one replica has heard of the change and the other has not
-			replicas[random.IntN(2)].ramp(t, []float64{0, 1, 5, 25, 50, 100}[random.IntN(6)], 100, 20)
+			replicas[random.IntN(2)].ramp(t, []float64{0, 1, 5, 25, 50, 100}[random.IntN(6)], 20)
 		}
 		c := caches[random.IntN(2)]
 		namespace := []string{"app", "guarded"}[random.IntN(2)]
@@ -203,7 +203,7 @@ func TestWhatWasWrittenOnTheNewSideIsReadOnTheOldOneWhenTheNewOneIsGone(t *testi
 	t.Parallel()
 	b := newBed(t, nil)
 	c := newCache(t, b, cache.IORedisJSON)
-	b.ramp(t, 100, 100, 0)
+	b.ramp(t, 100, 0)
 	for i := range 50 {
 		if r, err := c.Set(t.Context(), fmt.Sprint("app:", i), fmt.Appendf(nil, `{"n":%d}`, i), cache.SetOptions{}); err != nil || !r.Stored {
 			t.Fatalf("set: %+v, %v", r, err)
@@ -215,7 +215,7 @@ func TestWhatWasWrittenOnTheNewSideIsReadOnTheOldOneWhenTheNewOneIsGone(t *testi
 			t.Fatalf("app:%d = %s, want %s from the old side", i, got, want)
 		}
 	}
-	b.ramp(t, 0, 100, 0)
+	b.ramp(t, 0, 0)
 	if got := value(t, c, "app:7"); got != `{"n":7}` {
 		t.Errorf("after the ramp went to 0: app:7 = %s", got)
 	}
@@ -230,7 +230,7 @@ func TestWhatWasWrittenOnTheNewSideIsReadOnTheOldOneWhenTheNewOneIsGone(t *testi
 func TestADeleteSucceedsOnlyWhenBothSidesHaveIt(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)
-	b.ramp(t, 0, 100, 0)
+	b.ramp(t, 0, 0)
 	r := b.Redis()
 	if err := r.Set(t.Context(), "k", "v", time.Minute).Err(); err != nil {
 		t.Fatal(err)
@@ -258,7 +258,7 @@ func TestADeleteSucceedsOnlyWhenBothSidesHaveIt(t *testing.T) {
 // A hole is an address that takes connections and never answers.
 func hole(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func hole(t *testing.T) string {
 func TestANewSideThatNeverAnswersDelaysNoReadOfTheOldOne(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, func(o *ClientOptions) { o.New, o.MirrorWait = client(t, hole(t)), 0 })
-	b.ramp(t, 0, 100, 100)
+	b.ramp(t, 0, 100)
 	r := b.Redis()
 	begin := time.Now()
 	for i := range 500 {
@@ -289,7 +289,7 @@ func TestANewSideThatNeverAnswersDelaysNoReadOfTheOldOne(t *testing.T) {
 func TestAReadThatDiffersIsCountedWithoutItsKey(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, nil)
-	b.ramp(t, 0, 100, 100)
+	b.ramp(t, 0, 100)
 	for key, sides := range map[string][2]string{"user:same": {"1", "1"}, "user:differs": {"1", "2"}, "user:absent": {"1", ""}, "user:extra": {"", "2"}} {
 		for i, c := range []*redis.Client{b.old, b.new} {
 			if sides[i] != "" {
@@ -318,7 +318,7 @@ func TestAReadThatDiffersIsCountedWithoutItsKey(t *testing.T) {
 func TestSidesOfOneDatabaseAreNotWrittenTwice(t *testing.T) {
 	t.Parallel()
 	b := newBed(t, func(o *ClientOptions) { o.New, o.SameDatabase = o.Old, true })
-	b.ramp(t, 50, 100, 0)
+	b.ramp(t, 50, 0)
 	r := b.Redis()
 	before := commands(t, b.old)
 	keys := []string{}
