@@ -159,9 +159,11 @@ func (g *Governor) putBack(ctx context.Context) {
 	for _, r := range slices.Backward(all) {
 		id := taskID(r.message)
 		ours := time.Now().Round(0).Sub(r.since) <= g.believed()
+		g.mu.Lock()
+		delete(r.q.own, id) // before it can be taken again
+		g.mu.Unlock()
 		put := ours && g.opts.Return(ctx, r.q.name, r.message) == nil
 		g.mu.Lock()
-		delete(r.q.own, id)
 		if !put {
 			r.q.foreign.suspect(time.Now().Add(g.opts.Lease + g.opts.Grace))
 			g.prod()

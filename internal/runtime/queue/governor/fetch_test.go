@@ -135,3 +135,53 @@ func add(t *testing.T, look *redis.Client, r *replica, ids []string) {
 	}
 	r.gov.Added("q00", ids...)
 }
+
+func TestAJobThatIsTakenAgainWhileItIsPutBackIsFinished(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	look := s.Client(t)
+	goOn, ran := make(chan struct{}), make(chan string, 10)
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer release()
+	var gov *governor.Governor
+	r := join(t, s.URL(), plan{queues: names(1), concurrency: 1, options: func(o *governor.Options) {
+		greedy(o)
+		put := o.Return
+		o.Return = func(ctx context.Context, queue string, message []byte) error {
+			err := put(ctx, queue, message)
+			release()
+			gov.Wake(queue)
+			// The others are put back after this; what was is taken meanwhile.
+			end := time.NewTimer(10 * time.Second)
+			defer end.Stop()
+			for look.LLen(ctx, "asynq:{q00}:pending").Val() > 0 {
+				select {
+				case <-end.C:
+					t.Error("nobody took what was put back")
+					return err
+				case <-time.After(time.Millisecond):
+				}
+			}
+			return err
+		}
+	}, handler: func(_ context.Context, task *asynq.Task) error {
+		ran <- task.Type()
+		if task.Type() == "1" {
+			<-goOn
+		}
+		return nil
+	}})
+	gov = r.gov
+	enqueue(t, r.client, "q00", "warm")
+	<-ran
+	over(t, look, names(1))
+	add(t, look, r, []string{"job-1", "job-2", "job-3", "job-4", "job-5"})
+	got := map[string]bool{}
+	for range 5 {
+		got[<-ran] = true
+	}
+	over(t, look, names(1))
+	if st := r.gov.Stats(); len(got) != 5 || st.Lost > 0 || st.PutBack == 0 {
+		t.Errorf("%d jobs ran, %d put back, %d could not be finished; want 5, some and 0", len(got), st.PutBack, st.Lost)
+	}
+}
