@@ -21,6 +21,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/replica"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/migrate/transfer"
 	"github.com/redisopt/redisopt/internal/runtime/cache"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/control"
@@ -134,7 +135,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitViolated, true
 	case *cache.SizeError:
 		return exitBlocked, true
-	case *step.MismatchError, *step.RestoreError, *step.LeftoversError:
+	case *step.MismatchError, *step.RestoreError, *step.LeftoversError, *transfer.DifferError:
 		return exitMismatch, true
 	case *migrate.GateError:
 		return exitViolated, true
@@ -142,7 +143,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitRolledBack, true
 	case *migrate.HeldError, *migrate.StageError, *migrate.PlanError, *migrate.RefusedError, *migrate.FinishedError,
 		*migrate.IntentError, *migrate.PlanFileError, *step.PhaseError, *step.HeadRoomError,
-		*step.InUseError, *step.FileError, *backup.VersionError, *backup.DamagedError,
+		*step.InUseError, *step.FileError, *backup.VersionError, *backup.DamagedError, *transfer.StateError,
 		*step.HeldJobsError, *step.BlockedError, *step.LayoutError,
 		*mover.AttachedError, *mover.BlockedError, *mover.WrongTypeError,
 		*journal.ForkError, *journal.SchemaError, *journal.DamagedError,

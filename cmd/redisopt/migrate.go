@@ -68,7 +68,7 @@ func (a *app) migrateCommand() *cobra.Command {
 		`  redisopt migrate phase3 --queue mail --engine bullmq --dry-run
   redisopt migrate status`,
 		a.migratePlanCommand(), a.migratePhase1Command(), a.migratePhase2Command(), a.migratePhase3Command(), a.migratePhase4Command(),
-		a.migrateRestoreCommand(), a.migrateRunCommand(),
+		a.migrateRestoreCommand(), a.migrateCopyCommand(), a.migrateRunCommand(),
 		a.migrateStatusCommand(), a.migratePauseCommand(), a.migrateResumeCommand(), a.migrateVerifyCommand(),
 		a.migrateCompleteCommand(), a.migrateAbortCommand(), a.migrateHistoryCommand())
 	var (

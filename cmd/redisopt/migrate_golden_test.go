@@ -11,6 +11,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/migrate/transfer"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -107,6 +108,15 @@ func hostingDocuments() map[string]report.Document {
 		"migrate.hosted":   hostedDocument(target, migrate.Hosted{State: state, Took: 1500 * time.Millisecond}, upstream.Cost{Commands: 40, Writes: 9}),
 		"migrate.intent":   intentDocument(standing, intent, true),
 		"migrate.complete": completeDocument(standing, []string{"the ledger of bull:mail is deleted"}),
+		"migrate.copy-plan": copyPlanDocument(transfer.Plan{
+			From: "10.0.0.8:6379/0", To: "10.0.0.9:6379/0", Keys: 1206, TargetKeys: 3, SourceCommands: 4830, TargetCommands: 2412,
+			Problems: []migrate.Problem{{Rule: "target-not-empty", Message: "the target has 3 keys", Fix: "empty it", Blocking: true}},
+		}),
+		"migrate.copy": copyDocument(transfer.Plan{From: "10.0.0.8:6379/0", To: "10.0.0.9:6379/0"}, transfer.Result{
+			Passes: []transfer.Pass{{Looked: 1206, Copied: 1206}, {Pass: 1, Looked: 1206, Differ: 2, Copied: 1, Deleted: 1}},
+			ByType: 1, Why: "NOPERM this user has no permissions to run the 'restore' command", SourceKeys: 1206, TargetKeys: 1206, Compared: 1205, Sampled: 40,
+			Digest: strings.Repeat("a", 64), Differences: []transfer.Difference{{Key: "bull:mail:7", What: "values"}}, DifferencesTotal: 1,
+		}),
 		"migrate.restore": restoreDocument(restoreData{
 			File: "mail.backup", Prefixes: []string{"bull:mail:"}, Keys: 246, Types: map[string]int64{"hash": 240, "zset": 2, "string": 2, "list": 2},
 			Done: true, Restored: step.Restored{Keys: 123, Written: 120, Expired: 1},
