@@ -70,7 +70,7 @@ func (a *app) migrateCommand() *cobra.Command {
 		a.migratePlanCommand(), a.migratePhase1Command(), a.migratePhase2Command(), a.migratePhase3Command(), a.migratePhase4Command(),
 		a.migrateRestoreCommand(), a.migrateCopyCommand(), a.migrateRunCommand(),
 		a.migrateStatusCommand(), a.migratePauseCommand(), a.migrateResumeCommand(), a.migrateVerifyCommand(),
-		a.migrateCompleteCommand(), a.migrateAbortCommand(), a.migrateHistoryCommand())
+		a.migrateCompleteCommand(), a.migrateAbortCommand(), a.migrateReportCommand(), a.migrateHistoryCommand())
 	var (
 		which queueFlags
 		force bool

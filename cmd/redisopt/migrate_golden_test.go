@@ -11,7 +11,11 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+<<<<<<< HEAD
+	"github.com/redisopt/redisopt/internal/runtime/history"
+=======
 	"github.com/redisopt/redisopt/internal/migrate/transfer"
+>>>>>>> main
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -121,10 +125,60 @@ func hostingDocuments() map[string]report.Document {
 			File: "mail.backup", Prefixes: []string{"bull:mail:"}, Keys: 246, Types: map[string]int64{"hash": 240, "zset": 2, "string": 2, "list": 2},
 			Done: true, Restored: step.Restored{Keys: 123, Written: 120, Expired: 1},
 		}),
+		"migrate.report": migrateReportDocument(reportOfADay(at)),
 		"migrate.verify": verifyDocument(verifyData{Target: target, Condition: migrate.Verified, Steps: []verifiedStep{
 			{Name: "phase2.pause-1", Mark: migrate.Applied, Verdict: report.Pass},
 			{Name: "phase2.pause-2", Mark: migrate.Applied, Verdict: report.Fail, Why: "bull:sms is not paused"},
 		}}),
+	}
+}
+
+// reportOfADay is a report with something reached, something missed, something unknown and a signature.
+func reportOfADay(at time.Time) reportData {
+	since, until := at.Add(-24*time.Hour), at
+	measured := func(v float64, from, to time.Time) migrate.Evidence {
+		return migrate.Evidence{Value: v, Known: true, Source: "INFO of the whole Redis, once a minute", From: from, To: to, Samples: 1440, Coverage: 1, Missing: []string{}}
+	}
+	data := reportData{Target: migrate.Target{Phase: "phase1"}, Condition: migrate.Verified, Since: since, Until: until}
+	for _, c := range migrate.Criteria("phase1") {
+		a := migrate.Assessment{Criterion: c, ForSeconds: int64(c.For.Seconds()), Verdict: migrate.GateInconclusive, Why: "nothing measures it"}
+		a.Before, a.After = migrate.Evidence{Missing: []string{}}, migrate.Evidence{Missing: []string{"nothing measures it"}}
+		switch c.Name {
+		case "connections":
+			a.Before, a.After = measured(42, since.Add(-24*time.Hour), since), measured(36, since, until)
+			a.Verdict, a.Why = migrate.GatePass, "connections: 36 connections, want at most 43"
+		case "commands":
+			a.Before, a.After = measured(105120, since.Add(-24*time.Hour), since), measured(104000, since, until)
+			a.Verdict, a.Why = migrate.GateFail, "commands_per_day: 104000 commands/day, want at most 70000"
+		case "users":
+			a.Signed = &migrate.Signature{KPI: "users", By: "Ann Lee", Note: "no ticket", At: at}
+			a.Verdict, a.Why = migrate.GatePass, "vouched for by Ann Lee"
+		}
+		data.Criteria = append(data.Criteria, a)
+	}
+	return data
+}
+
+func TestAReportPageLoadsNothingAndDrawsWhatWasMeasured(t *testing.T) {
+	at := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	data := reportOfADay(at)
+	data.Target.Phase = "<script>alert(1)</script>"
+	var samples []history.Sample
+	for i := range 2880 {
+		samples = append(samples, history.Sample{
+			Time: at.Add(time.Duration(i-2880) * time.Minute), Span: time.Minute, Commands: 70, Connections: 42 - int64(i/480),
+		})
+	}
+	page, err := reportPage(data, samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(page)
+	contains(t, text, "<polyline", "at most 42 connections", "vouched for by Ann Lee", `class="fail"`, "stroke-dasharray")
+	for _, bad := range []string{"<script", "http://", "https://", "src=", "NaN", "Inf"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("the page contains %q", bad)
+		}
 	}
 }
 

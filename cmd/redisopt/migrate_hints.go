@@ -59,7 +59,7 @@ func migrationNext(err error, t migrate.Target) string {
 	case errors.As(err, &went):
 		return "redisopt migrate history" + targetArgs(t) + " has the reason; when that is solved, begin again"
 	case errors.As(err, &gate):
-		return "redisopt migrate history" + targetArgs(t) + " shows the evidence; go back: " + back + "; or, when that is solved: " + resume
+		return "redisopt migrate report" + targetArgs(t) + " shows the evidence; go back: " + back + "; or, when that is solved: " + resume
 	case errors.As(err, &file):
 		return "make a new plan: redisopt migrate plan --out FILE"
 	case errors.As(err, &refused):
