@@ -130,6 +130,32 @@ func (f Fleet) Stats(ctx context.Context, from, to time.Time) []Answer[Stats] {
 	})
 }
 
+// Members are the names of all replicas that hold connections to the Redis, as the first replica that answers
+// knows them. It costs that Redis 2 commands. Where replicas do not register, as over REST, there are none.
+func (f Fleet) Members(ctx context.Context) ([]string, error) {
+	var last error
+	for _, at := range f.URLs {
+		var list struct {
+			Holders []struct {
+				Replica string `json:"replica"`
+			} `json:"holders"`
+		}
+		err := f.call(ctx, http.MethodGet, strings.TrimRight(at, "/")+"/v1/fleet", nil, &list)
+		if refused, ok := errors.AsType[*StatusError](err); ok && refused.Status == http.StatusNotFound {
+			return nil, nil
+		}
+		if last = err; err != nil {
+			continue
+		}
+		names := []string{}
+		for _, h := range list.Holders {
+			names = append(names, h.Replica)
+		}
+		return names, nil
+	}
+	return nil, last
+}
+
 // An Override is what a replica is told to have in force by itself. Nil leaves things as they are.
 type Override struct {
 	Ramps  map[string]float64 `json:"ramps,omitempty"`

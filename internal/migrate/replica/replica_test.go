@@ -29,6 +29,8 @@ func TestEveryReplicaIsAskedAndOneThatIsGoneHidesNoOther(t *testing.T) {
 				t.Error(err)
 			}
 			_, _ = io.WriteString(w, `{}`)
+		case "GET /v1/fleet":
+			_, _ = io.WriteString(w, `{"holders":[{"replica":"a"},{"replica":"b"}]}`)
 		case "GET /v1/ramp":
 			_, _ = io.WriteString(w, `{"epoch":3,"configured":true,"routes":[{"name":"cache","percent":25}]}`)
 		case "GET /v1/ramp/stats":
@@ -52,6 +54,9 @@ func TestEveryReplicaIsAskedAndOneThatIsGoneHidesNoOther(t *testing.T) {
 	}
 	if s := f.Override(t.Context(), Override{Back: true, Reason: "why"}); s[1].Err != nil || fmt.Sprint(told["ramps"]) != "map[cache:0 other:0]" {
 		t.Errorf("told %v, %v; want every route back", told, s[1].Err)
+	}
+	if names, err := f.Members(t.Context()); err != nil || fmt.Sprint(names) != "[a b]" {
+		t.Errorf("Members = %v, %v; want those that the second knows", names, err)
 	}
 	f.Token = "wrong"
 	var refused *StatusError

@@ -125,7 +125,8 @@ func (p *Phase1) problems(ctx context.Context) ([]migrate.Problem, error) {
 	return append(out, leftover...), nil
 }
 
-// replicaProblems are those of the replicas. They are asked over HTTP, which costs no command.
+// replicaProblems are those of the replicas. They are asked over HTTP, which costs no command but 2 for who
+// else there is.
 func (p *Phase1) replicaProblems(ctx context.Context) []migrate.Problem {
 	var out []migrate.Problem
 	if len(p.Fleet.URLs) == 0 {
@@ -156,6 +157,13 @@ func (p *Phase1) replicaProblems(ctx context.Context) []migrate.Problem {
 		for _, s := range a.Said.Staying {
 			staying[s.Rule] = s.Why
 		}
+	}
+	if names, err := p.Fleet.Members(ctx); err == nil && len(names) > len(p.Fleet.URLs) {
+		out = append(out, migrate.Problem{
+			Rule: "replica-not-named", Subject: strings.Join(names, ", "),
+			Message: fmt.Sprintf("%d replicas hold connections and %d are named; the others follow, but nothing is known of what they see, and no emergency reaches them", len(names), len(p.Fleet.URLs)),
+			Fix:     "name the API of every replica in serve.replicas, or REDISOPT_REPLICAS",
+		})
 	}
 	if slices.Contains(p.plan.Routes, ramp.Limit) {
 		for _, rule := range slices.Sorted(maps.Keys(staying)) {

@@ -65,6 +65,9 @@ func newStand(t *testing.T, client redis.UniversalClient) *stand {
 		defer s.mu.Unlock()
 		_ = json.NewEncoder(w).Encode(s.stats)
 	})
+	mux.HandleFunc("GET /v1/fleet", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"holders":[{"replica":"r0"},{"replica":"r1"},{"replica":"forgotten"}]}`))
+	})
 	mux.HandleFunc("GET /v1/control", func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{"ramps": c.Current().Ramps, "kill": c.Current().Kill})
 	})
@@ -355,7 +358,7 @@ func TestPlanningPhase1WritesNothingAndPromisesNoSavings(t *testing.T) {
 			t.Errorf("a key is shown: %s", problem.Message)
 		}
 	}
-	want := map[string]bool{"old-reader-breaks": true, "value-binary": true, "value-type-changes": false, "value-not-json": false, "rule-stays": false}
+	want := map[string]bool{"old-reader-breaks": true, "value-binary": true, "value-type-changes": false, "value-not-json": false, "rule-stays": false, "replica-not-named": false}
 	if diff := cmp.Diff(want, rules); diff != "" {
 		t.Errorf("rules, and whether they block (-want +got):\n%s", diff)
 	}
