@@ -24,6 +24,8 @@ type commandsFlags struct {
 	by       choice
 	provider choice
 	deep     bool
+	forecast bool
+	zone     string
 }
 
 func (a *app) auditCommandsCommand() *cobra.Command {
@@ -37,9 +39,13 @@ func (a *app) auditCommandsCommand() *cobra.Command {
 		Long: `Reads INFO commandstats twice, tells what clients sent from what their scripts ran, finds
 idle polling and prices a month. Reads only; never MONITOR, never CONFIG RESETSTAT.`,
 		Example: `  redisopt audit commands --window 60s --by queue
-  redisopt audit commands --provider upstash-free -o json`,
+  redisopt audit commands --provider upstash-free -o json
+  redisopt audit commands --forecast                         every hour, for a forecast of the month`,
 		Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
+			if _, err := time.LoadLocation(f.zone); err != nil {
+				return fmt.Errorf("--zone: %w", err)
+			}
 			if f.window < time.Second {
 				return fmt.Errorf("--window: got %s, want at least 1s", f.window)
 			}
@@ -53,6 +59,9 @@ idle polling and prices a month. Reads only; never MONITOR, never CONFIG RESETST
 	set.Var(&f.by, "by", "show shares by component, command, queue or client")
 	set.Var(&f.provider, "provider", "price like "+strings.Join(commands.Providers(), ", "))
 	set.BoolVar(&f.deep, "deep", false, "also ask each queue whether something is delayed: one command per queue")
+	set.BoolVar(&f.forecast, "forecast", false, "say what the month will come to, from the history; the window is added to it")
+	set.StringVar(&f.zone, "zone", "UTC", "with --forecast: the month and its days are those of this time `zone`")
+	set.String(stateDirFlag, "", "with --forecast: the history is in this `directory` (default: that of redisopt serve)")
 	return cmd
 }
 
@@ -71,7 +80,17 @@ func (a *app) auditCommands(ctx context.Context, f commandsFlags) error {
 			}
 			return err
 		}
-		if err := a.print(commandsDocument(a.askUpstash(ctx, conf, r), f)); err != nil {
+		data := a.askUpstash(ctx, conf, r)
+		if f.forecast {
+			if data.Forecast, err = a.forecastMonth(f, conf, r); err != nil {
+				return err
+			}
+			r.Findings = append(r.Findings, data.Forecast.findings()...)
+			if why := data.Forecast.Inconclusive; why != "" {
+				r.Missing = append(r.Missing, "the month: "+why)
+			}
+		}
+		if err := a.print(commandsDocument(data, f)); err != nil {
 			return err
 		}
 		if r.Partial {
@@ -102,6 +121,10 @@ func commandsDocument(data commandsData, f commandsFlags) report.Document {
 	}
 	if data.Upstash != nil {
 		doc.Sections = append(doc.Sections, upstashSection(data.Upstash, data.Drift))
+	}
+	if data.Forecast != nil {
+		doc.Sections = append(doc.Sections, forecastSection(data.Forecast))
+		doc.Notes = append(doc.Notes, forecastNotes(data.Forecast)...)
 	}
 	for _, m := range r.Missing {
 		doc.Notes = append(doc.Notes, "not observed: "+m)

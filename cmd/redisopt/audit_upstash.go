@@ -89,6 +89,9 @@ type commandsData struct {
 	*commands.Report
 	Upstash *upstash.Usage `json:"upstash,omitempty"`
 	Drift   *upstash.Drift `json:"drift,omitempty"`
+
+	// Forecast is there with --forecast.
+	Forecast *forecastData `json:"forecast,omitempty"`
 }
 
 // askUpstash compares r with Upstash's own count, where credentials are configured. What cannot be asked

@@ -85,6 +85,7 @@ func floors() []floor {
 		{"internal/inspect/plan", []string{"internal/inspect"}, "pricing a load is arithmetic, whoever measured it"},
 		{"internal/inspect/upstash/upstashtest", nil, "tests of every package ask the API that it stands in for"},
 		{"internal/inspect/upstash", []string{"internal/inspect"}, "what Upstash counted is asked over HTTP, without a Redis"},
+		{"internal/inspect/forecast", nil, "a forecast is arithmetic over numbers, whoever counted them"},
 		{"internal/inspect/cause", []string{"internal/inspect"}, "errors are told from texts and facts, whoever gathered them"},
 		{"internal/inspect/record", []string{"internal/inspect"}, "it is given a way to the Redis and counts what passes, whatever is behind it"},
 		{"internal/inspect", nil, "findings are plain values"},
