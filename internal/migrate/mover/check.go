@@ -86,8 +86,8 @@ func (m *Mover) blocking(ctx context.Context) ([]Problem, error) {
 	}
 	if len(parents) > 0 {
 		problems = append(problems, Problem{Rule: "flow", Blocking: true, Message: fmt.Sprintf(
-			"jobs wait for their children in %s (%s): %s has no flows, let them finish first",
-			m.opts.From.Key("waiting-children"), strings.Join(parents, ", "), libraryName(m.opts.To.Layout))})
+			"jobs wait for their children in %s (%s): %s, let them finish first",
+			m.opts.From.Key("waiting-children"), strings.Join(parents, ", "), noFlows(m.opts.To.Layout))})
 	}
 	return problems, nil
 }
@@ -244,6 +244,14 @@ func (r *run) activeNow(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%d %s", n, strings.Join(ids, "\n")), nil
+}
+
+// noFlows says why a flow cannot go to layout.
+func noFlows(layout Layout) string {
+	if layout == BullMQ {
+		return "a flow names its jobs by their full keys, which another prefix would change"
+	}
+	return libraryName(layout) + " has no flows"
 }
 
 // libraryName is a layout as people write it.

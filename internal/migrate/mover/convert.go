@@ -92,6 +92,9 @@ func convert(from, to Layout, id string, state State, score string, v view, undo
 		problem.JobID = id
 		return nil, change{}, problem
 	}
+	if from == to { // BullMQ 5 and 6: a job is the same in both
+		return j, change{newID: id, after: v}, nil
+	}
 	after, losses := write(to, j)
 	c := change{newID: targetID(to, id), losses: losses, after: after}
 	if c.newID != id {

@@ -31,10 +31,10 @@ func (m *Mover) decide(l lane, e entry) (claim, *Problem, []Loss) {
 		problem.Message += fmt.Sprintf(" (%s, in %s)", from.Key(e.id), from.Key(l.from))
 		return k, problem, nil
 	}
-	if to.Layout == Bull && j.before.has[fieldParentKey] && !j.finished() && !m.opts.LeaveFlows {
+	if j.before.has[fieldParentKey] && from.Layout == BullMQ && !j.finished() && !m.opts.LeaveFlows {
 		return k, &Problem{JobID: e.id, Rule: "flow", Blocking: m.inPlace(), Message: fmt.Sprintf(
-			"%s is a child in a flow and %s waits for it: Bull has no flows, let it finish first",
-			from.Key(e.id), j.before.val[fieldParentKey])}, nil
+			"%s is a child in a flow and %s waits for it: %s, let it finish first",
+			from.Key(e.id), j.before.val[fieldParentKey], noFlows(to.Layout))}, nil
 	}
 	if m.opts.Reverse && m.inPlace() && targetID(from.Layout, c.newID) != c.newID && c.newID[0] != '0' {
 		c.newID = e.id // the source's own key has this name still, and is deleted in the end

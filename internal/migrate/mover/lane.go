@@ -72,13 +72,19 @@ func (m *Mover) waitingLanes(first bool) []lane {
 			{Waiting, "wait", "wait", takeLeft, putRight, false, 0},
 			{Paused, "paused", "wait", takeLeft, putRight, false, 0},
 		}
-		if m.opts.From.Layout == BullMQ {
+		switch {
+		case m.opts.From.Layout != BullMQ:
+		case m.opts.To.Layout == BullMQ:
+			lanes = append(lanes, lane{Prioritized, "prioritized", "prioritized", takeLow, putScored, false, 0})
+		default:
 			lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeHigh, putRight, false, 0})
 		}
 		return lanes
 	}
 	var lanes []lane
-	if m.opts.From.Layout == BullMQ { // Bull runs these before plain jobs
+	if m.opts.To.Layout == BullMQ && m.opts.From.Layout == BullMQ {
+		lanes = append(lanes, lane{Prioritized, "prioritized", "prioritized", takeLow, putScored, false, 0})
+	} else if m.opts.From.Layout == BullMQ { // Bull runs these before plain jobs
 		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeLow, putLeft, false, 0})
 	}
 	return append(lanes,

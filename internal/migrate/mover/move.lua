@@ -103,10 +103,10 @@ end
 -- A source that was paused since the last look must pause the target before another job arrives there.
 if from ~= to and put ~= 'z' then
   local stopped
-  if target == '4' then
-    stopped = call('HEXISTS', KEYS[15], 'paused') == 1
-  else
+  if ARGV[12] == '1' then -- Bull's; what is pushed from it are lists
     stopped = call('EXISTS', KEYS[15]) == 1
+  else
+    stopped = call('HEXISTS', KEYS[15], 'paused') == 1
   end
   if stopped and call('HGET', KEYS[12], undoing and 'carried-back' or 'carried') ~= '1' then
     return redis.error_reply('REDISOPT_PAUSED the source is paused')
@@ -336,6 +336,11 @@ if n > 0 or ns > 0 then
   end
   if #prio > 0 then call('ZADD', KEYS[6], unpack(prio)) end
   if #zadd > 0 then call('ZADD', KEYS[2], unpack(zadd)) end
+  if #zadd > 0 and KEYS[2] == KEYS[6] then -- from BullMQ to BullMQ: later ones come after these
+    local counter = tonumber(call('GET', from .. 'pc') or '0') or 0
+    if (tonumber(call('GET', KEYS[7]) or '0') or 0) < counter then call('SET', KEYS[7], string.format('%.0f', counter)) end
+    added, paused = 1, call('HEXISTS', KEYS[4], 'paused') == 1
+  end
   if target ~= '4' and added > 0 and not paused then call('ZADD', KEYS[5], 0, '0') end
   if #zadd > 0 and KEYS[2] == KEYS[9] then
     local first = call('ZRANGE', KEYS[9], 0, 0, 'WITHSCORES')

@@ -88,7 +88,12 @@ func (o Options) validate() error {
 	var errs []error
 	errs = append(errs, o.From.validate("from"), o.To.validate("to"))
 	if o.From.Layout == o.To.Layout {
-		errs = append(errs, fmt.Errorf("from and to: both have layout %q, want two different ones", o.From.Layout))
+		switch {
+		case o.From.Layout != BullMQ || o.From.Major == o.To.Major:
+			errs = append(errs, fmt.Errorf("from and to: both have layout %q, want two different ones, or BullMQ 5 and 6", o.From.Layout))
+		case o.From.Key("") == o.To.Key(""):
+			errs = append(errs, errors.New("from and to: BullMQ 5 and 6 need no conversion in place but of old repeatables, choose another prefix"))
+		}
 	}
 	if o.Order != Keep && o.Order != ByPriority {
 		errs = append(errs, fmt.Errorf("order: got %q, want %q or %q", o.Order, Keep, ByPriority))

@@ -145,13 +145,16 @@ func (p *planner) queueLosses(ctx context.Context) error {
 		}
 		return nil
 	}
+	if p.opts.To.Layout == BullMQ {
+		p.lose(Loss{Field: "events", Was: "a stream", Why: "what happened before stays under the old prefix"})
+	}
 	values, err := p.client.HMGet(ctx, e.Key("meta"), "concurrency", "max", "duration").Result()
 	if err != nil {
 		return err
 	}
 	for i, name := range []string{"concurrency", "max", "duration"} {
 		if v, ok := values[i].(string); ok {
-			p.lose(Loss{Field: "meta." + name, Was: v, Why: libraryName(p.opts.To.Layout) + " has no limit for all workers of a queue"})
+			p.lose(Loss{Field: "meta." + name, Was: v, Why: limitReason(p.opts.To.Layout)})
 		}
 	}
 	if n := p.plan.Counts[Prioritized]; n > 0 && !p.opts.Reverse && p.opts.To.Layout == Bull {
@@ -161,6 +164,14 @@ func (p *planner) queueLosses(ctx context.Context) error {
 		})
 	}
 	return nil
+}
+
+// limitReason says what becomes of a limit for all workers of a queue.
+func limitReason(to Layout) string {
+	if to == BullMQ {
+		return "a limit for all workers belongs to the queue: set it under the new prefix"
+	}
+	return libraryName(to) + " has no limit for all workers of a queue"
 }
 
 // schedulers reads every scheduler and what it would become.

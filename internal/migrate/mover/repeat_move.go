@@ -160,7 +160,7 @@ func readScheduled(ctx context.Context, client redis.UniversalClient, opts *Opti
 		s.hashSeen = seen
 		s.repeat, offset = bullMQRepeat(member, next, values)
 		ids = []string{s.repeat.PendingID}
-		if s.repeat.Count == 0 { // made by the API that BullMQ 5 still accepts
+		if s.repeat.Count == 0 && opts.To.Layout != BullMQ { // made by the API that BullMQ 5 still accepts
 			if !inPlace {
 				return nil, &Problem{JobID: member, Rule: "scheduler-legacy", Message: fmt.Sprintf(
 					"%q was made with the old repeat option: upsert it as a job scheduler, or add it again after the move", member)}, nil
@@ -196,6 +196,9 @@ func readScheduled(ctx context.Context, client redis.UniversalClient, opts *Opti
 	s.jobSeen, s.name, s.offset = seen, values[len(values)-1], offset
 	if e.Layout == BullMQ && opts.To.Layout == Asynq {
 		return s, nil, nil
+	}
+	if e.Layout == BullMQ && opts.To.Layout == BullMQ {
+		return s, nil, s.sameScheduler(ctx, client, opts)
 	}
 	if e.Layout == BullMQ {
 		line, err := client.HGet(ctx, ledger, member).Result()
@@ -354,6 +357,8 @@ func (r *run) moveScheduled(ctx context.Context, s *scheduled) (string, error) {
 		kind, put = "l", "="
 	case waits || s.container == "active":
 		kind, put = "l", "r"
+	case s.container == "prioritized" && to.Layout == BullMQ:
+		put, priority = "p", scorePriority(s.score, s.job.Priority)
 	case s.container == "prioritized":
 		put, priority = "r", scorePriority(s.score, s.job.Priority)
 	}
@@ -363,7 +368,8 @@ func (r *run) moveScheduled(ctx context.Context, s *scheduled) (string, error) {
 	oldHash, newHash := "", ""
 	if from.Layout == BullMQ {
 		oldHash = "repeat:" + s.repeat.Key
-	} else {
+	}
+	if to.Layout == BullMQ {
 		newHash = "repeat:" + s.repeat.TargetKey
 	}
 	flagKey, index := "meta", "prioritized"

@@ -197,7 +197,10 @@ func (m *Mover) laneKeys(l lane) []string {
 	from, to := m.opts.From, m.opts.To
 	flag, sourceFlag, index := "meta", "meta-paused", "prioritized"
 	if to.Layout == Bull {
-		flag, sourceFlag, index = sourceFlag, flag, "priority"
+		flag, index = "meta-paused", "priority"
+	}
+	if from.Layout == BullMQ {
+		sourceFlag = "meta"
 	}
 	return []string{
 		from.Key(l.from), to.Key(l.to), to.Key("paused"), to.Key(flag), to.Key("marker"), to.Key(index),

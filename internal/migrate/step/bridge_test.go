@@ -160,3 +160,19 @@ func (h countHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		return err
 	}
 }
+
+func TestAQueueOfBullMQGoesToTheOtherVersionWhenThatIsSaid(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	from := mover.Endpoint{Layout: mover.BullMQ, Major: 5, Prefix: "bull", Queue: "mail"}
+	client.HSet(t.Context(), from.Key("meta"), "version", "bullmq:5.81.5")
+	r := step.Request{Queue: "mail", Prefix: "bull", ToPrefix: "mq6", Major: 6}
+	route, err := r.Find(t.Context(), client, migrate.State{Stage: migrate.NotStarted})
+	if err != nil || route.From != from || route.To.Major != 6 || route.To.Prefix != "mq6" {
+		t.Errorf("to 6: %+v, %v", route, err)
+	}
+	r.Major = 0
+	var layout *step.LayoutError
+	if _, err := r.Find(t.Context(), client, migrate.State{Stage: migrate.NotStarted}); !errors.As(err, &layout) {
+		t.Errorf("without saying so: %v, want a LayoutError", err)
+	}
+}

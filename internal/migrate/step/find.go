@@ -40,7 +40,8 @@ type Request struct {
 	// Order is how priorities survive; default mover.Keep.
 	Order mover.Order
 
-	// Major is the target's BullMQ, 5 or 6; 0 means to find out.
+	// Major is the target's BullMQ, 5 or 6; 0 means to find out. A queue that is BullMQ's already goes to the
+	// other version, under another prefix, when Major says so.
 	Major int
 
 	// Schedulers says how repeatables are called at the target.
@@ -162,6 +163,7 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		return Route{}, unknown(ctx, client, r)
 	case err != nil:
 		return Route{}, err
+	case source.Endpoint.Layout == mover.BullMQ && r.Engine == mover.BullMQ && r.Major != 0 && r.Major != source.Endpoint.Major && !r.InPlace:
 	case source.Endpoint.Layout == r.Engine:
 		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
 	}
