@@ -11,11 +11,8 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
-<<<<<<< HEAD
-	"github.com/redisopt/redisopt/internal/runtime/history"
-=======
 	"github.com/redisopt/redisopt/internal/migrate/transfer"
->>>>>>> main
+	"github.com/redisopt/redisopt/internal/runtime/history"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 

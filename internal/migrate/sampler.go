@@ -137,15 +137,12 @@ func SampleEvidence(samples []history.Sample, kpi string, from, to time.Time) Ev
 		From: from, To: to, Source: "INFO of the whole Redis, once a minute", Missing: []string{},
 		Coverage: history.Coverage(samples, from, to),
 	}
-<<<<<<< HEAD
 	switch kpi {
 	case KPIConnectionErrors, KPIConnections, KPICommandsPerDay, KPICommandsPerMonth, KPIErrorReplies:
 	default:
 		e.Missing = []string{"INFO does not tell " + kpi + ", and nothing else here measures it"}
 		return e
 	}
-=======
->>>>>>> main
 	var span time.Duration
 	for _, x := range samples {
 		failed := x.Span == 0
@@ -169,12 +166,6 @@ func SampleEvidence(samples []history.Sample, kpi string, from, to time.Time) Ev
 			if x.Errors >= 0 {
 				e.Known, e.Samples, e.Value = true, e.Samples+1, e.Value+float64(x.Errors)
 			}
-<<<<<<< HEAD
-=======
-		default:
-			e.Missing = []string{"INFO does not tell " + kpi}
-			return e
->>>>>>> main
 		}
 	}
 	switch {
