@@ -246,7 +246,11 @@ func copyDocument(p transfer.Plan, r transfer.Result) report.Document {
 		},
 	}
 	if r.ByType > 0 {
-		doc.Notes = append(doc.Notes, strings.TrimSpace(fmt.Sprintf("%s copied by type; %s", plural(r.ByType, "key"), r.Why)))
+		why := "large"
+		if r.Why != "" {
+			why = r.Why
+		}
+		doc.Notes = append(doc.Notes, fmt.Sprintf("%s copied by type: %s", plural(r.ByType, "key"), why))
 	}
 	for _, d := range r.Differences {
 		doc.Findings = append(doc.Findings, report.Finding{Rule: "differs", Severity: report.SeverityCritical, Subject: d.Key, Message: d.What})

@@ -93,6 +93,9 @@ func TestEveryTypeArrivesInAnotherRedisAsItWas(t *testing.T) {
 	if gone, err := portable.NewReader(from).Read(t.Context(), append(all, "missing"), w); err != nil || !slices.Equal(gone, []string{"missing"}) {
 		t.Fatalf("Read = %v, %v, want only the missing key to be gone", gone, err)
 	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	if diff := differences(digest(t, from), digest(t, to)); len(diff) > 0 {
 		t.Errorf("the copy differs: %v", diff)
 	}
@@ -126,6 +129,9 @@ func TestAKeyThatIsThereStaysUnlessItMayBeReplaced(t *testing.T) {
 	if _, err := portable.NewReader(from).Read(t.Context(), all, w); err != nil {
 		t.Fatal(err)
 	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	for _, err := range told {
 		if !errors.Is(err, portable.ErrExists) {
 			t.Errorf("told %v, want ErrExists", err)
@@ -140,6 +146,9 @@ func TestAKeyThatIsThereStaysUnlessItMayBeReplaced(t *testing.T) {
 	w = portable.NewWriter(t.Context(), to)
 	w.Existing = portable.Replace
 	if _, err := portable.NewReader(from).Read(t.Context(), all, w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	if diff := differences(digest(t, from), digest(t, to)); len(diff) > 0 {
@@ -280,6 +289,9 @@ func TestValuesThatDoNotFitTheirTypeAreRefused(t *testing.T) {
 			}
 			if err == nil {
 				err = w.End()
+			}
+			if err == nil {
+				err = w.Flush()
 			}
 			if err == nil || client.Exists(t.Context(), "k").Val() != 0 {
 				t.Errorf("written without an error: %v", err)

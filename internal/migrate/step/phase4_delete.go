@@ -187,6 +187,9 @@ func Restore(ctx context.Context, client redis.UniversalClient, path string, opt
 	bad := &RestoreError{}
 	var names, seals []string
 	check := func() error {
+		if err := writer.Flush(); err != nil {
+			return err
+		}
 		now, err := portable.Seals(ctx, client, names)
 		if err != nil {
 			return err

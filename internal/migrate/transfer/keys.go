@@ -174,7 +174,9 @@ func (r *running) typed(ctx context.Context, names []string) (copied, kept int64
 		}
 		copied++
 	}
-	_, err = r.reader.Read(ctx, names, shifted{writer, r.skew})
+	if _, err = r.reader.Read(ctx, names, shifted{writer, r.skew}); err == nil {
+		err = writer.Flush()
+	}
 	r.s.Result.ByType += copied
 	if err != nil {
 		return copied, kept, fmt.Errorf("copy by type: %w", err)
