@@ -2,6 +2,7 @@ package governor
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"slices"
 	"time"
@@ -23,8 +24,7 @@ type fetched struct {
 
 // fetch sends dequeues of several queues in one round trip. What they bring is given to asynq's next calls.
 func (g *Governor) fetch(ctx context.Context, own *group, sha any, picked []*queue) error {
-	pipe := g.opts.Client.Pipeline()
-	sent, known := make([]*redis.Cmd, len(picked)), make([]uint64, len(picked))
+	known := make([]uint64, len(picked))
 	begin := time.Now()
 	lease := begin.Add(g.opts.Lease).Unix()
 	g.mu.Lock()
@@ -32,23 +32,28 @@ func (g *Governor) fetch(ctx context.Context, own *group, sha any, picked []*que
 		known[i] = q.ask()
 	}
 	g.mu.Unlock()
-	for i, q := range picked {
-		sent[i] = pipe.Do(ctx, "evalsha", sha, dequeueKeys, q.keys[0], q.keys[1], q.keys[2], q.keys[3], lease, q.prefix)
+	var all []answered
+	if g.opts.Separate {
+		all = g.takeEach(ctx, sha, lease, picked)
+	} else {
+		all = g.takeTogether(ctx, lease, picked)
 	}
-	_, _ = pipe.Exec(ctx) // each command has its own outcome
-	ran, failure := int64(0), error(nil)
+	failure := error(nil)
 	g.mu.Lock()
 	for i, q := range picked {
-		text, err := sent[i].Text()
-		message := []byte(text)
-		g.learn(q, message, known[i], begin, err)
+		message, err := []byte(all[i].text), all[i].err
+		if err == nil && len(message) == 0 {
+			// It was pending and has no message: nobody can run it.
+			err = redis.Nil
+			g.learn(q, nil, known[i], begin, err)
+			q.suspect() // there may be others
+		} else {
+			g.learn(q, message, known[i], begin, err)
+		}
 		switch {
 		case err == nil:
-			own.taken = append(own.taken, fetched{q, text, message})
-			ran += commandsOfJob
-		case errors.Is(err, redis.Nil):
-			ran += commandsOfNone
-		default:
+			own.taken = append(own.taken, fetched{q, all[i].text, message})
+		case !errors.Is(err, redis.Nil):
 			failure = err
 			if retriedByCaller(err) {
 				g.loaded.Store(false)
@@ -65,9 +70,8 @@ func (g *Governor) fetch(ctx context.Context, own *group, sha any, picked []*que
 		after = backoff(g.failures)
 	}
 	g.mu.Unlock()
-	g.opts.InScript("evalsha", ran)
 	for i, q := range picked {
-		if errors.Is(sent[i].Err(), redis.Nil) {
+		if errors.Is(all[i].err, redis.Nil) {
 			g.opts.Empty(q.name)
 		}
 	}
@@ -76,6 +80,100 @@ func (g *Governor) fetch(ctx context.Context, own *group, sha any, picked []*que
 	}
 	return failure
 }
+
+// An answered is what one dequeue of several has brought.
+type answered struct {
+	text string
+	err  error // redis.Nil: no job
+}
+
+// takeEach sends asynq's script once for each of picked, in one pipeline. It costs 7 commands for each job, and 3 where
+// there is none.
+func (g *Governor) takeEach(ctx context.Context, sha any, lease int64, picked []*queue) []answered {
+	pipe := g.opts.Client.Pipeline()
+	sent := make([]*redis.Cmd, len(picked))
+	for i, q := range picked {
+		sent[i] = pipe.Do(ctx, "evalsha", sha, dequeueKeys, q.keys[0], q.keys[1], q.keys[2], q.keys[3], lease, q.prefix)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own outcome
+	all, ran := make([]answered, len(picked)), int64(0)
+	for i, cmd := range sent {
+		all[i].text, all[i].err = cmd.Text()
+		switch {
+		case all[i].err == nil:
+			ran += commandsOfJob
+		case errors.Is(all[i].err, redis.Nil):
+			ran += commandsOfNone
+		}
+	}
+	g.opts.InScript("evalsha", ran)
+	return all
+}
+
+//go:embed take.lua
+var takeText string
+
+// takeTogether takes a job for each of picked by one script of ours. It costs 2 commands, 5 for each job, 1 for each
+// queue that has fewer than were asked for, and 1 for each queue while one of them is paused.
+func (g *Governor) takeTogether(ctx context.Context, lease int64, picked []*queue) []answered {
+	var distinct []*queue
+	counts := map[*queue]int{}
+	for _, q := range picked {
+		if counts[q]++; counts[q] == 1 {
+			distinct = append(distinct, q)
+		}
+	}
+	keys, args := make([]string, 0, dequeueKeys*len(distinct)), make([]any, 1, 1+2*len(distinct))
+	args[0] = lease
+	for _, q := range distinct {
+		for _, k := range q.keys {
+			keys = append(keys, text(k))
+		}
+		args = append(args, q.prefix, counts[q])
+	}
+	reply, err := g.taking.Run(ctx, g.opts.Client, keys, args...).Slice()
+	if err == nil && len(reply) != 1+len(distinct) {
+		err = errReply
+	}
+	all := make([]answered, len(picked))
+	if err != nil {
+		for i := range all {
+			all[i].err = err
+		}
+		return all
+	}
+	if ran, ok := reply[0].(int64); ok {
+		g.opts.InScript("evalsha", ran)
+	}
+	got := make(map[*queue][]any, len(distinct))
+	for i, q := range distinct {
+		got[q], _ = reply[1+i].([]any)
+	}
+	for i, q := range picked {
+		list := got[q]
+		switch {
+		case len(list) > 1:
+			all[i].text = text(list[1])
+			list[1] = list[0]
+			got[q] = list[1:]
+		case len(list) == 1 && list[0] != "":
+			all[i].err = refusal(text(list[0]))
+		default:
+			all[i].err = redis.Nil
+		}
+	}
+	return all
+}
+
+var errReply = errors.New("the script answered something else than expected")
+
+// A refusal is an error of the server that a script has passed on.
+type refusal string
+
+func (e refusal) Error() string { return string(e) }
+
+// RedisError marks it as a reply.
+func (e refusal) RedisError() {}
 
 // keep has late called when what was taken at begin is still here after fetchKept. The mutex is held.
 func (own *group) keep(begin time.Time, late func()) {

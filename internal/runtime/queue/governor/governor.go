@@ -21,7 +21,8 @@ type Governor struct {
 	all     *group
 	ready   chan struct{} // closed after the first sweep
 	once    sync.Once
-	loaded  atomic.Bool // the Redis knows the script to dequeue
+	loaded  atomic.Bool // the Redis knows asynq's script to dequeue
+	taking  *redis.Script
 
 	mu       sync.Mutex // guards the rest, and every queue
 	queues   map[string]*queue
@@ -48,7 +49,7 @@ func New(o Options) (*Governor, error) {
 	}
 	g := &Governor{
 		opts: o, id: rand.Text()[:12], scripts: pinned(), pool: o.Jobs,
-		ready: make(chan struct{}), poke: make(chan struct{}, 1),
+		taking: redis.NewScript(takeText), ready: make(chan struct{}), poke: make(chan struct{}, 1),
 		queues: map[string]*queue{}, names: o.Queues, slowness: 1,
 		cancels: map[*stub]struct{}{},
 	}
