@@ -258,7 +258,7 @@ func (m *Mover) decideEnter(l lane, e entry) (claim, *Problem, []Loss) {
 }
 
 // learnEnter keeps the shape of a job that waits and has nothing but options, and what it becomes.
-func (r *run) learnEnter(c *chunk, k *claim, e entry) bool {
+func (m *Mover) learnEnter(c *chunk, k *claim, e entry) bool {
 	l := c.lane
 	if l.state != Waiting && l.state != Paused || k.action != statusMoved || k.dedupID != "" || k.scheduler != "" {
 		return false

@@ -258,7 +258,11 @@ func (p *planner) lane(ctx context.Context, l lane) error {
 				continue
 			}
 			p.lose(losses...)
-			if len(k.hset)+len(k.hdel) > 0 || k.newID != k.id {
+			unlike := len(k.hset)+len(k.hdel) > 0 || k.newID != k.id
+			if p.opts.To.Layout == Asynq {
+				unlike = !p.learnEnter(&chunk{lane: l}, &k, e)
+			}
+			if unlike {
 				p.edited++
 			} else {
 				p.plain++
@@ -402,13 +406,21 @@ func eachExisting(ctx context.Context, client redis.UniversalClient, keys []stri
 }
 
 // price estimates what Move costs, from what was measured: two commands for a job that needs no
-// edit, five for one that does, nineteen for each chunk, and two passes over empty containers.
+// edit, five for one that does, four and five to asynq, seven from there, nineteen for each chunk, and two
+// passes over empty containers.
 func (p *planner) price() {
 	chunks := int64(math.Ceil(float64(p.plain)/float64(p.opts.ChunkSize)) + math.Ceil(float64(p.edited)/float64(p.shown())))
 	lanes := int64(len(p.lanes(false)) + 1)
 	schedulers := int64(len(p.plan.Repeats))
+	plain, edited := int64(2), int64(5)
+	switch { // a message is made, or parted again
+	case p.opts.To.Layout == Asynq:
+		plain = 4
+	case p.opts.From.Layout == Asynq:
+		plain, edited = 7, 7
+	}
 	p.plan.Commands = Price{
 		TopLevel: chunks + 2*lanes + 12*schedulers + 40,
-		InScript: 2*p.plain + 5*p.edited + 19*chunks + 4*lanes + 30*schedulers + 80,
+		InScript: plain*p.plain + edited*p.edited + 19*chunks + 4*lanes + 30*schedulers + 80,
 	}
 }

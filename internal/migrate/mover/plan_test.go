@@ -108,9 +108,11 @@ func TestPlanNamesWhatTheCaptureWouldLose(t *testing.T) {
 func TestPlanPriceIsCloseToWhatAMoveCosts(t *testing.T) {
 	ctx := t.Context()
 	client := redistest.Start(t).Client(t)
-	from, to := queueQ()
+	from, bullMQ := queueQ()
 	for name, load := range map[string]func(){
-		"plain jobs": func() { fill(ctx, t, client, from, 3000) },
+		"plain jobs":             func() { fill(ctx, t, client, from, 3000) },
+		"plain jobs to asynq":    func() { fill(ctx, t, client, from, 3000) },
+		"jobs with ids to asynq": func() { fillWith(ctx, t, client, from, 3000, editedJob) },
 		"jobs that need an edit": func() {
 			fill(ctx, t, client, from, 3000)
 			for i := 1; i <= 3000; i++ {
@@ -121,6 +123,10 @@ func TestPlanPriceIsCloseToWhatAMoveCosts(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			client.FlushAll(ctx)
 			load()
+			to := bullMQ
+			if strings.HasSuffix(name, "asynq") {
+				to = asynqQueue(from.Queue)
+			}
 			m, err := New(client, Options{From: from, To: to})
 			if err != nil {
 				t.Fatal(err)
