@@ -52,7 +52,7 @@ func Read(r io.Reader, opts ReadOptions) (Summary, error) {
 	if err := readVersion(in); err != nil {
 		return Summary{}, err
 	}
-	zip, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	zip, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 	if err != nil {
 		return Summary{}, err
 	}

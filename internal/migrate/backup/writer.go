@@ -37,7 +37,7 @@ func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	if _, err := fmt.Fprintf(out, "%s%d\n", magic, Version); err != nil {
 		return nil, err
 	}
-	zip, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1))
+	zip, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, err
 	}
