@@ -111,7 +111,7 @@ func (a *app) record(ctx context.Context, f recordFlags, args []string) error {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", server.Addr())
 	}
-	return a.recordIn(ctx, f, opts, record.Redis{Engine: "embedded"}, args)
+	return a.recordIn(ctx, f, opts, record.Redis{Engine: "embedded"}, func(*record.Recorder) {}, args)
 }
 
 // recordUpstream is record in front of the configured Redis.
@@ -138,11 +138,21 @@ func (a *app) recordUpstream(ctx context.Context, f recordFlags, opts record.Opt
 		a.cost(up.Spent())
 	}()
 	opts.Dial = up.Raw
-	return a.recordIn(ctx, f, opts, record.Redis{Engine: "upstream", Addr: up.Addr()}, args)
+	before, unknown := up.Client().Info(ctx, "commandstats").Result()
+	served := func(rec *record.Recorder) {
+		after, err := up.Client().Info(context.WithoutCancel(ctx), "commandstats").Result()
+		if unknown == nil && err == nil && before != "" && after != "" {
+			rec.Served(record.ParseCommandStats(before), record.ParseCommandStats(after))
+		}
+	}
+	return a.recordIn(ctx, f, opts, record.Redis{Engine: "upstream", Addr: up.Addr()}, served, args)
 }
 
-// recordIn starts the recorder, runs the command and prints what was recorded.
-func (a *app) recordIn(ctx context.Context, f recordFlags, opts record.Options, redis record.Redis, args []string) error {
+// recordIn starts the recorder, runs the command and prints what was recorded. ended is called once nothing
+// more is sent.
+func (a *app) recordIn(
+	ctx context.Context, f recordFlags, opts record.Options, redis record.Redis, ended func(*record.Recorder), args []string,
+) error {
 	rec, err := record.Start(ctx, opts)
 	if err != nil {
 		return listenHint(err)
@@ -153,6 +163,7 @@ func (a *app) recordIn(ctx context.Context, f recordFlags, opts record.Options, 
 		return err
 	}
 	waitUntilLeft(ctx, rec, f.linger)
+	ended(rec)
 	r := rec.Report()
 	rec.Close()
 	r.Command, r.Exit = masked(args), exit

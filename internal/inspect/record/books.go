@@ -30,7 +30,8 @@ type books struct {
 	peak      int
 	refused   int64
 	requests  int64
-	inexact   bool // a script was not charged what it ran
+	inexact   bool   // a script was not charged what it ran
+	served    *int64 // commands that all scripts ran together, nil where nobody said
 
 	sources  table[string, Source]
 	tests    table[string, testRow]

@@ -128,7 +128,13 @@ func (r *Recorder) Report() *Report {
 	if r.opts.InScript != nil {
 		rep.Redis.InScript = "exact"
 	}
-	rep.judge(r.books.inexact)
+	r.books.mu.Lock()
+	served, inexact := r.books.served, r.books.inexact
+	r.books.mu.Unlock()
+	if served != nil {
+		rep.addServed(*served)
+	}
+	rep.judge(inexact)
 	return rep
 }
 
