@@ -142,6 +142,9 @@ func (a *API) complete(ctx context.Context, in *completeInput) (*struct{}, error
 		}
 		result = *in.Body.ResultBase64
 	}
+	if err := a.opts.Queue.LeaseOf(in.Queue, in.Lease); err != nil {
+		return nil, queueProblem(err)
+	}
 	return said(a.opts.Queue.Complete(ctx, in.Lease, result))
 }
 
@@ -152,6 +155,9 @@ func (a *API) fail(ctx context.Context, in *failInput) (*struct{}, error) {
 	if in.Body.Dead && in.Body.RetryAfterMS > 0 {
 		return nil, invalid("body.dead", "a dead letter is not tried again; want dead or retry_after_ms, not both")
 	}
+	if err := a.opts.Queue.LeaseOf(in.Queue, in.Lease); err != nil {
+		return nil, queueProblem(err)
+	}
 	return said(a.opts.Queue.Fail(ctx, in.Lease, queue.Failure{
 		Reason: in.Body.Reason, Dead: in.Body.Dead, RetryAfter: milliseconds(in.Body.RetryAfterMS),
 	}))
@@ -161,12 +167,18 @@ func (a *API) progress(ctx context.Context, in *progressInput) (*struct{}, error
 	if a.opts.Queue == nil {
 		return nil, notEnabled("the queue engine")
 	}
+	if err := a.opts.Queue.LeaseOf(in.Queue, in.Lease); err != nil {
+		return nil, queueProblem(err)
+	}
 	return said(a.opts.Queue.Progress(ctx, in.Lease, in.Body.Progress))
 }
 
 func (a *API) extend(ctx context.Context, in *extendInput) (*extendOutput, error) {
 	if a.opts.Queue == nil {
 		return nil, notEnabled("the queue engine")
+	}
+	if err := a.opts.Queue.LeaseOf(in.Queue, in.Lease); err != nil {
+		return nil, queueProblem(err)
 	}
 	until, err := a.opts.Queue.Extend(ctx, in.Lease, milliseconds(in.Body.MS))
 	if err != nil {

@@ -91,6 +91,12 @@ func TestAJobIsAddedFetchedAndCompleted(t *testing.T) {
 	}](t, a, held+"/extend", `{"ms":60000}`, 200).LeaseUntil; time.Until(until) < 30*time.Second {
 		t.Errorf("extended until %s, want a minute from now", until)
 	}
+	for what, body := range map[string]string{"complete": `{}`, "fail": `{"reason":"x"}`, "progress": `{"progress":1}`, "extend": `{}`} {
+		p := posted[Problem](t, a, "/v1/queues/other/leases/"+job.Lease+"/"+what, body, 404)
+		if p.Code != "lease_of_other_queue" || !strings.Contains(p.Detail, "queue mail") {
+			t.Errorf("%s under another queue: %+v, want lease_of_other_queue", what, p)
+		}
+	}
 	posted[struct{}](t, a, held+"/complete", `{"result":{"sent":true}}`, 204)
 	if p := posted[Problem](t, a, held+"/complete", `{}`, 404); p.Code != "unknown_lease" {
 		t.Errorf("completed twice: %+v, want unknown_lease", p)

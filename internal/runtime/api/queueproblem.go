@@ -103,6 +103,8 @@ func leaseProblem(err error, detail string) *problemError {
 			"send what is about a lease to the replica that gave it").with("Redisopt-Replica", headerValue(e.Replica))
 	case queue.LeaseEnded, queue.LeaseGone:
 		return newProblem(http.StatusGone, "lease_ended", "Lease ended", detail, "stop working on it, and extend leases in time")
+	case queue.LeaseOther:
+		return newProblem(http.StatusNotFound, "lease_of_other_queue", "Other queue", detail, "send what is about a lease under its job's queue")
 	case queue.LeaseUnknown:
 	}
 	return newProblem(http.StatusNotFound, "unknown_lease", "Unknown lease", detail, "stop working on it; the job is tried again if it had not ended")

@@ -153,6 +153,7 @@ const (
 	LeaseEnded   LeaseProblem = "ended"   // nothing was heard in time: the job is tried again
 	LeaseElse    LeaseProblem = "replica" // another replica gave it
 	LeaseGone    LeaseProblem = "gone"    // the job was cancelled, ran out of time, or the process shuts down
+	LeaseOther   LeaseProblem = "queue"   // it is for a job of another queue
 )
 
 // A LeaseError means that what was said about a leased job came too late or to the wrong place. Nothing
@@ -160,6 +161,7 @@ const (
 type LeaseError struct {
 	Problem LeaseProblem
 	Replica string // that gave the token, for LeaseElse
+	Queue   string // of the job, for LeaseOther
 }
 
 func (e *LeaseError) Error() string {
@@ -170,6 +172,8 @@ func (e *LeaseError) Error() string {
 		return fmt.Sprintf("replica %s gave this lease token; say it there", e.Replica)
 	case LeaseGone:
 		return "the job was taken back"
+	case LeaseOther:
+		return fmt.Sprintf("this lease token is for a job of queue %s; nothing was changed", e.Queue)
 	case LeaseUnknown:
 	}
 	return "no lease has this token"

@@ -23,6 +23,18 @@ func (d *desk) find(token string) (*ticket, error) {
 	return nil, &LeaseError{Problem: LeaseUnknown}
 }
 
+// LeaseOf refuses a lease token of a job of another queue with a *LeaseError. What is not known of a token is left to
+// what is done with it. It sends nothing.
+func (e *Engine) LeaseOf(queue, token string) error {
+	d := e.desk
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if t := d.tickets[token]; t != nil && t.line.def.Name != queue {
+		return &LeaseError{Problem: LeaseOther, Queue: t.line.def.Name}
+	}
+	return nil
+}
+
 // say passes on the application's word, and waits until Redis has what follows from it.
 func (e *Engine) say(ctx context.Context, token string, value []byte, word error) error {
 	d := e.desk
