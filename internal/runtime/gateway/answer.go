@@ -15,19 +15,50 @@ const (
 	pathMonitor    = "monitor"
 )
 
+// A form is how an answer is made of the replies.
+type form uint8
+
+const (
+	answered form = iota // it is there already, or is a stream
+	single               // one reply
+	items                // an item for each command
+	executed             // the same, out of the reply to EXEC
+)
+
 // answer runs what the path and the body say.
 func (x *exchange) answer(ctx context.Context) {
+	if x.prepare(ctx); x.form != answered && x.run(ctx) {
+		x.finish()
+	}
+}
+
+// finish makes the answer of the replies.
+func (x *exchange) finish() {
+	switch x.form {
+	case answered:
+	case single:
+		x.one()
+	case items:
+		x.items(x.replies)
+	case executed:
+		x.executed(x.replies)
+	}
+}
+
+// prepare takes the commands that the path and the body say; form is what is to be done with their replies.
+// Only a stream makes it wait.
+func (x *exchange) prepare(ctx context.Context) {
 	path := bytes.TrimLeft(x.req.Path, "/")
 	if len(path) == 0 {
-		x.bodyCommand(ctx)
+		x.bodyCommand()
 		return
 	}
 	first, rest, _ := bytes.Cut(path, []byte{'/'})
 	switch {
 	case isWord(first, pathPipeline) && len(rest) == 0:
-		x.pipeline(ctx)
+		x.pipeline()
 	case isWord(first, pathMulti) && len(rest) == 0:
-		x.transaction(ctx)
+		x.transaction()
 	case isWord(first, pathSubscribe):
 		x.subscribe(ctx, rest, false)
 	case isWord(first, pathPSubscribe):
@@ -35,16 +66,22 @@ func (x *exchange) answer(ctx context.Context) {
 	case isWord(first, pathMonitor) && len(rest) == 0:
 		x.monitor(ctx)
 	default:
-		x.pathCommand(ctx)
+		x.pathCommand()
 	}
+}
+
+// streams is whether the answer to a request for path is a stream.
+func streams(path []byte) bool {
+	first, _, _ := bytes.Cut(bytes.TrimLeft(path, "/"), []byte{'/'})
+	return isWord(first, pathSubscribe) || isWord(first, pathPSubscribe) || isWord(first, pathMonitor)
 }
 
 func isWord(b []byte, word string) bool {
 	return len(b) == len(word) && bytes.EqualFold(b, []byte(word))
 }
 
-// bodyCommand runs the one command in the body.
-func (x *exchange) bodyCommand(ctx context.Context) {
+// bodyCommand takes the one command in the body.
+func (x *exchange) bodyCommand() {
 	if !x.bodyReadable("command") {
 		return
 	}
@@ -58,11 +95,11 @@ func (x *exchange) bodyCommand(ctx context.Context) {
 		x.unparsed("command", err)
 		return
 	}
-	x.one(ctx, args)
+	x.takeOne(args)
 }
 
-// pathCommand runs the command in the path, with the body as one more argument and then the query.
-func (x *exchange) pathCommand(ctx context.Context) {
+// pathCommand takes the command in the path, with the body as one more argument and then the query.
+func (x *exchange) pathCommand() {
 	args, err := appendPath(x.args[:0], x.req.Path)
 	if err == nil && len(x.req.Body) > 0 {
 		args = append(args, x.req.Body)
@@ -75,17 +112,21 @@ func (x *exchange) pathCommand(ctx context.Context) {
 		x.unparsed("command", err)
 		return
 	}
-	x.one(ctx, args)
+	x.takeOne(args)
 }
 
-func (x *exchange) one(ctx context.Context, args [][]byte) {
+func (x *exchange) takeOne(args [][]byte) {
 	if len(args) == 0 {
 		x.fail(400, textEmpty)
 		return
 	}
-	if !x.take(args) || !x.run(ctx) {
-		return
+	if x.take(args) {
+		x.form = single
 	}
+}
+
+// one makes the answer the one reply.
+func (x *exchange) one() {
 	reply := x.replies
 	if local := x.slots[0].local; local != "" {
 		reply = []byte(local)
@@ -113,11 +154,11 @@ func (x *exchange) one(ctx context.Context, args [][]byte) {
 	}
 }
 
-// pipeline runs the commands in the body in order; others' commands may come in between.
-func (x *exchange) pipeline(ctx context.Context) {
+// pipeline takes the commands in the body, to be run in order; others' commands may come in between.
+func (x *exchange) pipeline() {
 	x.array = true
-	if x.commands("pipeline request") && x.run(ctx) {
-		x.items(x.replies)
+	if x.commands("pipeline request") {
+		x.form = items
 	}
 }
 

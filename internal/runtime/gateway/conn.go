@@ -13,6 +13,7 @@ import (
 // A listener knows its open connections, and outlives a moment without file descriptors.
 type listener struct {
 	net.Listener
+	loops  *loops // take what they can; may be nil
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
 	closed bool
@@ -23,6 +24,9 @@ func (l *listener) Accept() (net.Conn, error) {
 	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		nc, err := l.Listener.Accept()
 		if err == nil {
+			if l.loops != nil && l.loops.take(nc) {
+				continue
+			}
 			return l.track(nc), nil
 		}
 		if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
@@ -32,7 +36,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *listener) track(nc net.Conn) net.Conn {
+func (l *listener) track(nc net.Conn) *conn {
 	c := &conn{Conn: nc, of: l}
 	c.reads.set, c.writes.set = nc.SetReadDeadline, nc.SetWriteDeadline
 	_, plain := nc.(*net.TCPConn)
@@ -67,6 +71,11 @@ type conn struct {
 	reads  deadline
 	writes deadline
 	linger atomic.Bool // the client may still be sending what was refused
+
+	// What a loop has left; see loops.hand. Only reading touches it.
+	before []byte        // it read that already
+	first  int64         // Unix nanoseconds: the first deadline for reading; 0 is as usual
+	pause  time.Duration // not 0: that deadline is for the next request to begin; it then has this long
 }
 
 // A deadline is one that is moved on with every request, while it hardly ever passes. Moving the timer of
@@ -112,7 +121,12 @@ func (d *deadline) tooEarly(err error) bool {
 }
 
 // SetReadDeadline sets until when a Read may wait.
-func (c *conn) SetReadDeadline(t time.Time) error { return c.reads.move(t) }
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if c.first != 0 {
+		t, c.first = time.Unix(0, c.first), 0
+	}
+	return c.reads.move(t)
+}
 
 // SetWriteDeadline sets until when a Write may wait.
 func (c *conn) SetWriteDeadline(t time.Time) error { return c.writes.move(t) }
@@ -124,12 +138,33 @@ func (c *conn) SetDeadline(t time.Time) error {
 
 // Read reads what has come.
 func (c *conn) Read(p []byte) (int, error) {
+	if len(c.before) > 0 {
+		n := copy(p, c.before)
+		c.before = c.before[n:]
+		return n, nil
+	}
 	for {
 		n, err := c.Conn.Read(p)
 		if n > 0 || err == nil || !c.reads.tooEarly(err) {
-			return n, err
+			return n, c.began(n, err)
 		}
 	}
+}
+
+// began ends the pause between two requests, when a loop had the connection before it. That none came is no
+// error.
+func (c *conn) began(n int, err error) error {
+	if c.pause == 0 {
+		return err
+	}
+	if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = io.EOF
+	}
+	if n > 0 && err == nil {
+		err = c.SetReadDeadline(time.Now().Add(c.pause))
+	}
+	c.pause = 0
+	return err
 }
 
 // Write writes all of p.

@@ -25,10 +25,14 @@ type exchange struct {
 	name  []byte   // its name
 	slots []slot   // one for each command, in order
 
+	form    form      // what is made of the replies
 	array   bool      // the answer has an item for each command
 	multi   bool      // between MULTI and EXEC
 	started time.Time // set when one Do may not be all
 	replies []byte    // of the Redis, in the order of the slots that are not local
+
+	turn  *turn  // of a loop; nil where a goroutine waits for the answer
+	ended func() // tells the loop; made once for every exchange that is used again
 }
 
 // A slot is where the reply to one command comes from.
@@ -56,7 +60,7 @@ func (g *Gateway) release(x *exchange) {
 	x.call.Release()
 	clear(x.args)
 	clear(x.slots)
-	*x = exchange{g: g, args: x.args[:0], name: x.name[:0], slots: x.slots[:0]}
+	*x = exchange{g: g, args: x.args[:0], name: x.name[:0], slots: x.slots[:0], ended: x.ended}
 	if cap(x.args) > keepLength {
 		x.args = nil
 	}

@@ -38,6 +38,9 @@ func (g *Gateway) FastHandler(ctx context.Context) fasthttp.RequestHandler {
 // fasthttp takes without a conversion.
 type headerNames struct {
 	instance, instanceID, sync, syncToken, requestID []byte
+
+	// always is all of them as they stand in an answer, up to the request id.
+	always []byte
 }
 
 func (g *Gateway) newFastServer(ctx context.Context) *fastServer {
@@ -45,6 +48,7 @@ func (g *Gateway) newFastServer(ctx context.Context) *fastServer {
 		instance: []byte(InstanceHeader), instanceID: []byte(g.opts.InstanceID),
 		sync: []byte(SyncHeader), syncToken: []byte(syncToken),
 		requestID: []byte(requestIDHeader),
+		always:    []byte(InstanceHeader + ": " + g.opts.InstanceID + "\r\n" + SyncHeader + ": " + syncToken + "\r\n" + requestIDHeader + ": "),
 	}}
 }
 
@@ -54,7 +58,8 @@ func (s *fastServer) handle(ctx *fasthttp.RequestCtx) {
 		fx = &fastExchange{}
 	}
 	defer s.recovered(ctx)
-	s.fill(ctx, &fx.req)
+	fill(&ctx.Request.Header, &fx.req)
+	fx.req.Body = ctx.Request.Body()
 	// The answer is written into the memory of the response itself.
 	fx.rep.Body = ctx.Response.SwapBody(nil)
 	s.g.Handle(context.Background(), &fx.req, &fx.rep)
@@ -75,15 +80,14 @@ func (s *fastServer) recovered(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	s.g.counts.panics.Add(1)
-	s.refuse(ctx, 500, "ERR the gateway met a defect of its own")
+	s.refuse(ctx, 500, textDefect)
 }
 
-// fill takes out of the request what the core wants. It goes over the headers once.
-func (s *fastServer) fill(ctx *fasthttp.RequestCtx, req *Request) {
-	req.Method = methodOf(ctx.Method())
-	req.Path, req.Query, _ = bytes.Cut(pathOf(ctx.Request.Header.RequestURI()), []byte{'?'})
-	req.Body = ctx.Request.Body()
-	for key, value := range ctx.Request.Header.All() {
+// fill takes out of the headers what the core wants. It goes over them once.
+func fill(h *fasthttp.RequestHeader, req *Request) {
+	req.Method = methodOf(h.Method())
+	req.Path, req.Query, _ = bytes.Cut(pathOf(h.RequestURI()), []byte{'?'})
+	for key, value := range h.All() {
 		switch len(key) {
 		case len("X-Request-Id"):
 			if string(key) == "X-Request-Id" {

@@ -76,14 +76,26 @@ func (g *Gateway) MaxBodyBytes() int { return g.opts.MaxBodyBytes }
 // returns at once, with rep.Stream set. It knows no HTTP: an adapter copies the headers in and out, adds
 // InstanceHeader and SyncHeader, and leaves out the body of an answer to HEAD.
 func (g *Gateway) Handle(ctx context.Context, req *Request, rep *Reply) {
+	x := g.begin(req, rep)
+	if x.who != nil {
+		x.serve(ctx)
+	}
+	g.end(x)
+}
+
+// begin makes the exchange of a request. Who is nil when the answer is there already.
+func (g *Gateway) begin(req *Request, rep *Reply) *exchange {
 	rep.reset()
 	rep.RequestID = g.appendRequestID(rep.RequestID, req.RequestID)
 	x := g.exchange()
 	x.req, x.rep = req, rep
-	if x.who = x.enter(); x.who != nil {
-		x.serve(ctx)
-	}
-	g.counts.answered(rep.Status)
+	x.who = x.enter()
+	return x
+}
+
+// end counts the answer and takes the exchange back.
+func (g *Gateway) end(x *exchange) {
+	g.counts.answered(x.rep.Status)
 	g.release(x)
 }
 

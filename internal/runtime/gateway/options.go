@@ -69,6 +69,10 @@ type Options struct {
 	// NoMonitor refuses /monitor, which shows every command and every value of all clients.
 	NoMonitor bool
 
+	// NoLoop has Serve give every connection a goroutine of its own, as it does where there are no loops:
+	// on systems other than Linux, on one core, with TLS. It answers the same, for more processor time.
+	NoLoop bool
+
 	// Listener are the limits of the listener that Serve runs.
 	Listener Limits
 }

@@ -15,7 +15,12 @@ func (x *exchange) run(ctx context.Context) bool {
 	if x.call.Len() == 0 {
 		return true
 	}
-	if err := x.g.mux.Do(ctx, x.call); err != nil {
+	return x.ran(ctx, x.g.mux.Do(ctx, x.call))
+}
+
+// ran takes what came of sending them.
+func (x *exchange) ran(ctx context.Context, err error) bool {
+	if err != nil {
 		x.failed(err)
 		return false
 	}
@@ -85,8 +90,8 @@ func appendText(err error, name []byte) string {
 	return "ERR " + err.Error()
 }
 
-// transaction runs the commands in the body as one, or none of them.
-func (x *exchange) transaction(ctx context.Context) {
+// transaction takes the commands in the body, to be run as one, or none of them.
+func (x *exchange) transaction() {
 	if x.resp2 {
 		x.fail(400, textResp2Multi)
 		return
@@ -109,9 +114,7 @@ func (x *exchange) transaction(ctx context.Context) {
 		x.fail(502, "ERR "+err.Error())
 		return
 	}
-	if x.run(ctx) {
-		x.executed(x.replies)
-	}
+	x.form = executed
 }
 
 // executed makes an answer of the replies from MULTI to EXEC.

@@ -40,6 +40,7 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 		DisablePreParseMultipartForm: true,
 	}
 	tracked := &listener{Listener: ln, conns: make(map[*conn]struct{})}
+	tracked.loops = s.newLoops(srv, tracked)
 	var failure error
 	ended := make(chan struct{})
 	go func() {
@@ -59,10 +60,13 @@ func (g *Gateway) Serve(ctx context.Context, ln net.Listener) error {
 	stop()
 	waiting, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.ShutdownTimeout)
 	defer cancel()
-	_ = srv.ShutdownWithContext(waiting) // what it could not end is closed below
 	_ = ln.Close()
+	tracked.loops.stop(waiting)
+	_ = srv.ShutdownWithContext(waiting) // what it could not end is closed below
+	tracked.loops.wait(waiting)
 	tracked.closeAll()
 	<-ended
+	tracked.loops.conns.Wait()
 	s.streams.Wait()
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ func newMux(tb testing.TB, addr string) *mux.Mux {
 func newGateway(tb testing.TB, addr string, opts gateway.Options) *gateway.Gateway {
 	tb.Helper()
 	opts.Mux = newMux(tb, addr)
+	opts.NoLoop = opts.NoLoop || os.Getenv(envNoLoop) != ""
 	if opts.Tokens == nil && !opts.Open {
 		opts.Tokens = []gateway.Token{{Secret: secret}, {Secret: "reader", ReadOnly: true}}
 	}

@@ -22,6 +22,7 @@ const (
 	textNoBell         = "ERR subscriptions are not available through this gateway"
 	textNoMonitor      = "ERR MONITOR is switched off in this gateway"
 	textMonitored      = "ERR another client is monitoring; there is one connection for it"
+	textDefect         = "ERR the gateway met a defect of its own"
 	textNoSubscription = "ERR the subscription could not be made; the Redis cannot be reached or refuses it"
 )
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -129,6 +130,15 @@ type readyConn struct {
 }
 
 func (c readyConn) Close() error { return c.counted.Close() }
+
+// SyscallConn is the way to the socket; above TLS there is none.
+func (c readyConn) SyscallConn() (syscall.RawConn, error) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return sc.SyscallConn()
+}
 
 // dialReady makes a connection and sets it up: HELLO, or AUTH where the server is too old for it, and
 // SELECT. That costs one to four commands, charged to Options.Component.

@@ -22,6 +22,8 @@ type Call struct {
 	f       *flight
 	multi   bool
 	timeout time.Duration
+	until   time.Time // of what Start sent; zero: without end
+	sentOn  *wire     // what Start sent it on
 	watch   watch
 	done    chan struct{} // of capacity 1: one token when the flight has ended, or was left at the deadline
 }
@@ -43,7 +45,7 @@ func (c *Call) Release() {
 // context says.
 func (c *Call) Reset(component meter.Component) {
 	c.f.reset()
-	c.multi, c.timeout = false, 0
+	c.multi, c.timeout, c.until, c.sentOn = false, 0, time.Time{}, nil
 	if c.names == nil || c.names.component != component {
 		c.names = c.m.namesOf(component)
 	}

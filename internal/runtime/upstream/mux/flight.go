@@ -95,6 +95,7 @@ type flight struct {
 	on    atomic.Pointer[wire]
 
 	closes bool          // done is closed instead
+	tell   func()        // is called instead, by whoever ends the flight
 	unread *atomic.Int64 // bytes of replies that the same client has not read
 
 	component meter.Component
@@ -114,7 +115,7 @@ type flight struct {
 func (f *flight) reset() {
 	f.req, f.cmds = trim(f.req), trim(f.cmds)
 	f.rewind()
-	f.skip = 0
+	f.skip, f.tell = 0, nil
 }
 
 // rewind makes it ready to be sent again.
@@ -139,11 +140,14 @@ func (f *flight) end(err error) bool {
 	if !f.state.CompareAndSwap(waiting, done) {
 		return false
 	}
-	if f.closes {
+	switch {
+	case f.tell != nil:
+		f.tell()
+	case f.closes:
 		close(f.done)
-		return true
+	default:
+		f.done <- struct{}{}
 	}
-	f.done <- struct{}{}
 	return true
 }
 

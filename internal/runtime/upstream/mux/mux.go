@@ -33,6 +33,7 @@ type Mux struct {
 
 	lane lane
 
+	pump    atomic.Pointer[Pump]
 	main    atomic.Pointer[wire]
 	mu      sync.Mutex // guards the rest
 	closed  bool
@@ -204,6 +205,8 @@ func (m *Mux) dial(a *attempt) {
 		return
 	}
 	w := m.newWire(conn)
+	w.raw = descriptorOf(conn)
+	w.pumped.Store(w.raw != nil && !w.counted)
 	m.main.Store(w)
 	m.mu.Unlock()
 	close(a.done)

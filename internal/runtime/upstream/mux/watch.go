@@ -54,10 +54,16 @@ func (w *watch) fire(c *Call) {
 		w.timer.Reset(d)
 		return
 	}
-	if c.f.leave() {
-		w.until, w.left = time.Time{}, true
-		c.done <- struct{}{}
+	tell := c.f.tell // once it is left, the flight is the reader's
+	if !c.f.leave() {
+		return
 	}
+	w.until, w.left = time.Time{}, true
+	if tell != nil {
+		tell()
+		return
+	}
+	c.done <- struct{}{}
 }
 
 // waitUntil waits for done, the end of ctx, or the deadline if it is not zero.

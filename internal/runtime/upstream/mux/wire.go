@@ -3,10 +3,12 @@ package mux
 import (
 	"errors"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -35,13 +37,17 @@ type wire struct {
 	inFlight  int           // commands
 	inBytes   int64
 	busySince time.Time     // when inFlight became positive
-	idle      bool          // the writer waits for wake
+	idle      bool          // nobody has the turn to write; the writer waits for wake
 	room      chan struct{} // closed and replaced when commands end, if somebody waits
 	broken    error         // why it ended
 
-	wake       chan struct{} // of capacity 1
-	progress   atomic.Int64  // unix nanoseconds of the last read
+	pumped     atomic.Bool     // a Pump may carry it
+	raw        syscall.RawConn // of conn; nil where there is no descriptor to watch
+	gone       chan struct{}   // closed with broken
+	wake       chan struct{}   // of capacity 1
+	progress   atomic.Int64    // unix nanoseconds of the last read
 	readerTurn readerTurn
+	writerTurn writerTurn
 }
 
 // A run is how much of the buffer belongs to one component.
@@ -60,8 +66,18 @@ type readerTurn struct {
 	endedSize int64
 }
 
+// writerTurn is what only who has the turn to write touches. The turn goes from hand to hand with idle,
+// under the wire's lock: who finds idle and clears it has the turn until he sets it again or wakes the writer.
+type writerTurn struct {
+	out     []byte        // being written
+	cmds    []sentCommand // the commands in out
+	runs    []run
+	held    bool // out is not written yet, or not all of it
+	written int  // bytes of out, when a write was cut short
+}
+
 func (m *Mux) newWire(conn net.Conn) *wire {
-	w := &wire{m: m, conn: conn, counted: m.opts.Counted, wake: make(chan struct{}, 1), idle: true}
+	w := &wire{m: m, conn: conn, counted: m.opts.Counted, wake: make(chan struct{}, 1), gone: make(chan struct{}), idle: true}
 	w.tally.sent, w.tally.meter = m.opts.Sent, !w.counted
 	return w
 }
@@ -69,8 +85,11 @@ func (m *Mux) newWire(conn net.Conn) *wire {
 // errBroken reports that a wire takes nothing any more.
 var errBroken = errors.New("the connection is gone")
 
-// submit queues f. It returns errBroken, or what to wait for when there is no room.
-func (w *wire) submit(f *flight) (<-chan struct{}, error) {
+// submit queues f and has it written. It returns errBroken, or what to wait for when there is no room.
+func (w *wire) submit(f *flight) (<-chan struct{}, error) { return w.put(f, true) }
+
+// put queues f. Unless write is set, somebody has to call flush soon.
+func (w *wire) put(f *flight, write bool) (<-chan struct{}, error) {
 	o := &w.m.opts
 	w.mu.Lock()
 	if w.broken != nil {
@@ -102,10 +121,12 @@ func (w *wire) submit(f *flight) (<-chan struct{}, error) {
 	}
 	w.outCmds = append(w.outCmds, f.cmds...)
 	w.queue = append(w.queue, f)
-	idle := w.idle
-	w.idle = false
+	wake := w.idle && write
+	if wake {
+		w.idle = false
+	}
 	w.mu.Unlock()
-	if idle {
+	if wake {
 		w.wake <- struct{}{}
 	}
 	return nil, nil
@@ -114,37 +135,50 @@ func (w *wire) submit(f *flight) (<-chan struct{}, error) {
 // write is the writer. Before it takes what is there it lets everybody run once who can: on a busy
 // Mux they add to the same write.
 func (w *wire) write() {
-	var out []byte
-	var cmds []sentCommand
-	var runs []run
 	for {
 		runtime.Gosched()
-		w.mu.Lock()
-		if w.broken != nil {
-			w.mu.Unlock()
+		t, err := w.take()
+		switch {
+		case err != nil:
 			return
-		}
-		if len(w.out) == 0 {
-			w.idle = true
-			w.mu.Unlock()
+		case t == nil:
 			<-w.wake
 			continue
 		}
-		out, w.out = w.out, out[:0]
-		if cap(w.out) > keepWireBytes {
-			w.out = nil
-		}
-		cmds, w.outCmds = w.outCmds, trim(cmds)
-		runs, w.outRuns = w.outRuns, runs[:0]
-		w.tally.begin(cmds, w.seq-uint64(len(cmds)))
-		w.mu.Unlock()
-		n, err := w.writeAll(out, runs)
-		w.tally.settle(n, time.Now())
+		n, err := w.writeAll(t.out[t.written:], t.runs)
+		w.tally.settle(t.written+n, time.Now())
+		t.written, t.held = 0, false
 		if err != nil {
 			w.fail(err)
 			return
 		}
 	}
+}
+
+// take is what is to be written next, by whoever has the turn: the rest of a write that was cut short, or
+// all that has been put. When there is nothing the turn is over, and the result is nil.
+func (w *wire) take() (*writerTurn, error) {
+	t := &w.writerTurn
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.broken != nil:
+		return nil, w.broken
+	case t.held:
+		return t, nil
+	case len(w.out) == 0:
+		w.idle = true
+		return nil, nil
+	}
+	t.out, w.out = w.out, t.out[:0]
+	if cap(w.out) > keepWireBytes {
+		w.out = nil
+	}
+	t.cmds, w.outCmds = w.outCmds, trim(t.cmds)
+	t.runs, w.outRuns = w.outRuns, t.runs[:0]
+	t.held = true
+	w.tally.begin(t.cmds, w.seq-uint64(len(t.cmds)))
+	return t, nil
 }
 
 // writeAll writes b, run by run where the connection wants to know whose bytes they are.
@@ -169,26 +203,46 @@ func (w *wire) writeAll(b []byte, runs []run) (int, error) {
 	return start, nil
 }
 
-// read is the reader, and ends what is left when the connection does.
+// read is the reader, unless a Pump is.
 func (w *wire) read() error {
-	buf := make([]byte, readBytes)
+	var buf []byte
 	for {
+		if p := w.m.pump.Load(); p != nil && w.pumped.Load() {
+			if err := p.carry(w); err != nil {
+				return err
+			}
+		}
+		if buf == nil {
+			buf = make([]byte, readBytes)
+		}
 		n, err := w.conn.Read(buf)
-		if n > 0 {
-			now := time.Now()
-			w.progress.Store(now.UnixNano())
-			if !w.counted {
-				w.m.opts.Received(int64(n), 0)
-			}
-			if bad := w.deliver(buf[:n], now); bad != nil {
-				return bad
-			}
-			w.release()
+		if bad := w.received(buf[:n]); bad != nil {
+			return bad
+		}
+		if w.pumped.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = w.conn.SetReadDeadline(time.Time{}) // a Pump has come
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// received takes what was read.
+func (w *wire) received(b []byte) error {
+	if len(b) == 0 {
+		return nil
+	}
+	now := time.Now()
+	w.progress.Store(now.UnixNano())
+	if !w.counted {
+		w.m.opts.Received(int64(len(b)), 0)
+	}
+	if bad := w.deliver(b, now); bad != nil {
+		return bad
+	}
+	w.release()
+	return nil
 }
 
 // deliver hands the replies in b to whom they are due.
@@ -324,6 +378,7 @@ func (w *wire) fail(err error) {
 		close(room)
 	}
 	_ = w.conn.Close()
+	close(w.gone)
 	select {
 	case w.wake <- struct{}{}:
 	default:
