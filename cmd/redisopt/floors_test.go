@@ -52,6 +52,11 @@ func floors() []floor {
 		{"internal/migrate/transfer", []string{"internal/migrate", "internal/migrate/portable"}, "copying keys knows nothing of what they are for"},
 		{"internal/migrate/backup", []string{"internal/migrate/portable"}, "a file of keys knows nothing of why they are kept"},
 		{"internal/migrate/replica", nil, "replicas are asked over HTTP, whoever wants to know"},
+		{
+			"internal/migrate/preflight",
+			[]string{"internal/migrate"},
+			"whether a Redis is fit is looked at before a phase, and is a list of problems",
+		},
 		{"internal/migrate/journal", nil, "what must survive every crash depends on as little as possible"},
 		{
 			"internal/migrate",

@@ -201,6 +201,12 @@ func (a *app) runPhase(ctx context.Context, r phaseRun) error {
 		if err != nil {
 			return err
 		}
+		price, _ := outline.Commands()
+		unfit, err := a.preflight(ctx, up, conf, s, r.target.Phase != step.Phase1Name, price, r.host.commandsLeft)
+		if err != nil {
+			return err
+		}
+		outline.Problems = append(outline.Problems, unfit...)
 		refused := firstOf(s.Held(), changedPlan(s, phase), outline.Refused())
 		doc := outlineDocument([]migrate.Outline{outline}, "")
 		if a.flags.dryRun {

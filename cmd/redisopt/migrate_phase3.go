@@ -11,6 +11,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/config"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -134,7 +135,7 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 	if err != nil {
 		return err
 	}
-	return a.withMigration(ctx, writing(), request.Target(), func(up *upstream.Upstream, s migrate.Standing, dir string) error {
+	return a.withMigrationOf(ctx, writing(), request.Target(), func(up *upstream.Upstream, conf *config.Config, s migrate.Standing, dir string) error {
 		route, err := f.route(ctx, up, request, s)
 		if err != nil {
 			return err
@@ -145,12 +146,17 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 		if err != nil {
 			return err
 		}
-		doc := planDocument(plan)
-		if a.flags.dryRun {
-			return errors.Join(a.print(doc), plan.Refused())
-		}
-		if err := plan.Refused(); err != nil {
+		found, err := a.preflight(ctx, up, conf, s, true, plan.Commands.TopLevel, f.commandsLeft)
+		if err != nil {
 			return err
+		}
+		doc := planDocument(plan)
+		refused := firstOf(plan.Refused(), a.unfit(s.Target, found))
+		if a.flags.dryRun {
+			return errors.Join(a.print(doc), refused)
+		}
+		if refused != nil {
+			return refused
 		}
 		if err := a.confirm(ctx, doc, "Move the queue?"); err != nil {
 			return err

@@ -151,6 +151,12 @@ func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.P
 		if err != nil {
 			return nil, err
 		}
+		price, _ := outline.Commands()
+		unfit, err := a.preflight(ctx, p.up, p.conf, s, r.target.Phase != step.Phase1Name, price, 0)
+		if err != nil {
+			return nil, err
+		}
+		outline.Problems = append(outline.Problems, unfit...)
 		outline.Code = append(outline.Code, codeChanges(p.code, r.target)...)
 		planned, err := migrate.PlanPhase(phase, outline)
 		if err != nil {
