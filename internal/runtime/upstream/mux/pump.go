@@ -12,12 +12,10 @@ import (
 // nobody else has to be woken for a reply. While it works the Mux's own reader rests; what others send and
 // receive through the Mux goes on as ever.
 type Pump struct {
-	m     *Mux
-	watch func(descriptor int) error
-	buf   []byte
-	now   atomic.Pointer[carried]
-
-	mu      sync.Mutex
+	m       *Mux
+	watch   func(descriptor int) error
+	buf     []byte
+	now     atomic.Pointer[carried]
 	stopped chan struct{}
 }
 

@@ -53,7 +53,7 @@ func drive(tb testing.TB, m *mux.Mux) (stop func()) {
 }
 
 // startAndWait is Do in the way of somebody who cannot wait.
-func startAndWait(m *mux.Mux, c *mux.Call) (err error, again bool) { //nolint:revive,staticcheck // as End has it
+func startAndWait(m *mux.Mux, c *mux.Call) (err error, again bool) { //nolint:revive // as End has it
 	ended := make(chan struct{})
 	if !m.Start(c, func() { close(ended) }) {
 		return errors.New("Start = false"), false

@@ -48,7 +48,7 @@ func (m *Mux) Start(c *Call, ended func()) bool {
 // End is how a Call came out that Start sent and whose ended was called: nil when Reply has all replies,
 // else what Do would say. Again is whether Do would send the Call once more; End has prepared it for that,
 // and Again does it.
-func (m *Mux) End(c *Call) (err error, again bool) { //nolint:revive,staticcheck // the error is the answer, again is about it
+func (m *Mux) End(c *Call) (err error, again bool) { //nolint:revive // the error is the answer, again is about it
 	f := c.f
 	if !c.until.IsZero() && c.watch.over() {
 		c.f = m.newFlight() // the other is the reader's
