@@ -158,8 +158,10 @@ func TestTooLittleDataIsInconclusive(t *testing.T) {
 		"none":     nil,
 		"two days": hourly(now.Add(-57*time.Hour), []float64{1, 1, 1, 1}, now),
 		"an hour of each day": {
-			{At: now.Add(-24 * time.Hour), Span: time.Hour, Commands: 1}, {At: now.Add(-48 * time.Hour), Span: time.Hour, Commands: 1},
-			{At: now.Add(-72 * time.Hour), Span: time.Hour, Commands: 1}, {At: now.Add(-96 * time.Hour), Span: time.Hour, Commands: 1},
+			{At: now.Add(-24 * time.Hour), Span: time.Hour, Commands: 1},
+			{At: now.Add(-48 * time.Hour), Span: time.Hour, Commands: 1},
+			{At: now.Add(-72 * time.Hour), Span: time.Hour, Commands: 1},
+			{At: now.Add(-96 * time.Hour), Span: time.Hour, Commands: 1},
 		},
 		"nonsense": {{At: now.Add(time.Hour), Span: time.Hour, Commands: 1}, {At: now, Commands: 1}, {At: now, Span: time.Hour, Commands: math.NaN()}, {At: now, Span: time.Hour, Commands: -1}},
 		"too old":  hourly(now.AddDate(-1, 0, 0), make([]float64, 100), now.AddDate(-1, 0, 90)),

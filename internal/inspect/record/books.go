@@ -355,13 +355,6 @@ func (c *client) book(t *table[clientKey, Client]) {
 	row.add(c.count)
 }
 
-// sent is how many commands have been passed on.
-func (b *books) sent() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.total.Sent
-}
-
 // report copies the books. Connections that are open are told as what they are called now.
 func (b *books) report() *Report {
 	b.mu.Lock()

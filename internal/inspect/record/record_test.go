@@ -67,9 +67,14 @@ func client(t *testing.T, addr string, change func(*redis.Options)) *redis.Clien
 // idleSoon waits until nobody is connected, so that everything is booked.
 func idleSoon(t *testing.T, r *record.Recorder) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); r.Open() > 0; time.Sleep(time.Millisecond) { //nolint:forbidigo // waits on a condition
-		if time.Now().After(deadline) {
+	deadline := time.After(20 * time.Second)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for r.Open() > 0 {
+		select {
+		case <-deadline:
 			t.Fatal("a connection does not end")
+		case <-look.C:
 		}
 	}
 }
@@ -199,7 +204,7 @@ func TestAMarkNamesTheTestAndCostsNothing(t *testing.T) {
 
 func TestAMarkInAPipelineIsAnsweredInItsPlace(t *testing.T) {
 	r, _ := start(t, nil)
-	nc, err := net.Dial("tcp", r.Addr())
+	nc, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", r.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
