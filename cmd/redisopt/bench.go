@@ -62,6 +62,21 @@ func (f *loadFlags) register(set *pflag.FlagSet) {
 	set.IntVar(&f.inFlight, "in-flight", 512, "have at most `n` operations under way")
 }
 
+// validate reports what no run can do. A flag that is 0 is not its default.
+func (f *loadFlags) validate() error {
+	var errs []error
+	if f.rate == 0 {
+		errs = append(errs, errors.New("--rate: got 0, want more than 0"))
+	}
+	if f.duration == 0 {
+		errs = append(errs, errors.New("--duration: got 0s, want at least 1ms"))
+	}
+	if f.inFlight == 0 {
+		errs = append(errs, errors.New("--in-flight: got 0, want at least 1"))
+	}
+	return errors.Join(append(errs, f.options(0).Validate())...)
+}
+
 // options are how a run goes.
 func (f *loadFlags) options(timeout time.Duration) bench.Options {
 	o := bench.Options{
@@ -190,10 +205,7 @@ func (f *benchFlags) validate(args []string) error {
 	if !(f.speed > 0 && f.speed <= 1000) {
 		bad("--speed: got %g, want more than 0 and at most 1000", f.speed)
 	}
-	if err := f.options(time.Second).Validate(); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.load.validate(), f.options(time.Second).Validate())...)
 }
 
 // A percentage is a flag such as 10%.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -110,7 +111,7 @@ func (a *app) benchHTTP(ctx context.Context, f benchHTTPFlags) error {
 		limits = append(limits, "p95<"+f.p95)
 	}
 	asserts, err := assertionsOf("", append(limits, f.asserts...))
-	if err != nil {
+	if err := errors.Join(err, f.load.validate()); err != nil {
 		return &usageError{err}
 	}
 	e, err := a.endpoint(f)

@@ -92,7 +92,7 @@ func exitCode(err error, signalled bool) int {
 	if ended, ok := errors.AsType[*commandError](err); ok {
 		return ended.exit.Code // of a recorded command, whatever it is
 	}
-	if signalled && errors.Is(err, context.Canceled) {
+	if signalled && (errors.Is(err, context.Canceled) || errors.Is(err, errInterrupted)) {
 		return exitInterrupted
 	}
 	causes := map[int]bool{}

@@ -36,7 +36,8 @@ const lateShare = 0.1
 // Judge applies a to r. commands is the number of commands for each operation, negative when nobody
 // counted them. A percentile passes when its whole interval is within the limit, fails when all of it is
 // beyond, and is inconclusive in between, with too few samples, or when the load was not the one that was
-// asked for: because operations were held up here, or because this program was late by itself.
+// asked for: because operations were held up here, or because this program was late by itself. A limit from
+// above also fails when more operations failed than the percentile leaves out.
 func Judge(scenario string, a Assertion, r *Result, commands float64) Verdict {
 	v := Verdict{Scenario: scenario, Assertion: a, Text: a.String()}
 	decide := func(low, value, high float64) {
@@ -61,6 +62,15 @@ func Judge(scenario string, a Assertion, r *Result, commands float64) Verdict {
 		return without("no operation was started")
 	}
 	if p, ok := a.percentile(); ok {
+		// What failed was not answered within any limit, and the percentile of the others hides it.
+		lost, _ := wilson(r.Failed(), r.Started)
+		if a.AtMost && lost > 1-p {
+			v.Outcome, v.Why = Fail, fmt.Sprintf("more failed than %s leaves out%s", a.Metric, firstError(r))
+			return v
+		}
+		if a.AtMost && r.ErrorShare() > 1-p {
+			return without(fmt.Sprintf("about as many failed as %s leaves out%s", a.Metric, firstError(r)))
+		}
 		q, err := r.Latency.Quantile(p)
 		if tooFew, isFew := errors.AsType[*TooFewError](err); isFew {
 			if why := unkept(r); why != "" {

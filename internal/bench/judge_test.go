@@ -62,6 +62,16 @@ func TestAPercentileNeedsItsSamples(t *testing.T) {
 	}
 }
 
+func TestAPercentileOfWhatWasAnsweredDoesNotHideWhatFailed(t *testing.T) {
+	for failed, want := range map[int64]Outcome{0: Pass, 20: Pass, 60: Inconclusive, 600: Fail} {
+		r := steady(1000, time.Millisecond)
+		r.Started, r.Planned, r.Errors, r.FirstError = 1000+failed, 1000+failed, map[string]int64{"error": failed}, "reset"
+		if v := Judge("x", assertion(t, "p95<1s"), r, -1); v.Outcome != want || (want != Pass && !strings.Contains(v.Why, "first: reset")) {
+			t.Errorf("%d of %d failed: %s (%s), want %s", failed, r.Started, v.Outcome, v.Why, want)
+		}
+	}
+}
+
 func TestAVerdictIsPassFailOrNotSure(t *testing.T) {
 	r := steady(1000, 100*time.Millisecond) // p95 = 96 ms
 	for text, want := range map[string]Outcome{

@@ -103,6 +103,9 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Validate reports all that is wrong with o, so that it can be said before a target is prepared.
+func (o Options) Validate() error { return o.withDefaults().validate() }
+
 func (o Options) validate() error {
 	errs := []error{o.Pace.validate()}
 	if o.Closed < 0 || o.Closed > 100_000 {

@@ -128,6 +128,9 @@ func (e Endpoint) once(ctx context.Context, client *http.Client, span *bench.Spa
 	}
 	answer, err := client.Do(req)
 	if err != nil {
+		if about, ok := errors.AsType[*url.Error](err); ok {
+			about.URL = redact(about.URL) // a query may hold a token, and errors are kept in results
+		}
 		return err
 	}
 	defer answer.Body.Close()

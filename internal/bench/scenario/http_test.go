@@ -65,6 +65,16 @@ func TestTheClassOfAnErrorIsItsCause(t *testing.T) {
 	}
 }
 
+func TestAnErrorDoesNotTellTheQueryOfItsURL(t *testing.T) {
+	p, err := scenario.HTTP(scenario.Endpoint{URL: "http://127.0.0.1:1/x?token=hidden"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Operation(t.Context(), &bench.Span{}); err == nil || strings.Contains(err.Error(), "hidden") {
+		t.Errorf("nobody there: %v, want an error without the query", err)
+	}
+}
+
 func TestWhatIsNoEndpointIsRefusedWithoutItsSecret(t *testing.T) {
 	for _, url := range []string{"", "localhost:80", "redis://h/", "http://", "https://u:hidden@h/", "http://h/%zz?hidden"} {
 		_, err := scenario.HTTP(scenario.Endpoint{URL: url})

@@ -95,6 +95,9 @@ func Measure(ctx context.Context, p Plan) ([]bench.Measured, error) {
 
 // measure runs one scenario. The result is nil when it could not begin.
 func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err error) {
+	if err := p.Run.Validate(); err != nil {
+		return nil, err
+	}
 	prepared, err := s.Prepare(ctx, p.Target, p.Options)
 	if err != nil {
 		return nil, err
@@ -103,6 +106,9 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	m = &bench.Measured{Name: s.Name}
 	run, last := p.run(s, m), &failure{}
 	m.Result, err = bench.Run(ctx, run, last.remember(prepared.Operation))
+	if m.Result == nil {
+		return nil, err
+	}
 	m.Commands, m.InScript = p.spent(m)
 	if err != nil {
 		return m, err
