@@ -128,10 +128,8 @@ func (w *Writer) Values(values []string) error {
 
 // temporary is the name under which a large key is built: in the slot of its own name.
 func temporary(name string) string {
-	if open := strings.IndexByte(name, '{'); open >= 0 {
-		if end := strings.IndexByte(name[open+1:], '}'); end > 0 {
-			return "redisopt:restoring:" + name
-		}
+	if _, tagged, ok := strings.Cut(name, "{"); ok && strings.IndexByte(tagged, '}') > 0 {
+		return "redisopt:restoring:" + name
 	}
 	if strings.ContainsAny(name, "{}") {
 		return "redisopt:restoring:" + name // of another slot in a Cluster, where RENAME then refuses it

@@ -72,9 +72,9 @@ func wantSame(t *testing.T, from, to *redis.Client) {
 	}
 }
 
-func debuggable(t *testing.T, args ...string) *redis.Client {
+func debuggable(t *testing.T) *redis.Client {
 	t.Helper()
-	return redistest.Start(t, append([]string{"--enable-debug-command", "local"}, args...)...).Client(t)
+	return redistest.Start(t, "--enable-debug-command", "local").Client(t)
 }
 
 func TestEveryKeyIsCopiedComparedAndCounted(t *testing.T) {
