@@ -77,7 +77,7 @@ func (e *Engine) deadOf(ctx context.Context, band, do string, f Filter, least, m
 		if err := ctx.Err(); err != nil {
 			return total, err
 		}
-		args := []any{do, least, most, f.Name, f.Reason, f.Schedule, passed, deadChunk, time.Now().UnixNano()}
+		args := []any{do, least, most, f.Name, f.Reason, f.Schedule, passed, deadChunk, time.Now().UnixNano(), int64(uniqueLife / time.Second)}
 		now := ids[:min(len(ids), deadChunk)]
 		for _, id := range now {
 			args = append(args, id)

@@ -3,7 +3,7 @@
 -- KEYS 1 archived  2 pending  3 prefix of the hashes
 -- ARGV 1 count, retry or delete  2, 3 least and greatest score  4 name  5 part of the reason  6 schedule, each
 --      empty for any  7 how many to pass over  8 how many to look at  9 now, Unix nanoseconds
---      10 ... ids to look at instead of what the scores say
+--      10 life of a unique key, seconds  11 ... ids to look at instead of what the scores say
 -- Answers the commands run, how many were looked at, and how many were chosen.
 local calls = 0
 local function call(...)
@@ -62,9 +62,9 @@ local function what(s)
 end
 
 local ids
-if #ARGV > 9 then
+if #ARGV > 10 then
   ids = {}
-  for i = 10, #ARGV do
+  for i = 11, #ARGV do
     local score = call('ZSCORE', KEYS[1], ARGV[i])
     if score and tonumber(score) >= tonumber(ARGV[2]) and tonumber(score) <= tonumber(ARGV[3]) then
       ids[#ids + 1] = ARGV[i]
@@ -87,7 +87,11 @@ for _, id in ipairs(ids) do
     chosen = chosen + 1
     if ARGV[1] == 'retry' then
       -- What has lost its message could be taken and never be ended.
-      if call('HEXISTS', task, 'msg') == 1 then
+      local kept = call('HMGET', task, 'msg', 'unique_key')
+      if kept[1] then
+        if kept[2] then
+          call('SET', kept[2], id, 'NX', 'EX', ARGV[10])
+        end
         call('HSET', task, 'state', 'pending', 'pending_since', ARGV[9])
         call('LPUSH', KEYS[2], id)
       end

@@ -2,6 +2,7 @@ package queue_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -99,6 +100,37 @@ func TestMoreDeadLettersStayThanAsynqWouldKeep(t *testing.T) {
 		r.state(t, "q", id, queue.Archived)
 		if n := c.ZCard(t.Context(), "asynq:{q}:archived").Val(); n != 10_001 {
 			t.Errorf("%d dead letters, want all 10,001", n)
+		}
+	})
+}
+
+func TestADeadLetterThatIsTriedAgainTakesItsUniqueKeyBack(t *testing.T) {
+	each(t, func(t *testing.T, url string) {
+		var runs atomic.Int64
+		leave := make(chan struct{})
+		defer close(leave)
+		r := run(t, url, []queue.Queue{works("q", func(_ context.Context, j queue.Job) ([]byte, error) {
+			if j.ID != "first" {
+				return nil, nil
+			}
+			if runs.Add(1) == 1 {
+				return nil, &queue.DeadError{Reason: "once"}
+			}
+			<-leave
+			return nil, nil
+		})}, nil)
+		r.add(t, queue.EnqueueRequest{Queue: "q", ID: "first", Unique: "k"})
+		r.state(t, "q", "first", queue.Archived)
+		// Another has the key meanwhile, and gives it up.
+		r.add(t, queue.EnqueueRequest{Queue: "q", ID: "second", Unique: "k"})
+		r.state(t, "q", "second", queue.Completed)
+		if n, err := r.RetryDead(t.Context(), "q", queue.Filter{IDs: []string{"first"}}, false); n != 1 || err != nil {
+			t.Fatalf("RetryDead = %d, %v, want 1", n, err)
+		}
+		r.state(t, "q", "first", queue.Active)
+		_, err := r.Enqueue(t.Context(), queue.EnqueueRequest{Queue: "q", ID: "third", Unique: "k"})
+		if dup, ok := errors.AsType[*queue.DuplicateError](err); !ok || dup.ID != "first" {
+			t.Errorf("a third job with the key: %v, want that first has it", err)
 		}
 	})
 }

@@ -130,7 +130,7 @@ type deed int
 
 const (
 	finished deed = iota + 1
-	kept // finished, and stays for its retention
+	kept          // finished, and stays for its retention
 	requeued
 	retried
 	archived

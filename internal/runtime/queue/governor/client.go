@@ -26,7 +26,6 @@ type group struct {
 	// How many calls of a round are answered at once, since one has just waited for all of them.
 	dequeues, forwards int
 
-	turns []turn    // kept for reuse
 	taken []fetched // in Redis, and not given to asynq yet
 	since time.Time // when they were fetched, by the wall clock
 	late  *time.Timer
