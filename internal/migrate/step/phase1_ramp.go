@@ -67,8 +67,9 @@ func (p *Phase1) followed(ctx context.Context, d control.Document) error {
 	if len(p.Fleet.URLs) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.Follow)
-	defer cancel()
+	// A replica that is being asked when the time is over has its own time to answer: what it says counts.
+	until := time.NewTimer(p.Follow)
+	defer until.Stop()
 	for {
 		var behind []string
 		for _, a := range p.Fleet.Ramps(ctx) {
@@ -85,6 +86,9 @@ func (p *Phase1) followed(ctx context.Context, d control.Document) error {
 		timer := time.NewTimer(50 * time.Millisecond)
 		select {
 		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-until.C:
 			timer.Stop()
 			return &NotFollowedError{After: p.Follow, Replicas: behind}
 		case <-timer.C:
