@@ -45,7 +45,7 @@ func (s Standing) Condition() Condition {
 		return s.unattended()
 	}
 	if s.Pulse != nil { // what the host knows and the journal does not
-		switch s.Pulse.Condition {
+		switch s.Pulse.Condition { //nolint:exhaustive // the others follow from the journal
 		case OnHold, Throttled, Paused:
 			return s.Pulse.Condition
 		}

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -140,7 +141,7 @@ func TestASoakGoesOnOutsideTheWindow(t *testing.T) {
 			t.Error("a soak was interrupted by the end of the window")
 		}
 		h.event(Event{Kind: StepStarted, Step: "phase1.ramp-5"})
-		if context.Cause(ctx) != ErrWindow {
+		if !errors.Is(context.Cause(ctx), ErrWindow) {
 			t.Errorf("a ramp outside the window ended with %v, want %v", context.Cause(ctx), ErrWindow)
 		}
 	})

@@ -169,7 +169,8 @@ func TestAPaceKeepsItsRateAndFollowsChanges(t *testing.T) {
 		go func() { passed <- p.Wait(t.Context(), 1) }()
 		time.Sleep(3 * time.Hour)
 		select {
-		case <-passed:
+		case err := <-passed:
+			t.Log(err)
 			t.Fatal("it passed while it was throttled")
 		default:
 		}

@@ -34,7 +34,8 @@ func TestAReportComparesTheDayBeforeWithTheTimeSince(t *testing.T) {
 			Signed: []Signature{{KPI: "team", By: "ann"}, {KPI: "team", By: "bob"}},
 		},
 		Entries: []journal.Entry{
-			{Kind: journal.Begin, Time: began}, {Kind: journal.Done, Step: "phase1.ramp-100", Time: changed},
+			{Kind: journal.Begin, Time: began},
+			{Kind: journal.Done, Step: "phase1.ramp-100", Time: changed},
 			{Kind: journal.Done, Step: "phase1.soak", Time: now},
 		},
 	}

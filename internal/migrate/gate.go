@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -143,14 +144,9 @@ type GateError struct {
 }
 
 func (e *GateError) Error() string {
-	s := fmt.Sprintf("gate of %s failed", e.Step)
+	why := make([]string, len(e.Results))
 	for i, r := range e.Results {
-		if i == 0 {
-			s += ": "
-		} else {
-			s += "; "
-		}
-		s += r.Why
+		why[i] = r.Why
 	}
-	return s
+	return fmt.Sprintf("gate of %s failed: %s", e.Step, strings.Join(why, "; "))
 }

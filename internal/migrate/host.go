@@ -294,7 +294,7 @@ func (h *host) loop(ctx context.Context) error {
 			known := len(h.session.Journal.Entries())
 			err := h.interruptible(ctx, h.forward(begin))
 			begin = begin && state.Stage != Forward && !h.begun(known)
-			if err != nil && !(ctx.Err() == nil && interruption(err)) {
+			if err != nil && (ctx.Err() != nil || !interruption(err)) {
 				return h.failed(ctx, err)
 			}
 		case goBack:
