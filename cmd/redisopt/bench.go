@@ -196,6 +196,12 @@ func (f *benchFlags) validate(args []string) error {
 	if f.knee && (f.against != "" || f.trace != "" || f.load.closed > 0) {
 		bad("--knee goes with none of --against, --trace and --closed")
 	}
+	if (f.against != "" || f.knee) && (f.out != "" || f.html != "") {
+		bad("--out and --html go with neither --against nor --knee: -o json has what they measure")
+	}
+	if f.against != "" && (f.p95 != "" || len(f.asserts) > 0) {
+		bad("--against compares two targets, so it goes with neither --p95 nor --assert, but with --max-regress")
+	}
 	if f.knee && f.p95 == "" && len(f.asserts) == 0 {
 		bad("--knee: it takes a limit to find one: --p95, or --assert 'p99<20ms'")
 	}

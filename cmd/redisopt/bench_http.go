@@ -114,6 +114,9 @@ func (a *app) benchHTTP(ctx context.Context, f benchHTTPFlags) error {
 	if err := errors.Join(err, f.load.validate()); err != nil {
 		return &usageError{err}
 	}
+	if a.flags.maxCommands > 0 {
+		return usagef("--max-commands: bench http cannot count what the endpoint sends to a Redis; --rate and --duration bound the requests")
+	}
 	e, err := a.endpoint(f)
 	if err != nil {
 		return err
@@ -140,6 +143,9 @@ func (a *app) benchHTTP(ctx context.Context, f benchHTTPFlags) error {
 	}
 	if runErr == nil && r.Done == 0 && r.Limited == 0 && r.Errors["connection"]+r.Errors["timeout"] == r.Started {
 		runErr = &unansweredError{fmt.Errorf("none of %d requests was answered: %s", r.Started, r.FirstError)}
+	}
+	if runErr == nil && r.Done == 0 && r.Limited == 0 && r.Started > 0 && len(asserts) == 0 {
+		runErr = fmt.Errorf("none of %d requests was answered as it should: %s", r.Started, r.FirstError)
 	}
 	file := a.benchFile(0, e.String(), true, []bench.Measured{{Name: "http", Result: r, Commands: -1, InScript: -1}})
 	return a.finishBench(file, asserts, f.out, f.html, f.strict, runErr)

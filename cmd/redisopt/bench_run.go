@@ -76,8 +76,7 @@ func (a *app) withBenchTarget(ctx context.Context, conf *config.Config, f *bench
 		t.name, t.evidence = "embedded, not evidence", false
 		opts = upstream.Options{URL: server.URL, Shared: true, Timeout: conf.Upstream.Timeout}
 	case isProduction(conf) && !a.flags.yes && !a.flags.dryRun:
-		return withHint(usagef("the upstream is tagged production (upstream.environment), and a benchmark loads it"),
-			"measure another one, or add --yes; --dry-run says how many commands it would be")
+		return errTaggedProduction()
 	}
 	defer func() { err = errors.Join(err, t.close()) }()
 	return a.openBenchTarget(ctx, opts, t, do)
@@ -98,6 +97,11 @@ func (a *app) openBenchTarget(ctx context.Context, opts upstream.Options, t *ben
 	}()
 	t.Target = scenario.Target{Upstream: up, Cluster: len(opts.Cluster) > 0}
 	return do(t)
+}
+
+func errTaggedProduction() error {
+	return withHint(usagef("the upstream is tagged production (upstream.environment), and a benchmark loads it"),
+		"measure another one, or add --yes; --dry-run says how many commands it would be")
 }
 
 func isProduction(conf *config.Config) bool {

@@ -21,6 +21,9 @@ func (a *app) benchInTurns(ctx context.Context, conf *config.Config, f benchFlag
 	if err != nil {
 		return err
 	}
+	if (f.against == "tcp" || f.against == "rest") && isProduction(conf) && !a.flags.yes && !a.flags.dryRun {
+		return errTaggedProduction()
+	}
 	opts.Component, opts.Meter, opts.MaxCommands, opts.ReadOnly, opts.Lazy = meter.Bench, meter.New(), a.flags.maxCommands, a.flags.dryRun, true
 	up, err := upstream.Open(ctx, opts)
 	if err != nil {
@@ -38,19 +41,30 @@ func (a *app) benchInTurns(ctx context.Context, conf *config.Config, f benchFlag
 	if up.Transport() != "tcp" {
 		p.Scenarios = withoutTCP(p.Scenarios)
 	}
+	p.Turns = f.pairs
 	if a.flags.dryRun {
 		return a.print(benchPlanDocument(p, t))
+	}
+	if err := a.benchQuota(ctx, conf, &p, t); err != nil {
+		return err
 	}
 	data := turnsData{A: t.name, B: name, Evidence: t.evidence, Pairs: f.pairs, MaxRegress: float64(f.regress), Scenarios: []turnsScenario{}}
 	progress := a.progress("turns")
 	for _, s := range p.Scenarios {
 		progress.begin(s.Name, 0)
-		x, err := scenario.Alternate(ctx, s, t.Target, other, p.Options, bench.AlternateOptions{Run: p.Run, Pairs: f.pairs})
+		both := p
+		both.Target, both.Run, both.MaxCommands = other, p.Bounded(s), a.flags.maxCommands
+		x, err := scenario.Alternate(ctx, s, t.Target, other, p.Options, bench.AlternateOptions{Run: both.Bounded(s), Pairs: f.pairs})
 		progress.finish()
+		if x != nil {
+			data.Scenarios = append(data.Scenarios, turnsOf(s.Name, x, float64(f.regress)))
+		}
 		if err != nil {
+			if len(data.Scenarios) > 0 { // what was measured before is kept
+				err = errors.Join(err, a.print(turnsDocument(data)))
+			}
 			return err
 		}
-		data.Scenarios = append(data.Scenarios, turnsOf(s.Name, x, float64(f.regress)))
 	}
 	if len(data.Scenarios) == 0 {
 		return usagef("no scenario runs on both targets: those that were chosen need TCP")
@@ -108,7 +122,11 @@ func (a *app) benchKnee(ctx context.Context, conf *config.Config, f benchFlags, 
 		return err
 	}
 	if a.flags.dryRun {
+		a.note("the rate is raised until an assertion no longer holds: the price is that of the first rate; --max-commands bounds it")
 		return a.print(benchPlanDocument(p, t))
+	}
+	if err := a.benchQuota(ctx, conf, &p, t); err != nil {
+		return err
 	}
 	data := kneeData{Target: t.name, Evidence: t.evidence, Scenarios: []kneeScenario{}}
 	for _, s := range p.Scenarios {
@@ -157,10 +175,17 @@ type turnsScenario struct {
 	Pairs     int           `json:"pairs"` // that are whole
 	Changes   []benchChange `json:"changes"`
 	Missing   []string      `json:"missing"`
+
+	// FailedA and FailedB are the operations that failed, which have no latency.
+	FailedA int64 `json:"failed_a"`
+	FailedB int64 `json:"failed_b"`
 }
 
 func turnsOf(name string, x *bench.Alternated, maxRegress float64) turnsScenario {
 	out := turnsScenario{Operation: name, Pairs: len(x.Pairs), Changes: []benchChange{}, Missing: []string{}}
+	if x.A != nil {
+		out.FailedA, out.FailedB = x.A.Failed(), x.B.Failed()
+	}
 	for _, p := range comparedPercentiles() {
 		c, err := x.Compare(p, maxRegress)
 		if err != nil {
@@ -205,6 +230,14 @@ func turnsDocument(data turnsData) report.Document {
 	}
 	if !data.Evidence {
 		doc.Notes = append(doc.Notes, "a target is no evidence: nothing is concluded")
+	}
+	for _, s := range data.Scenarios {
+		if s.FailedA+s.FailedB > 0 {
+			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: %d operations failed on A and %d on B, and have no latency", s.Operation, s.FailedA, s.FailedB))
+		}
+		if s.Pairs < data.Pairs {
+			doc.Notes = append(doc.Notes, fmt.Sprintf("%s: ended early, after %d of %d pairs", s.Operation, s.Pairs, data.Pairs))
+		}
 	}
 	for _, m := range missing {
 		doc.Notes = append(doc.Notes, m.Operation+": "+m.Why)

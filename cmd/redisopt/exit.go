@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/bench/scenario"
 	"github.com/redisopt/redisopt/internal/inspect/commands"
 	"github.com/redisopt/redisopt/internal/inspect/keys"
 	"github.com/redisopt/redisopt/internal/inspect/record"
@@ -131,7 +132,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitUsage, true
 	case *verdictError:
 		return e.code, true
-	case *cache.DeniedError:
+	case *cache.DeniedError, *scenario.BudgetError:
 		return exitViolated, true
 	case *cache.SizeError:
 		return exitBlocked, true

@@ -110,6 +110,12 @@ func TestASignalEndsTheWaitForAnAnswer(t *testing.T) {
 	}
 }
 
+func TestTheCauseOfASignalIsAnInterruption(t *testing.T) {
+	if got := exitCode(errInterrupted, true); got != exitInterrupted {
+		t.Errorf("exit %d, want %d", got, exitInterrupted)
+	}
+}
+
 func TestProgressIsPlainLinesWithoutATerminal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var printed recorder

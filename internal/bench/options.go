@@ -59,7 +59,7 @@ type Options struct {
 	// then.
 	OnBegin func()
 
-	// OnProgress, when not nil, is called about once a second, from one goroutine that Run waits for.
+	// OnProgress, when not nil, is called about once a second and at the end, from one goroutine that Run waits for.
 	OnProgress func(Progress)
 
 	// wait is how a moment is waited for; tests in made-up time have another one.

@@ -99,6 +99,9 @@ func (r *run) watch(rec *recorder, of time.Duration, warmingUp bool, done <-chan
 	for {
 		select {
 		case <-done:
+			p := rec.progress()
+			p.WarmingUp, p.Elapsed, p.Of = warmingUp, time.Since(began), of
+			r.o.OnProgress(p)
 			return
 		case <-ticker.C:
 			p := rec.progress()

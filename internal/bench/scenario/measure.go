@@ -26,6 +26,9 @@ type Plan struct {
 	// cleaning up included; 0 means no limit. A run stops early enough to clean up.
 	MaxCommands int64
 
+	// Turns is how often each scenario runs, for Commands alone; 0 means once.
+	Turns int
+
 	// Begin and End, when not nil, are called when a scenario begins, counted from 0, and when it has ended.
 	Begin func(s Scenario, i, of int)
 	End   func()
@@ -35,7 +38,7 @@ type Plan struct {
 // on what else happens.
 func (p Plan) Commands() int64 {
 	var n int64
-	operations := p.operations()
+	operations := p.operations() * int64(max(1, p.Turns))
 	for _, s := range p.Scenarios {
 		n += s.Commands(operations, p.Options)
 	}
@@ -113,6 +116,9 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	if err != nil {
 		return m, err
 	}
+	if m.Result.Started == 0 && m.Result.Stopped == errSpent.Error() {
+		return m, &BudgetError{Want: p.Commands(), Max: p.MaxCommands}
+	}
 	if m.Result.Done == 0 && m.Result.Limited == 0 {
 		if err := last.get(); err != nil {
 			return m, fmt.Errorf("%s: none of %d operations ended well: %w", s.Name, m.Result.Started, err)
@@ -137,6 +143,9 @@ func (s Scenario) tidy(ctx context.Context, prepared *Prepared) error {
 	return nil
 }
 
+// Bounded is how s runs so that it stops before p's target is sent more than MaxCommands.
+func (p Plan) Bounded(s Scenario) bench.Options { return p.run(s, &bench.Measured{}) }
+
 // run is how s runs; what was spent before its first recorded operation is kept in m for spent.
 func (p Plan) run(s Scenario, m *bench.Measured) bench.Options {
 	run := p.Run
@@ -145,7 +154,13 @@ func (p Plan) run(s Scenario, m *bench.Measured) bench.Options {
 		m.Commands, m.InScript = spent.Commands+spent.InScript, spent.InScript
 	}
 	if p.MaxCommands > 0 {
-		reserve := s.Commands(0, p.Options) + s.most*int64(max(1, run.InFlight))/8
+		// What is under way, and to clean up: keys are deleted 500 a command, or one on a Cluster.
+		each := int64(500)
+		if p.Target.Cluster {
+			each = 1
+		}
+		inFlight := min(int64(max(1, run.InFlight)), p.operations())
+		reserve := 50 + int64(p.Options.withDefaults().Keys)/each + s.most*inFlight/8
 		asked := run.Stop
 		run.Stop = func() error {
 			if spent := p.Target.Upstream.Spent(); spent.Commands+spent.InScript+reserve >= p.MaxCommands {
@@ -190,18 +205,32 @@ func (f *failure) get() error {
 	return f.err
 }
 
-// Alternate runs s on two targets in turns.
+// Alternate runs s on two targets in turns. A run that has too few commands left for either ends with the
+// pairs that are whole.
 func Alternate(ctx context.Context, s Scenario, a, b Target, o Options, run bench.AlternateOptions) (x *bench.Alternated, err error) {
+	if err := run.Run.Validate(); err != nil {
+		return nil, err
+	}
 	var sides [2]*Prepared
 	for i, target := range []Target{a, b} {
-		p, err := s.Prepare(ctx, target, o)
-		if err != nil {
-			return nil, err
+		p, prepareErr := s.Prepare(ctx, target, o)
+		if prepareErr != nil {
+			return nil, prepareErr
 		}
 		defer func() { err = errors.Join(err, s.tidy(ctx, p)) }()
 		sides[i] = p
 	}
-	return bench.Alternate(ctx, run, sides[0].Operation, sides[1].Operation)
+	var last [2]failure
+	x, err = bench.Alternate(ctx, run, last[0].remember(sides[0].Operation), last[1].remember(sides[1].Operation))
+	if err != nil {
+		return x, err
+	}
+	for i, r := range []*bench.Result{x.A, x.B} {
+		if r != nil && r.Done == 0 && r.Limited == 0 && last[i].get() != nil {
+			return x, fmt.Errorf("%s on target %c: none of %d operations ended well: %w", s.Name, 'A'+rune(i), r.Started, last[i].get())
+		}
+	}
+	return x, nil
 }
 
 // A Found is what Knee found out about one scenario.
@@ -220,6 +249,6 @@ func Knee(ctx context.Context, p Plan, s Scenario, within []bench.Assertion) (fo
 	}
 	defer func() { err = errors.Join(err, s.tidy(ctx, prepared)) }()
 	found = &Found{}
-	found.Steps, found.RatePerSecond, err = bench.Knee(ctx, bench.KneeOptions{Run: p.run(s, &bench.Measured{}), Within: within}, prepared.Operation)
+	found.Steps, found.RatePerSecond, err = bench.Knee(ctx, bench.KneeOptions{Run: p.Bounded(s), Within: within}, prepared.Operation)
 	return found, err
 }

@@ -91,6 +91,50 @@ func TestTwoTargetsRunTheSameScenarioInTurns(t *testing.T) {
 	nothingLeft(t, b)
 }
 
+func TestATargetThatDiesBetweenTurnsIsToldWithThePairsBefore(t *testing.T) {
+	server := redistest.Start(t)
+	a, b := open(t, redistest.Start(t).URL()), open(t, server.URL())
+	run := bench.AlternateOptions{Pairs: 3, Run: brief(50)}
+	run.Run.Timeout = 300 * time.Millisecond
+	var began int
+	run.Run.OnBegin = func() {
+		if began++; began == 3 {
+			server.Stop(t)
+		}
+	}
+	x, err := scenario.Alternate(t.Context(), chosen(t, "cache-get")[0], a, b, scenario.Options{Keys: 20, Timeout: 300 * time.Millisecond}, run)
+	if x == nil || len(x.Pairs) == 0 || x.B.Failed() == 0 {
+		t.Fatalf("Alternate = %+v, want the pairs", x)
+	}
+	if class := upstream.Classify(err); class == upstream.None || class == upstream.Unknown {
+		t.Errorf("class = %q of %v, want one that says that nobody answers", class, err)
+	}
+	nothingLeft(t, a)
+}
+
+func TestABudgetForNothingIsAnErrorAndCleanedUp(t *testing.T) {
+	p := scenario.Plan{
+		Target: open(t, redistest.Start(t).URL()), Scenarios: chosen(t, "cache-get"), Options: scenario.Options{Keys: 20},
+		Run: brief(100), MaxCommands: 40,
+	}
+	_, err := scenario.Measure(t.Context(), p)
+	if b, ok := errors.AsType[*scenario.BudgetError](err); !ok || b.Max != 40 {
+		t.Errorf("Measure = %v, want a *BudgetError", err)
+	}
+	nothingLeft(t, p.Target)
+}
+
+func TestALoadThatCannotBeIsRefusedBeforeAnythingIsSent(t *testing.T) {
+	p := scenario.Plan{Target: open(t, redistest.Start(t).URL()), Scenarios: chosen(t, "cache-get"), Run: brief(-5)}
+	before := p.Target.Upstream.Spent().Commands
+	if measured, err := scenario.Measure(t.Context(), p); err == nil || len(measured) != 0 {
+		t.Errorf("Measure = %v, %v; want an error alone", measured, err)
+	}
+	if got := p.Target.Upstream.Spent().Commands; got != before {
+		t.Errorf("%d commands were sent", got-before)
+	}
+}
+
 func TestFaultsAreFelt(t *testing.T) {
 	for text, want := range map[string]func(r *bench.Result) bool{
 		"latency=60ms": func(r *bench.Result) bool { return r.Failed() == 0 && r.Latency.All.Mean() > 60*time.Millisecond },
