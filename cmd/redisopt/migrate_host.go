@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -340,10 +341,8 @@ func (w *whichMigration) set(args []string) error {
 	case w.phase == "":
 		return nil
 	}
-	for _, name := range phaseNames() {
-		if w.phase == name {
-			return nil
-		}
+	if slices.Contains(phaseNames(), w.phase) {
+		return nil
 	}
 	return usagef("phase: got %q, want %s", w.phase, strings.Join(phaseNames(), ", "))
 }

@@ -77,7 +77,7 @@ The way back takes a moment at any time before redisopt migrate complete phase1.
 	flags.Float64Var(&f.gates.HitRate, "min-hit-rate", f.gates.HitRate, "gate: at least so many `percent` of the reads find something (negative: not judged)")
 	flags.Float64Var(&f.gates.CommandsPerDay, "max-commands-per-day", 0, "gate: at most `n` commands a day (0: not judged; phase 1 does not change them)")
 	flags.Int64Var(&f.gates.MinSamples, "min-samples", f.gates.MinSamples, "gates need `n` observations, and wait for them")
-	f.hostFlags.register(cmd)
+	f.register(cmd)
 	return cmd
 }
 
@@ -264,7 +264,7 @@ func (a *app) proposePhase1(context.Context, planning) ([]phaseRun, error) {
 		target: migrate.Target{Phase: step.Phase1Name},
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error) {
 			if !conf.Ramp.Set() {
-				return nil, &nothingToDo{"no second upstream is configured under ramp"}
+				return nil, &nothingToDoError{"no second upstream is configured under ramp"}
 			}
 			return a.phase1(ctx, f, up, conf, s)
 		},

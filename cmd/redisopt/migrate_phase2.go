@@ -50,7 +50,7 @@ connections: what closes them is a restart of the processes that the plan names.
 	cmd.Flags().DurationVar(&f.hold, "hold", 0, "stay and look after the paused queues for so long (0: as long as pauses are bounded)")
 	cmd.Flags().DurationVar(&f.stage, "stage", 5*time.Minute, "a staged resume of one queue takes at most so long")
 	cmd.Flags().Int64Var(&f.limit, "connection-limit", 0, "the plan allows `n` connections (0: what the server says)")
-	f.hostFlags.register(cmd)
+	f.register(cmd)
 	return cmd
 }
 
@@ -185,14 +185,14 @@ func (a *app) proposePhase2(_ context.Context, p planning) ([]phaseRun, error) {
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, _ migrate.State) (migrate.Phase, error) {
 			phase, err := f.phase(ctx, up, conf)
 			if none, ok := errors.AsType[*verdictError](err); ok {
-				return nil, &nothingToDo{none.message}
+				return nil, &nothingToDoError{none.message}
 			}
 			return phase, err
 		},
 	}}, nil
 }
 
-// nothingToDo is why a phase has nothing to do here, which is no mistake where several are planned.
-type nothingToDo struct{ why string }
+// nothingToDoError is why a phase has nothing to do here, which is no mistake where several are planned.
+type nothingToDoError struct{ why string }
 
-func (e *nothingToDo) Error() string { return e.why }
+func (e *nothingToDoError) Error() string { return e.why }

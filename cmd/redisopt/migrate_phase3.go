@@ -131,7 +131,7 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	hosting, err := f.hostFlags.options()
+	hosting, err := f.options()
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ worker or with a job that has not ended is refused. Each prefix has to be typed,
 	set.StringSliceVar(&f.layouts, "layout", []string{string(mover.Bull)}, "look for unused queues in these `layouts`: bull, bullmq, asynq")
 	set.StringVar(&f.code, "code", "", "name packages, environment variables and lines of the application in this `directory` that are left")
 	set.IntVar(&f.rate, "max-rate", 0, "save and delete at most `n` keys a second (0: as fast as the server answers)")
-	f.hostFlags.register(cmd)
+	f.register(cmd)
 	return cmd
 }
 
@@ -194,7 +194,7 @@ func (a *app) proposePhase4(_ context.Context, p planning) ([]phaseRun, error) {
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error) {
 			phase, err := a.makePhase4(ctx, up, conf, s, phase4Flags{}, []mover.Layout{mover.Bull}, p.code)
 			if none, ok := errors.AsType[*verdictError](err); ok {
-				return nil, &nothingToDo{none.message}
+				return nil, &nothingToDoError{none.message}
 			}
 			return phase, err
 		},

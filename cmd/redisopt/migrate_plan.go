@@ -74,7 +74,7 @@ hash over its content; redisopt migrate phaseN --plan FILE runs exactly that and
 			return a.migratePlan(ctx, phase, f)
 		}),
 	}
-	f.queueFlags.register(cmd)
+	f.register(cmd)
 	cmd.Flags().Var(&f.engine, "engine", "the engine that phase 3 moves queues to: bullmq or asynq")
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queues, 5 or 6 (0: find out)")
 	cmd.Flags().StringVar(&f.out, "out", "", "write the plan to this `file`")
@@ -140,7 +140,7 @@ func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.P
 			continue
 		}
 		phase, err := r.make(ctx, p.up, p.conf, s.State)
-		if none, ok := errors.AsType[*nothingToDo](err); ok {
+		if none, ok := errors.AsType[*nothingToDoError](err); ok {
 			a.note("%s: %s", r.target, none.why)
 			continue
 		}

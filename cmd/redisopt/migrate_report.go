@@ -166,7 +166,11 @@ func (a *app) sign(ctx context.Context, up *upstream.Upstream, s *migrate.Standi
 func migrateReportDocument(data reportData) report.Document {
 	doc := report.Document{Kind: "migrate.report/v1", Title: "report of " + data.Target.String(), Data: data}
 	table := &report.Table{Columns: []report.Column{
-		{Name: "criterion"}, {Name: "before", Right: true}, {Name: "after", Right: true}, {Name: "goal"}, {Name: "verdict"},
+		{Name: "criterion"},
+		{Name: "before", Right: true},
+		{Name: "after", Right: true},
+		{Name: "goal"},
+		{Name: "verdict"},
 		{Name: "evidence", Elastic: true},
 	}}
 	for _, c := range data.Criteria {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +53,7 @@ func (a *app) migrateResume(ctx context.Context, t migrate.Target, tune tuning, 
 		if s.State.Stage == migrate.Finishing {
 			return withHint(&migrate.StageError{Verb: "resume", Stage: s.State.Stage}, "redisopt migrate complete"+targetArgs(t))
 		}
-		if _, paused := pausedBy(s); paused && !a.flags.dryRun {
+		if isPaused(s) && !a.flags.dryRun {
 			if err := migrate.Withdraw(ctx, up.Client(), t, migrate.IntentPause); err != nil {
 				return err
 			}
@@ -84,14 +85,9 @@ func (a *app) migrateResume(ctx context.Context, t migrate.Target, tune tuning, 
 	})
 }
 
-// pausedBy is the pause that is in force for s.
-func pausedBy(s migrate.Standing) (migrate.Intent, bool) {
-	for _, i := range s.Intents {
-		if i.Verb == migrate.IntentPause {
-			return i, true
-		}
-	}
-	return migrate.Intent{}, false
+// isPaused is true while somebody's wish to pause s is in force.
+func isPaused(s migrate.Standing) bool {
+	return slices.ContainsFunc(s.Intents, func(i migrate.Intent) bool { return i.Verb == migrate.IntentPause })
 }
 
 // beginCommand is what begins a migration of t.
@@ -104,7 +100,7 @@ func beginCommand(t migrate.Target) string {
 
 // resumeHosted ends a pause, and changes the rate, of a migration that somebody hosts.
 func (a *app) resumeHosted(ctx context.Context, up *upstream.Upstream, s migrate.Standing, tune tuning, rated bool) error {
-	_, paused := pausedBy(s)
+	paused := isPaused(s)
 	if !paused && !rated {
 		return s.Held()
 	}
