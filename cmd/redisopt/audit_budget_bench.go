@@ -47,13 +47,26 @@ func benchOf(file *bench.File) *gate.Bench {
 			b.Missing = append(b.Missing, m.Name+", which did not do what it should: "+m.Broken)
 			continue
 		}
-		l := gate.Latency{Samples: m.Result.Latency.All.Count(), P95: percentileOf(m.Result, 0.95), P99: percentileOf(m.Result, 0.99)}
+		l := gate.Latency{Samples: m.Result.Latency.All.Count(), P95: percentileOf(m.Result, 0.95), P99: percentileOf(m.Result, 0.99), Doubt: doubtOf(m)}
 		for _, name := range operationsOf(m.Name) {
 			l.Operation = name
 			b.Results = append(b.Results, l)
 		}
 	}
 	return b
+}
+
+// doubtOf is why the percentiles of a scenario say too little: those that failed, or were never started,
+// are not in them.
+func doubtOf(m bench.Measured) string {
+	const share = 0.05 // what p95 leaves out
+	switch r := m.Result; {
+	case r.ErrorShare() > share:
+		return fmt.Sprintf("%s: %d of %d operations failed, first: %s", m.Name, r.Failed(), r.Started, r.FirstError)
+	case r.Loop == bench.Open && r.Stopped == "" && r.Started < r.Planned:
+		return fmt.Sprintf("%s: the rate could not be kept, %d of %d operations were started", m.Name, r.Started, r.Planned)
+	}
+	return ""
 }
 
 // operationsOf are the names under which a scenario may have a budget. Waiting for a job to be done is

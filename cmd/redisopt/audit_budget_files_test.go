@@ -99,3 +99,21 @@ func TestTheGateReadsWhatBenchWrites(t *testing.T) {
 		}
 	}
 }
+
+func TestABenchmarkWhoseOperationsFailedPassesNothing(t *testing.T) {
+	r := benchResult(1, 2000, time.Millisecond)
+	r.Started, r.Errors, r.FirstError = 3000, map[string]int64{"error": 1000}, "reset"
+	path := filepath.Join(t.TempDir(), "bench.json")
+	if err := benchFileOf(true, bench.Measured{Name: "cache-get", Result: r, Commands: 2000}).WriteFile(path); err != nil {
+		t.Fatal(err)
+	}
+	b := benchOf(benchFileOf(true, bench.Measured{Name: "cache-get", Result: r}))
+	if len(b.Results) == 0 || !strings.Contains(b.Results[0].Doubt, "1000 of 3000 operations failed") {
+		t.Errorf("results %+v, want the doubt", b.Results)
+	}
+	var rec recorder
+	args := []string{"audit", "budget", "--offline", "--code", t.TempDir(), "--bench", path, "--strict", "-o", "json"}
+	if code := run(t.Context(), args, rec.streams()); code != exitInconclusive || !strings.Contains(rec.out.String(), "1000 of 3000 operations failed") {
+		t.Errorf("exit %d, stdout %s, stderr %s", code, rec.out.String(), rec.err.String())
+	}
+}

@@ -26,6 +26,10 @@ type Latency struct {
 	Operation string
 	Samples   int64
 	P95, P99  Percentile
+
+	// Doubt says why the percentiles can only be too low, such as operations that failed: then nothing
+	// passes. Empty when there is no doubt.
+	Doubt string
 }
 
 // A Percentile is where it lies for certain, from Low to High. The zero value was not measured.
@@ -60,7 +64,7 @@ func ReadBench(r io.Reader) (*Bench, error) {
 			d := time.Duration(n * float64(time.Microsecond))
 			return Percentile{d, d}
 		}
-		b.Results = append(b.Results, Latency{x.Operation, x.Samples, us(x.P95), us(x.P99)})
+		b.Results = append(b.Results, Latency{x.Operation, x.Samples, us(x.P95), us(x.P99), ""})
 	}
 	return b, nil
 }
@@ -102,7 +106,11 @@ func (j *judge) percentile(name string, allowed time.Duration, samples int, resu
 	}
 	var most Percentile
 	var count int64
+	var doubt string
 	for _, l := range results {
+		if l.Doubt != "" {
+			why, doubt = l.Doubt, l.Doubt
+		}
 		switch {
 		case of(l) == Percentile{}:
 		case l.Samples < int64(samples):
@@ -120,6 +128,10 @@ func (j *judge) percentile(name string, allowed time.Duration, samples int, resu
 	n.Measured, n.Verdict = &used, within(used, ms(allowed))
 	n.Message = fmt.Sprintf("%s in %d samples, %s allowed", most, count, allowed)
 	n.Remedy = "redisopt doctor latency looks for the cause"
+	if doubt != "" && n.Verdict != Fail {
+		n.Verdict, n.Missing = Inconclusive, []string{doubt}
+		n.Message += "; but " + doubt
+	}
 	j.add(n)
 }
 
