@@ -289,7 +289,7 @@ func TestADamagedJournalAndAForkAreRefusedAndTheHintMendsThem(t *testing.T) {
 			if err := os.Rename(o.journalFile(), filepath.Join(t.TempDir(), "aside")); err != nil {
 				t.Fatal(err)
 			}
-			contains(t, o.wants(0, "migrate", "status"), "complete")
+			contains(t, o.wants(0, "migrate", "status"), "verified")
 			o.wants(0, j.back()...)
 		})
 	}
@@ -366,7 +366,7 @@ func TestTheWrongStageIsRefusedWithTheWayOn(t *testing.T) {
 	o.client.Set(t.Context(), lock, "token:1", time.Minute)
 	contains(t, o.wants(exitBlocked, j.back()...), ids[0], "migrate resume --queue "+mixedQueue)
 	contains(t, o.wants(exitBlocked, j.there()...), "backward", "redisopt migrate resume --queue "+mixedQueue)
-	contains(t, o.wants(0, "migrate", "status"), "backward", "redisopt migrate resume --queue")
+	contains(t, o.wants(0, "migrate", "status"), "failed_resumable", "redisopt migrate resume --queue")
 	o.client.Del(t.Context(), lock)
 	contains(t, o.wants(0, j.tuned("migrate", "resume")...), "rolled-back")
 }
@@ -399,8 +399,8 @@ func TestAPausedQueueAsksWhichBullMQUnlessTheTargetTells(t *testing.T) {
 func TestAnEngineMustBeNamedAndKnown(t *testing.T) {
 	o := newOperator(t)
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail"), `"engine" not set`)
-	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "asynq"), "not in this version", "bullmq")
-	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "sidekiq"), "want bullmq")
+	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "asynq"), `no queue "mail"`)
+	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "sidekiq"), "want bullmq", "asynq")
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--engine", "bullmq"), `"queue" not set`)
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "bullmq", "--in-place", "--to-prefix", "x", "--bullmq-major", "7"),
 		"in place", "bullmq major: got 7")

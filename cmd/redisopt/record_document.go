@@ -42,7 +42,8 @@ func recordDocument(r *record.Report) report.Document {
 		Kind: "record/v1", Data: r, Title: "Recorded commands",
 		Findings: reportFindings(r.Findings),
 		Sections: []report.Section{
-			{Fields: recordFields(r)}, recordTests(r), recordSources(r), recordClients(r),
+			{Fields: recordFields(r)},
+			recordTests(r), recordSources(r), recordClients(r),
 			recordRows("By command", "command", len(r.Commands), func(i int) (string, record.Count) { return r.Commands[i].Command, r.Commands[i].Count }),
 			recordRows("By key", "first key", len(r.Prefixes), func(i int) (string, record.Count) { return r.Prefixes[i].Prefix, r.Prefixes[i].Count }),
 			recordRows("By script", "script", len(r.Scripts), func(i int) (string, record.Count) { return scriptTitle(r.Scripts[i]), r.Scripts[i].Count }),
@@ -108,8 +109,13 @@ func recordTests(r *record.Report) report.Section {
 
 func recordSources(r *record.Report) report.Section {
 	t := &report.Table{Columns: []report.Column{
-		{Name: "source"}, {Name: "known by"}, {Name: "conns", Right: true},
-		{Name: "sent", Right: true}, {Name: "in scripts", Right: true}, {Name: "idle", Right: true}, {Name: "billed", Right: true},
+		{Name: "source"},
+		{Name: "known by"},
+		{Name: "conns", Right: true},
+		{Name: "sent", Right: true},
+		{Name: "in scripts", Right: true},
+		{Name: "idle", Right: true},
+		{Name: "billed", Right: true},
 	}}
 	for _, s := range r.Sources {
 		t.Rows = append(t.Rows, []string{s.Name, s.Named, number(s.PeakConnections), count(s.Sent), count(s.InScript), count(s.Idle), count(s.Billed)})
