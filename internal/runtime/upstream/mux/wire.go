@@ -132,9 +132,10 @@ func (w *wire) put(f *flight, write bool) (<-chan struct{}, error) {
 	return nil, nil
 }
 
-// write is the writer. Before it takes what is there it lets everybody run once who can: on a busy
-// Mux they add to the same write.
+// write is the writer. It does nothing before it is given the turn: until then whoever flushes has it. Before
+// it takes what is there it lets everybody run once who can: on a busy Mux they add to the same write.
 func (w *wire) write() {
+	<-w.wake
 	for {
 		runtime.Gosched()
 		t, err := w.take()
