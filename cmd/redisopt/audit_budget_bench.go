@@ -39,15 +39,14 @@ func readBench(path string) (b *gate.Bench, why string, err error) {
 }
 
 // benchOf is what a benchmark measured in the words of the gate: every scenario by its name, and by the
-// operation whose budget it is about.
+// operation whose budget it is about. One whose answers were wrong has no latency, and lets nothing pass.
 func benchOf(file *bench.File) *gate.Bench {
 	b := &gate.Bench{}
 	for _, m := range file.Scenarios {
-		if m.Broken != "" {
-			b.Missing = append(b.Missing, m.Name+", which did not do what it should: "+m.Broken)
-			continue
+		l := gate.Latency{Doubt: doubtOf(m)}
+		if m.Broken == "" {
+			l.Samples, l.P95, l.P99 = m.Result.Latency.All.Count(), percentileOf(m.Result, 0.95), percentileOf(m.Result, 0.99)
 		}
-		l := gate.Latency{Samples: m.Result.Latency.All.Count(), P95: percentileOf(m.Result, 0.95), P99: percentileOf(m.Result, 0.99), Doubt: doubtOf(m)}
 		for _, name := range operationsOf(m.Name) {
 			l.Operation = name
 			b.Results = append(b.Results, l)
@@ -61,6 +60,10 @@ func benchOf(file *bench.File) *gate.Bench {
 func doubtOf(m bench.Measured) string {
 	const share = 0.05 // what p95 leaves out
 	switch r := m.Result; {
+	case m.Broken != "":
+		return m.Name + " did not do what it should: " + m.Broken
+	case r.Loop == bench.Closed:
+		return m.Name + ": a closed loop, which leaves out what a slow target kept from starting"
 	case r.ErrorShare() > share:
 		return fmt.Sprintf("%s: %d of %d operations failed, first: %s", m.Name, r.Failed(), r.Started, r.FirstError)
 	case r.Loop == bench.Open && r.Stopped == "" && r.Started < r.Planned:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,8 +141,22 @@ Keys are the benchmark's own, expire, and are deleted at the end.
 	return cmd
 }
 
-// assertions are those of --p95 and of --assert.
-func (f *benchFlags) assertions() ([]bench.Assertion, error) { return assertionsOf(f.p95, f.asserts) }
+// assertions are those of --p95 and of --assert. One about a scenario that there is not is a mistake, since
+// nothing would ever fail it.
+func (f *benchFlags) assertions() ([]bench.Assertion, error) {
+	out, err := assertionsOf(f.p95, f.asserts)
+	if err != nil {
+		return nil, err
+	}
+	var errs []error
+	for _, one := range out {
+		known := one.Scenario == "replay" || slices.ContainsFunc(scenario.All(), func(s scenario.Scenario) bool { return one.About(s.Name) })
+		if !known {
+			errs = append(errs, fmt.Errorf("assertion %q: no scenario %q; redisopt bench --help lists them", one, one.Scenario))
+		}
+	}
+	return out, errors.Join(errs...)
+}
 
 func assertionsOf(p95 string, asserts []string) ([]bench.Assertion, error) {
 	var (

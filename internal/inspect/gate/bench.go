@@ -127,7 +127,7 @@ func (j *judge) percentile(name string, allowed time.Duration, samples int, resu
 	used := Span{Min: ms(most.Low), Max: ms(most.High)}
 	n.Measured, n.Verdict = &used, within(used, ms(allowed))
 	n.Message = fmt.Sprintf("%s in %d samples, %s allowed", most, count, allowed)
-	n.Remedy = "redisopt doctor latency looks for the cause"
+	n.Remedy = "redisopt bench --html page.html draws when it is slow, and where the time goes"
 	if doubt != "" && n.Verdict != Fail {
 		n.Verdict, n.Missing = Inconclusive, []string{doubt}
 		n.Message += "; but " + doubt

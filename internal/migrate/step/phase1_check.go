@@ -107,7 +107,7 @@ func (p *Phase1) problems(ctx context.Context) ([]migrate.Problem, error) {
 	if err := p.New.Ping(ctx).Err(); err != nil {
 		return append(out, migrate.Problem{ //nolint:nilerr // it is one of the problems that are told together
 			Rule: "new-side-unreachable", Subject: p.plan.New, Message: "the new side does not answer: " + err.Error(), Blocking: true,
-			Fix: "see that it is up and that the credentials are right; redisopt doctor connections says more",
+			Fix: "see that it is up and that the credentials are right; redisopt audit connections --errors LOG says more",
 		}), nil
 	}
 	d, err := p.current(ctx)
