@@ -123,7 +123,7 @@ func (e *Engine) worked() map[string]int {
 // dequeue.
 func (e *Engine) admit(band string, ahead []string) bool {
 	l := e.byBand[band]
-	if l == nil || l.def.Mode == "" || !e.opts.Admit(l.def.Name) {
+	if l == nil || l.def.Mode == "" {
 		return false
 	}
 	more := 0
@@ -131,6 +131,9 @@ func (e *Engine) admit(band string, ahead []string) bool {
 		if e.byBand[b] == l {
 			more++
 		}
+	}
+	if !e.opts.Admit(l.def.Name, more) {
+		return false
 	}
 	if l.def.Mode == Lease && !e.desk.wants(l, more) {
 		return false

@@ -65,8 +65,9 @@ type Options struct {
 	Changed func() <-chan struct{}
 
 	// Admit is asked before each job of a queue is taken; false leaves the job in Redis until Admitted tells
-	// that the answer may be another. It must not block. Nil takes all.
-	Admit func(queue string) bool
+	// that the answer may be another. ahead is how many others of the queue are taken together with it. It must not
+	// block. Nil takes all.
+	Admit func(queue string, ahead int) bool
 
 	// Observe is told of every attempt that ended; may be nil. It is called from several goroutines and
 	// must return soon.
@@ -107,7 +108,7 @@ func (o Options) withDefaults() Options {
 		o.Paused = func(string) bool { return false }
 	}
 	if o.Admit == nil {
-		o.Admit = func(string) bool { return true }
+		o.Admit = func(string, int) bool { return true }
 	}
 	if o.Observe == nil {
 		o.Observe = func(Event) {}

@@ -32,7 +32,7 @@ queues:
 	}
 	admitted := func(w *world) (names string) {
 		for _, name := range []string{"pay", "ledger", "news"} {
-			if w.admitJobs(name) {
+			if w.admitJobs(name, 0) {
 				names += " " + name
 			}
 		}

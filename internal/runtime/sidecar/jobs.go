@@ -72,10 +72,11 @@ func (w *world) openJobs(context.Context) error {
 	return err
 }
 
-// admitJobs is whether jobs of a queue may be taken now: not while the application that they are sent to is
-// down, nor while the budget has the queue rest. What is not taken stays in the Redis, and costs nothing.
-func (w *world) admitJobs(name string) bool {
-	if e := w.jobs.endpoints[name]; e != nil && !e.Admit() {
+// admitJobs is whether a job of a queue may be taken now, besides ahead others: not while the application that they
+// are sent to is down, but for the one that tries it, nor while the budget has the queue rest. What is not taken stays in
+// the Redis, and costs nothing.
+func (w *world) admitJobs(name string, ahead int) bool {
+	if e := w.jobs.endpoints[name]; e != nil && !e.Admit(ahead) {
 		return false
 	}
 	return w.budget.admits(name, time.Now())

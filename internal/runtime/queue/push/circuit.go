@@ -39,11 +39,14 @@ func newCircuit(failures int, changed func()) *circuit {
 	return &circuit{failures: failures, changed: changed, pause: firstPause, moved: make(chan struct{})}
 }
 
-// admitted is whether a job would be sent now, and where not, how long to wait.
-func (c *circuit) admitted(now time.Time) (ok bool, wait time.Duration) {
+// admitted is whether a job would be sent now besides ahead others, and where not, how long to wait. Only one tries an
+// endpoint that fails.
+func (c *circuit) admitted(now time.Time, ahead int) (ok bool, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ok, wait, _ = c.look(now)
+	if ok, wait, _ = c.look(now); ok && c.failed >= c.failures && ahead > 0 {
+		return false, c.pause
+	}
 	return ok, wait
 }
 

@@ -33,7 +33,7 @@ func TestACircuitHoldsJobsAndTriesOne(t *testing.T) {
 		use(failing)
 		use(failing)
 		use(failing)
-		ok, wait := c.admitted(time.Now())
+		ok, wait := c.admitted(time.Now(), 0)
 		if ok || wait != firstPause {
 			t.Fatalf("after 3 failures in a row: admitted %t, wait %s", ok, wait)
 		}
@@ -42,6 +42,10 @@ func TestACircuitHoldsJobsAndTriesOne(t *testing.T) {
 			_, _, wait, _ := c.begin(time.Now())
 			pauses = append(pauses, wait)
 			time.Sleep(wait)
+			one, _ := c.admitted(time.Now(), 0)
+			if more, _ := c.admitted(time.Now(), 1); !one || more {
+				t.Fatalf("after the pause: one is admitted %t, and another besides it %t", one, more)
+			}
 			ok, tries, _, _ := c.begin(time.Now())
 			if second, _, _, _ := c.begin(time.Now()); !ok || !tries || second {
 				t.Fatalf("after the pause: admitted %t, as the one that tries %t, and another one %t", ok, tries, second)
@@ -67,7 +71,7 @@ func TestACircuitHoldsJobsAndTriesOne(t *testing.T) {
 		default:
 			t.Error("those who wait were not told")
 		}
-		if ok, _ := c.admitted(time.Now()); !ok {
+		if ok, _ := c.admitted(time.Now(), 0); !ok {
 			t.Error("still open")
 		}
 		synctest.Wait()

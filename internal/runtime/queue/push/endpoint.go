@@ -80,10 +80,10 @@ func (e *Endpoint) Stats() Stats {
 	return s
 }
 
-// Admit is whether a job would be sent now. Where it says no, jobs should stay in Redis, where they cost
-// nothing; EndpointOptions.Changed tells when to ask again.
-func (e *Endpoint) Admit() bool {
-	ok, _ := e.circuit.admitted(time.Now())
+// Admit is whether a job would be sent now, besides ahead others that are about to be. Where it says no, jobs should
+// stay in Redis, where they cost nothing; EndpointOptions.Changed tells when to ask again.
+func (e *Endpoint) Admit(ahead int) bool {
+	ok, _ := e.circuit.admitted(time.Now(), ahead)
 	return ok
 }
 

@@ -272,7 +272,7 @@ func TestAnEndpointThatMisbehavesEndsTheAttempt(t *testing.T) {
 			if err == nil || !strings.HasPrefix(strings.ReplaceAll(err.Error(), url, "URL"), c.want) {
 				t.Errorf("Run = %v, want %s", err, c.want)
 			}
-			if s := e.Stats(); !s.Open || s.Failed != 1 || e.Admit() {
+			if s := e.Stats(); !s.Open || s.Failed != 1 || e.Admit(0) {
 				t.Errorf("stats %+v, want an open circuit", s)
 			}
 		})
@@ -294,7 +294,7 @@ func TestAnEndpointThatMisbehavesEndsTheAttempt(t *testing.T) {
 		if _, err := e.Run(ctx, job()); !errors.Is(err, context.Canceled) {
 			t.Errorf("Run = %v, want canceled", err)
 		}
-		if !e.Admit() {
+		if !e.Admit(0) {
 			t.Error("the circuit opened")
 		}
 	})
