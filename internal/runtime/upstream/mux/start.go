@@ -95,7 +95,7 @@ func (w *wire) flush() {
 }
 
 // writeNow writes as much as the socket takes. Whoever calls it has the turn; true: it is over. False: it is
-// to be given to the writer, who goes on where the write was cut short.
+// to be given to the writer, who goes on where the write was cut short, or ends with the connection.
 func (w *wire) writeNow() bool {
 	for range 2 { // what others put meanwhile; more than that shall not hold up the caller
 		t, err := w.take()
@@ -110,7 +110,7 @@ func (w *wire) writeNow() bool {
 			w.tally.settle(t.written, time.Now())
 			t.held, t.written = false, 0
 			w.fail(err)
-			return true
+			return false
 		}
 		w.tally.settle(t.written, time.Now())
 		t.held, t.written = false, 0

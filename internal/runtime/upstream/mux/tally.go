@@ -70,11 +70,14 @@ func (t *tally) count(upTo int, now time.Time) {
 	t.stamps = append(t.stamps, stamp{t.base + uint64(upTo), now})
 }
 
-// answered is the stamp of command number k, whose reply has come.
-func (t *tally) answered(k uint64, now time.Time) stamp {
+// answered is the stamp of command number k, whose reply has come. False: nobody has begun to write it.
+func (t *tally) answered(k uint64, now time.Time) (stamp, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if k >= t.counted.Load() {
+		if k >= t.base+uint64(len(t.cmds)) {
+			return stamp{}, false
+		}
 		t.count(int(k-t.base)+1, now)
 	}
 	i := 0
@@ -83,5 +86,5 @@ func (t *tally) answered(k uint64, now time.Time) stamp {
 	}
 	s := t.stamps[i]
 	t.stamps = append(t.stamps[:0], t.stamps[i+1:]...)
-	return s
+	return s, true
 }

@@ -132,7 +132,8 @@ func (w *wire) put(f *flight, write bool) (<-chan struct{}, error) {
 	return nil, nil
 }
 
-// write is the writer. It does nothing before it is given the turn: until then whoever flushes has it. Before
+// write is the writer. It does nothing before it is given the turn: until then whoever flushes has it. It ends
+// with the turn, so that nobody is writing any more and all that has left is counted when it has ended. Before
 // it takes what is there it lets everybody run once who can: on a busy Mux they add to the same write.
 func (w *wire) write() {
 	<-w.wake
@@ -141,6 +142,10 @@ func (w *wire) write() {
 		t, err := w.take()
 		switch {
 		case err != nil:
+			if t := &w.writerTurn; t.held { // what of a write that was cut short has left may have been run
+				w.tally.settle(t.written, time.Now())
+				t.written, t.held = 0, false
+			}
 			return
 		case t == nil:
 			<-w.wake
@@ -220,8 +225,8 @@ func (w *wire) read() error {
 		if bad := w.received(buf[:n]); bad != nil {
 			return bad
 		}
-		if w.pumped.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-			err = w.conn.SetReadDeadline(time.Time{}) // a Pump has come
+		if w.raw != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+			err = w.conn.SetReadDeadline(time.Time{}) // a Pump has come, and may have been refused meanwhile
 		}
 		if err != nil {
 			return err
@@ -259,10 +264,10 @@ func (w *wire) deliver(b []byte, now time.Time) error {
 			return &ProtocolError{slices.Clone(b[:min(len(b), 64)])}
 		}
 		f = w.collect(f, b[:n])
-		b = b[n:]
-		if ev == ended {
-			w.replied(f, now)
+		if ev == ended && !w.replied(f, now) {
+			return &ProtocolError{slices.Clone(b[:min(n, 64)])}
 		}
+		b = b[n:]
 	}
 	return nil
 }
@@ -314,12 +319,15 @@ func (w *wire) collect(f *flight, b []byte) *flight {
 	return f
 }
 
-// replied takes note of a reply that came whole.
-func (w *wire) replied(f *flight, now time.Time) {
+// replied takes note of a reply that came whole. False: it answers what has not been sent.
+func (w *wire) replied(f *flight, now time.Time) bool {
 	r := &w.readerTurn
 	number := f.first + uint64(f.next)
 	if number >= r.stamp.upTo {
-		r.stamp = w.tally.answered(number, now)
+		var sent bool
+		if r.stamp, sent = w.tally.answered(number, now); !sent {
+			return false
+		}
 	}
 	if !w.counted {
 		outcome := meter.OK
@@ -331,12 +339,13 @@ func (w *wire) replied(f *flight, now time.Time) {
 	f.next++
 	r.ended++
 	if f.next < len(f.cmds) {
-		return
+		return true
 	}
 	r.endedSize += f.size
 	r.flights[r.head] = nil
 	r.head++
 	w.over(f, nil)
+	return true
 }
 
 // over ends a flight, and takes it back if nobody waits for it.
@@ -364,7 +373,8 @@ func (w *wire) release() {
 	}
 }
 
-// fail ends the wire: nothing more is taken, and the reader ends what is left.
+// fail ends the wire: nothing more is taken, and the reader ends what is left. Whoever has the turn to write
+// finds out and gives it to the writer.
 func (w *wire) fail(err error) {
 	w.mu.Lock()
 	if w.broken != nil {
@@ -372,17 +382,16 @@ func (w *wire) fail(err error) {
 		return
 	}
 	w.broken = err
-	room := w.room
-	w.room = nil
+	room, wake := w.room, w.idle
+	w.room, w.idle = nil, false
 	w.mu.Unlock()
 	if room != nil {
 		close(room)
 	}
 	_ = w.conn.Close()
 	close(w.gone)
-	select {
-	case w.wake <- struct{}{}:
-	default:
+	if wake {
+		w.wake <- struct{}{}
 	}
 }
 
