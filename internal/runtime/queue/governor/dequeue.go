@@ -122,7 +122,7 @@ func (g *Governor) learn(q *queue, message []byte, known uint64, begin time.Time
 		id := taskID(message)
 		q.took(id)
 		if id != "" {
-			q.own[id] = claim{at: begin.Round(0)}
+			q.claim(id, begin)
 			q.pushes.mine(id, tookIt, time.Now())
 		}
 		g.announceLease(q, begin)

@@ -29,8 +29,8 @@ func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessP
 		calls := make([]call, len(cmds))
 		for i, cmd := range cmds {
 			if c, ok := parse(cmd, h.g.scripts); ok {
+				c.take = h.g.before(c)
 				calls[i] = c
-				h.g.before(c)
 			}
 		}
 		err := next(ctx, cmds)
@@ -69,7 +69,7 @@ func (g *Governor) run(ctx context.Context, c call, cmd redis.Cmder, next redis.
 			g.keepDeadLetters(c)
 		}
 	}
-	g.before(c)
+	c.take = g.before(c)
 	err := next(ctx, cmd)
 	g.after(c, cmd, err)
 	return err
@@ -101,17 +101,21 @@ func refusedByServer(err error) bool {
 	return errors.As(err, &reply)
 }
 
-// before notes what is about to be sent, since pushes of the server may come before the reply.
-func (g *Governor) before(c call) {
+// before notes what is about to be sent, since pushes of the server may come before the reply. It returns which
+// taking of the job that is about.
+func (g *Governor) before(c call) (take uint64) {
 	id := c.task()
 	if id == "" {
-		return
+		return 0
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if q := g.queues[c.queue()]; q != nil {
-		q.pushes.mine(id, c.deed(), time.Now())
+	q := g.queues[c.queue()]
+	if q == nil {
+		return 0
 	}
+	q.pushes.mine(id, c.deed(), time.Now())
+	return q.own[id].take
 }
 
 // deed is what a script does to its job, as far as pushes show it.
@@ -170,7 +174,7 @@ func (g *Governor) after(c call, cmd redis.Cmder, err error) {
 	case scheduleUniqueScript:
 		g.delayed(q, &q.scheduled, c, 2, reply == 1 || err != nil)
 	case retryScript:
-		delete(q.own, c.task())
+		q.release(c.task(), c.take)
 		g.delayed(q, &q.retry, c, 2, true)
 	case doneScript, doneUniqueScript, archiveScript:
 		g.finished(q, c, err)

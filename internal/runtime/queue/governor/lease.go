@@ -11,7 +11,8 @@ import (
 
 // A claim is a job that was taken here and is not finished.
 type claim struct {
-	at time.Time // when the lease in Redis last began, by the wall clock: a machine that slept has aged
+	at   time.Time // when the lease in Redis last began, by the wall clock: a machine that slept has aged
+	take uint64    // which taking of the queue it is: a job can be taken again before it is known here that it ended
 }
 
 // A LostError refuses to finish a job whose lease ended while the process did not run: another worker may
@@ -88,11 +89,24 @@ func (g *Governor) extend(ctx context.Context, queue string, cmd redis.Cmder, ne
 	g.stats.Extended++
 	for i := first; i+1 < len(all); i += 2 {
 		if id := text(all[i+1]); q.holds(id) {
-			q.own[id] = claim{at: now.Round(0)}
+			q.own[id] = claim{now.Round(0), q.own[id].take}
 		}
 	}
 	g.announceLease(q, now)
 	return nil
+}
+
+// claim notes that a job was taken at a time.
+func (q *queue) claim(id string, at time.Time) {
+	q.takes++
+	q.own[id] = claim{at.Round(0), q.takes}
+}
+
+// release forgets a claim, unless the job has been taken again since.
+func (q *queue) release(id string, take uint64) {
+	if q.own[id].take == take {
+		delete(q.own, id)
+	}
 }
 
 func (q *queue) holds(id string) bool {
@@ -131,7 +145,7 @@ func (g *Governor) mayFinish(ctx context.Context, c call) error {
 // finished notes the end of a job.
 func (g *Governor) finished(q *queue, c call, err error) {
 	if err == nil {
-		delete(q.own, c.task())
+		q.release(c.task(), c.take)
 	}
 }
 

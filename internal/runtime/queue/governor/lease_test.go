@@ -46,3 +46,36 @@ func TestALeaseThatIsNotBelievedAnyMoreIsNeitherExtendedNorBelievedAgain(t *test
 		t.Errorf("may finish aged: %v, due: %v; want only due", finish("aged"), finish("due"))
 	}
 }
+
+// The job is at the head of its queue before it is known here that it was put there.
+func TestAJobThatIsTakenAgainBeforeItsEndIsKnownIsOurs(t *testing.T) {
+	g, q := idle(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	message := append([]byte{taskIDField<<3 | bytesField, 1}, "1"...)
+	take := func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.learn(q, message, q.ask(), time.Now(), nil)
+	}
+	for name, s := range map[string]script{"tried again": retryScript, "given back": requeueScript, "done, and added anew": doneScript} {
+		again := true
+		run := func() error {
+			c := call{script: s, command: "evalsha", keys: []string{keyOf("a", activePart), keyOf("a", leasePart), keyOf("a", taskPrefix+"1")}}
+			return g.run(ctx, c, redis.NewCmd(ctx), func(context.Context, redis.Cmder) error {
+				if again {
+					take()
+				}
+				return nil
+			})
+		}
+		take()
+		if err := run(); err != nil || !q.holds("1") {
+			t.Errorf("%s: %v, and what was taken again is held: %t", name, err, q.holds("1"))
+		}
+		again = false
+		if err := run(); err != nil || q.holds("1") {
+			t.Errorf("%s: %v, and what has ended is held: %t", name, err, q.holds("1"))
+		}
+	}
+}

@@ -30,6 +30,7 @@ type queue struct {
 	groupsAt         time.Time
 
 	own     map[string]claim // jobs taken here and not finished
+	takes   uint64           // jobs taken here so far
 	foreign watch            // leases of others
 
 	pushes   pushes

@@ -101,6 +101,7 @@ type call struct {
 	keys    []string
 	rawKeys []any // shared with the command, as is args: what is changed there is sent
 	args    []any
+	take    uint64 // of the job, when it was sent
 }
 
 // parse takes a command apart; ok is false for one that runs no script.
