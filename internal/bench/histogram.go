@@ -38,9 +38,15 @@ func (h *Histogram) grow() {
 }
 
 // Record counts d once.
-func (h *Histogram) Record(d time.Duration) {
+func (h *Histogram) Record(d time.Duration) { h.RecordN(d, 1) }
+
+// RecordN counts d n times.
+func (h *Histogram) RecordN(d time.Duration, n int64) {
+	if n <= 0 {
+		return
+	}
 	h.grow()
-	_ = h.h.RecordValue(int64(min(max(d, 0), longest))) // cannot be out of range
+	_ = h.h.RecordValues(int64(min(max(d, 0), longest)), n) // cannot be out of range
 }
 
 // Add adds what other counted.

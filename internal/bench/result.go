@@ -57,7 +57,8 @@ type Result struct {
 	// itself and its machine held it up.
 	Lateness Histogram `json:"lateness"`
 
-	// Connect, TLS and Server are the parts that operations told; empty when they cannot tell.
+	// Connect, TLS and Server are the parts that operations told; empty when they cannot tell. On a Redis
+	// Server is of each command, of which an operation may have several; its connections are open before.
 	Connect Histogram `json:"connect"`
 	TLS     Histogram `json:"tls"`
 	Server  Histogram `json:"server"`

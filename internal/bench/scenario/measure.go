@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redisopt/redisopt/internal/bench"
+	"github.com/redisopt/redisopt/internal/runtime/meter"
 )
 
 // closeTimeout bounds the clean-up of one scenario, which also happens when the run was interrupted.
@@ -108,11 +109,20 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	defer func() { err = errors.Join(err, s.tidy(ctx, prepared)) }()
 	m = &bench.Measured{Name: s.Name}
 	run, last := p.run(s, m), &failure{}
+	var before meter.Snapshot
+	begin := run.OnBegin
+	run.OnBegin = func() {
+		begin()
+		before = p.Target.Upstream.Meter().Snapshot()
+	}
 	m.Result, err = bench.Run(ctx, run, last.remember(prepared.Operation))
 	if m.Result == nil {
 		return nil, err
 	}
 	m.Commands, m.InScript = p.spent(m)
+	if m.Result.Server.Count() == 0 {
+		served(&m.Result.Server, p.Target.Upstream.Meter().Snapshot().Sub(before))
+	}
 	if err != nil {
 		return m, err
 	}
@@ -130,6 +140,19 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	}
 	m.Broken = broken
 	return m, nil
+}
+
+// served adds the time that the server took for each command: from its last byte sent to its reply, the way
+// there and back included.
+func served(h *bench.Histogram, s meter.Snapshot) {
+	for _, row := range s.Rows {
+		if row.Latency == nil {
+			continue
+		}
+		for _, bar := range row.Latency.Distribution() {
+			h.RecordN(time.Duration(bar.To)*time.Microsecond, bar.Count)
+		}
+	}
 }
 
 // tidy closes what was prepared, also when the run was interrupted; then what went wrong with it is of no

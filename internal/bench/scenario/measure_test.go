@@ -41,6 +41,9 @@ func TestCommandsAreThoseOfTheRecordedOperations(t *testing.T) {
 			t.Errorf("%s costs %.2f commands, want %g", measured[i].Name, got, want)
 		}
 	}
+	if got := measured[0].Result.Server.Count(); got < measured[0].Result.Done {
+		t.Errorf("%d times of the server, want one for each of %d operations", got, measured[0].Result.Done)
+	}
 	if spent := p.Target.Upstream.Spent(); spent.Commands+spent.InScript > p.Commands() {
 		t.Errorf("%d commands were spent, and at most %d announced", spent.Commands+spent.InScript, p.Commands())
 	}
