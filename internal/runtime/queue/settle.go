@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redisopt/redisopt/internal/runtime/queue/governor"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -76,7 +77,8 @@ func (e *Engine) settle(ctx context.Context, a *attempt, s settlement) error {
 	return nil
 }
 
-// giveBack puts a job that was taken and not begun at the head of its band. It costs 1 script of 4 commands.
+// giveBack puts a job that was taken and not begun at the head of its band. It costs 1 script of 4 commands. An error
+// wraps governor.ErrNotSent where that can be tried again.
 func (e *Engine) giveBack(ctx context.Context, band string, msg []byte) error {
 	m, err := decode(msg)
 	if err != nil {
@@ -87,6 +89,9 @@ func (e *Engine) giveBack(ctx context.Context, band string, msg []byte) error {
 		[]string{key(band, "active"), key(band, "lease"), key(band, head.part), taskKey(band, m.ID)},
 		m.ID, head.score, head.part, "", time.Now().UnixNano())
 	if err != nil {
+		if e.unsent(err) {
+			return fmt.Errorf("put back job %s: %w: %w", m.ID, governor.ErrNotSent, err)
+		}
 		err = fmt.Errorf("put back job %s: %w", m.ID, err)
 		e.opts.Notice(err) // it is tried again when its lease has ended
 	}

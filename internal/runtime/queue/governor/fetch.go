@@ -20,6 +20,7 @@ type fetched struct {
 	q       *queue
 	text    string // as Redis has answered
 	message []byte // the same
+	take    uint64 // which taking of the queue it was
 }
 
 // fetch sends dequeues of several queues in one round trip. What they bring is given to asynq's next calls.
@@ -52,7 +53,7 @@ func (g *Governor) fetch(ctx context.Context, own *group, sha any, picked []*que
 		}
 		switch {
 		case err == nil:
-			own.taken = append(own.taken, fetched{q, all[i].text, message})
+			own.taken = append(own.taken, fetched{q, all[i].text, message, q.takes})
 		case !errors.Is(err, redis.Nil):
 			failure = err
 			if retriedByCaller(err) {
@@ -227,9 +228,12 @@ type returned struct {
 	since time.Time
 }
 
-// PutBack puts back every job that was fetched and that no server was given. It is for after Retire and the
-// end of the servers' own taking; what cannot be put back is tried again when its lease has ended. It costs what
-// Options.Return does for each.
+// ErrNotSent is what Options.Return wraps when the job is where it was for sure.
+var ErrNotSent = errors.New("nothing was sent")
+
+// PutBack puts back every job that was fetched and that no server was given, and tries until ctx ends where nothing
+// was sent. It is for after Retire and the end of the servers' own taking; what cannot be put back is tried again when
+// its lease has ended. It costs what Options.Return does for each.
 func (g *Governor) PutBack(ctx context.Context) {
 	g.mu.Lock()
 	groups := slices.Clone(g.groups)
@@ -237,39 +241,60 @@ func (g *Governor) PutBack(ctx context.Context) {
 	for _, own := range groups {
 		g.reclaim(own)
 	}
-	g.putBack(ctx)
+	for failures := 1; !g.putBack(ctx) && ctx.Err() == nil; failures++ {
+		pause(ctx, backoff(failures))
+	}
 }
 
-// putBackSoon is putBack within the time that one command may take: what does not fit is tried again when its
-// lease has ended.
-func (g *Governor) putBackSoon(ctx context.Context) {
+// putBackSoon is putBack within the time that one command may take.
+func (g *Governor) putBackSoon(ctx context.Context) (whole bool) {
 	ctx, cancel := context.WithTimeout(ctx, ownTimeout)
 	defer cancel()
-	g.putBack(ctx)
+	return g.putBack(ctx)
 }
 
-// putBack puts back what was reclaimed, the last first, so that the order stays as it was.
-func (g *Governor) putBack(ctx context.Context) {
+// putBack puts back what was reclaimed, the last first, so that the order stays as it was. It returns false when
+// something is left to be tried again, because nothing was sent: what may have been put back is not, since it may be
+// somebody else's by then, and neither is what has been here for too long.
+func (g *Governor) putBack(ctx context.Context) (whole bool) {
 	g.mu.Lock()
 	all := g.back
 	g.back = nil
 	g.mu.Unlock()
+	var left []returned
+	stuck := map[*queue]bool{} // what comes before would be behind what is left
 	for _, r := range slices.Backward(all) {
 		id := taskID(r.message)
 		ours := time.Now().Round(0).Sub(r.since) <= g.believed()
 		g.mu.Lock()
-		delete(r.q.own, id) // before it can be taken again
+		r.q.release(id, r.take) // before it can be taken again
 		g.mu.Unlock()
-		put := ours && g.opts.Return(ctx, r.q.name, r.message) == nil
+		err := ErrNotSent
+		if ours && !stuck[r.q] && ctx.Err() == nil {
+			err = g.opts.Return(ctx, r.q.name, r.message)
+		}
 		g.mu.Lock()
-		if !put {
+		switch {
+		case ours && errors.Is(err, ErrNotSent):
+			stuck[r.q] = true
+			left = append(left, r)
+		case err != nil:
 			r.q.foreign.suspect(time.Now().Add(g.opts.Lease + g.opts.Grace))
 			g.prod()
-		} else {
+		default:
 			g.stats.PutBack++
 			g.added(r.q, id)
 			g.rouse(r.q)
 		}
 		g.mu.Unlock()
 	}
+	if len(left) == 0 {
+		return true
+	}
+	slices.Reverse(left)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.back = append(left, g.back...)
+	g.prod()
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,6 +109,44 @@ func TestJobsThatAreFetchedAndNotTakenGoBackToTheirPlaces(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWhatCannotBePutBackAtFirstIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t)
+	look := s.Client(t)
+	goOn, ran := make(chan struct{}), make(chan string, 10)
+	release := sync.OnceFunc(func() { close(goOn) })
+	defer release()
+	var tries atomic.Int64
+	r := join(t, s.URL(), plan{queues: names(1), concurrency: 1, options: func(o *governor.Options) {
+		greedy(o)
+		put := o.Return
+		o.Return = func(ctx context.Context, queue string, message []byte) error {
+			if n := tries.Add(1); n == 1 || n == 3 {
+				return fmt.Errorf("put back: %w", governor.ErrNotSent)
+			}
+			return put(ctx, queue, message)
+		}
+	}, handler: func(_ context.Context, task *asynq.Task) error {
+		ran <- task.Type()
+		if task.Type() == "1" {
+			<-goOn
+		}
+		return nil
+	}})
+	enqueue(t, r.client, "q00", "warm") // the server knows the script from here on
+	<-ran
+	over(t, look, names(1))
+	add(t, look, r, []string{"job-1", "job-2", "job-3", "job-4", "job-5"})
+	<-ran
+	within(t, 20*time.Second, "the others are put back", func() bool { return r.gov.Stats().PutBack == 4 })
+	if diff := cmp.Diff([]string{"job-2", "job-3", "job-4", "job-5"}, pendingIDs(t, look, "q00")); diff != "" {
+		t.Errorf("pending (-want +got):\n%s", diff)
+	}
+	if n := tries.Load(); n != 6 {
+		t.Errorf("%d tries, want 4 and 2 more", n)
 	}
 }
 

@@ -81,7 +81,8 @@ type Options struct {
 	Took  func(ctx context.Context, queue string, message []byte) bool
 	Empty func(queue string)
 
-	// Return puts a job back where it was taken from, since the server does not take it any more.
+	// Return puts a job back where it was taken from, since the server does not take it any more. It is called again
+	// after an error that wraps ErrNotSent, for as long as the lease is sure to hold.
 	Return func(ctx context.Context, queue string, message []byte) error
 
 	// InScript is told of the commands that asynq's scripts run in the Redis, as far as their replies

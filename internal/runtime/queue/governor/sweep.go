@@ -29,12 +29,12 @@ func (g *Governor) sweeps(ctx context.Context, heard <-chan struct{}) {
 		case <-timer.C:
 		case <-g.poke:
 		}
-		g.putBackSoon(ctx)
+		whole := g.putBackSoon(ctx)
 		if anew || at.again {
 			at.again = g.everything(ctx, &at) != nil
 		}
 		wait := time.Duration(0)
-		if at.again || g.small(ctx, &at) != nil || g.regular(ctx, &at) != nil {
+		if at.again || g.small(ctx, &at) != nil || g.regular(ctx, &at) != nil || !whole {
 			failures++
 			wait = backoff(failures)
 		} else {
