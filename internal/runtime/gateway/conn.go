@@ -19,20 +19,26 @@ type listener struct {
 	closed bool
 }
 
+// acceptPause is the first pause when no connection can be taken; it doubles up to a second while that lasts.
+const acceptPause = 5 * time.Millisecond
+
 // Accept waits for the next connection. Only a closed listener is an error.
 func (l *listener) Accept() (net.Conn, error) {
-	for pause := 5 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	pause := acceptPause
+	for {
 		nc, err := l.Listener.Accept()
-		if err == nil {
-			if l.loops != nil && l.loops.take(nc) {
-				continue
+		switch {
+		case err == nil:
+			pause = acceptPause
+			if l.loops == nil || !l.loops.take(nc) {
+				return l.track(nc), nil
 			}
-			return l.track(nc), nil
-		}
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
+		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF):
 			return nil, io.EOF
+		default:
+			time.Sleep(pause)
+			pause = min(2*pause, time.Second)
 		}
-		time.Sleep(pause)
 	}
 }
 

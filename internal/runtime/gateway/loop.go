@@ -110,14 +110,14 @@ func (l *loop) stop(until time.Time) {
 	l.rouse()
 }
 
-// rouse has the loop look at what was left for it. It gives back the lock.
+// rouse has the loop look at what was left for it. It gives back the lock, and not before it has woken the
+// loop: as soon as that can go on, it may end and close the descriptor by which it is woken.
 func (l *loop) rouse() {
-	wake := l.asleep
-	l.asleep = false
-	l.mu.Unlock()
-	if wake {
+	if l.asleep {
+		l.asleep = false
 		l.poll.wake()
 	}
+	l.mu.Unlock()
 }
 
 // run serves until stop, and until nothing is left.

@@ -231,6 +231,28 @@ func TestTooManyConnections(t *testing.T) {
 	})
 }
 
+// TestClientsThatDoNotReadCount: an answer that nobody takes keeps its place among the connections.
+func TestClientsThatDoNotReadCount(t *testing.T) {
+	t.Parallel()
+	url, srv := start(t, gateway.Options{Listener: gateway.Limits{MaxConnections: 1}})
+	if err := srv.Client(t).Set(t.Context(), "big", strings.Repeat("x", 9<<20), 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	k := talk(t, url)
+	k.say(request("/get/big"))
+	if _, err := k.r.Peek(1); err != nil { // the rest waits in the gateway from now on
+		t.Fatal(err)
+	}
+	for i := range 20 { // while the first of them come the loop may still have the other one
+		if status, _ := talk(t, url).hear(); status != 503 {
+			t.Errorf("one more, the %dth: %d, want 503", i+1, status)
+		}
+	}
+	if status, body := k.hear(); status != 200 || len(body) < 9<<20 {
+		t.Errorf("the answer is %d and %d bytes", status, len(body))
+	}
+}
+
 // TestShutdownOfConnections: those without a request end at once, whichever way serves them.
 func TestShutdownOfConnections(t *testing.T) {
 	t.Parallel()

@@ -23,6 +23,7 @@ type loops struct {
 	next  int            // whose turn it is to get a connection
 	conns sync.WaitGroup // those that were handed over
 
+	writing  atomic.Int64 // those whose client has yet to take an answer, before fasthttp counts them
 	stopping atomic.Bool
 }
 
@@ -58,7 +59,7 @@ func (ls *loops) take(nc net.Conn) bool {
 	if !ok || len(ls.all) == 0 {
 		return false
 	}
-	open := int64(ls.srv.GetCurrentConcurrency())
+	open := int64(ls.srv.GetCurrentConcurrency()) + ls.writing.Load()
 	for _, l := range ls.all {
 		open += l.open.Load()
 	}
@@ -97,10 +98,15 @@ type handed struct {
 func (ls *loops) hand(nc net.Conn, h handed) {
 	c := ls.of.track(nc)
 	c.before, c.first = h.before, h.due
+	if len(h.rest) > 0 {
+		ls.writing.Add(1)
+	}
 	ls.conns.Go(func() {
 		if len(h.rest) > 0 {
 			_ = c.SetWriteDeadline(time.Now().Add(ls.s.g.opts.Listener.WriteTimeout))
-			if _, err := c.Write(h.rest); err != nil || h.last || ls.stopping.Load() {
+			_, err := c.Write(h.rest)
+			ls.writing.Add(-1)
+			if err != nil || h.last || ls.stopping.Load() {
 				_ = c.Close()
 				return
 			}
