@@ -255,8 +255,15 @@ func (g *Governor) putBackSoon(ctx context.Context) (whole bool) {
 
 // putBack puts back what was reclaimed, the last first, so that the order stays as it was. It returns false when
 // something is left to be tried again, because nothing was sent: what may have been put back is not, since it may be
-// somebody else's by then, and neither is what has been here for too long.
+// somebody else's by then, and neither is what has been here for too long. One waits for the other, so that nothing is
+// under way any more when PutBack returns.
 func (g *Governor) putBack(ctx context.Context) (whole bool) {
+	select {
+	case g.putting <- struct{}{}:
+		defer func() { <-g.putting }()
+	case <-ctx.Done():
+		return false
+	}
 	g.mu.Lock()
 	all := g.back
 	g.back = nil

@@ -23,6 +23,7 @@ type Governor struct {
 	once    sync.Once
 	loaded  atomic.Bool // the Redis knows asynq's script to dequeue
 	taking  *redis.Script
+	putting chan struct{} // of capacity 1: who puts jobs back has put something into it
 
 	mu       sync.Mutex // guards the rest, and every queue
 	queues   map[string]*queue
@@ -49,7 +50,7 @@ func New(o Options) (*Governor, error) {
 	}
 	g := &Governor{
 		opts: o, id: rand.Text()[:12], scripts: pinned(), pool: o.Jobs,
-		taking: redis.NewScript(takeText), ready: make(chan struct{}), poke: make(chan struct{}, 1),
+		taking: redis.NewScript(takeText), putting: make(chan struct{}, 1), ready: make(chan struct{}), poke: make(chan struct{}, 1),
 		queues: map[string]*queue{}, names: o.Queues, slowness: 1,
 		cancels: map[*stub]struct{}{},
 	}

@@ -1,9 +1,11 @@
 package governor
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -71,4 +73,36 @@ func TestWhatIsWrongInOneQueueLeavesTheOthersAlone(t *testing.T) {
 	if want := int64(1 + 4 + 3*5 + 1 + 1 + 5); ran != want {
 		t.Errorf("%d commands said, want %d", ran, want)
 	}
+}
+
+// Who shuts down ends what puts jobs back otherwise, and they would wait for the end of their leases.
+func TestPutBackWaitsForWhatIsBeingPutBack(t *testing.T) {
+	g, q := idle(t)
+	synctest.Test(t, func(t *testing.T) {
+		g.putting = make(chan struct{}, 1) // of the bubble
+		goOn := make(chan struct{})
+		g.opts.Return = func(context.Context, string, []byte) error {
+			<-goOn
+			return nil
+		}
+		g.back = []returned{{fetched{q: q, message: append([]byte{taskIDField<<3 | bytesField, 1}, "1"...)}, time.Now()}}
+		go g.putBackSoon(t.Context())
+		synctest.Wait()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			g.PutBack(t.Context())
+		}()
+		synctest.Wait()
+		select {
+		case <-ended:
+			t.Error("PutBack has returned, and a job is under way")
+		default:
+		}
+		close(goOn)
+		<-ended
+		if n := g.Stats().PutBack; n != 1 {
+			t.Errorf("%d jobs put back, want one", n)
+		}
+	})
 }
