@@ -53,7 +53,13 @@ func (p *Pump) Stop() {
 // carry is called by the reader of w, and returns nil when it should read by itself again.
 func (p *Pump) carry(w *wire) error {
 	c := &carried{wire: w, over: make(chan error, 1)}
+	w.mu.Lock()
+	if w.broken != nil {
+		w.mu.Unlock()
+		return nil // reading says why; the next connection may be carried already
+	}
 	p.now.Store(c)
+	w.mu.Unlock()
 	defer func() {
 		p.now.CompareAndSwap(c, nil)
 		c.mu.Lock() // Ready may be at work

@@ -164,3 +164,19 @@ func TestALateWakeUpOfTheReaderIsNotTheEndOfTheConnection(t *testing.T) {
 		}
 	})
 }
+
+// The reader of a connection that has broken may come late, when the next one is carried already: nobody would
+// read that any more.
+func TestABrokenConnectionDoesNotTakeThePumpFromTheNextOne(t *testing.T) {
+	old, _, _ := put(t)
+	next, _, _ := put(t)
+	old.raw = brokenRaw{}
+	old.fail(errors.New("over"))
+	p := &Pump{m: old.m, watch: func(int) error { return nil }, stopped: make(chan struct{})}
+	c := &carried{wire: next, over: make(chan error, 1)}
+	p.now.Store(c)
+	_ = p.carry(old)
+	if p.now.Load() != c {
+		t.Error("the next connection is carried no more")
+	}
+}
