@@ -94,11 +94,12 @@ func (q *queue) open(now time.Time) bool {
 }
 
 // likely is how many dequeues that are sent at now, and no more than most, can each be expected to bring a job.
-// Those that bring none cost as much, so little is expected where the number of jobs is not known, or where
-// others take them too.
-func (q *queue) likely(now time.Time, most int, others bool) int {
+// Little is expected where the number of jobs is not known, or where others take them too: what brings none takes the
+// turn of another queue. shared is as many times as much where the number is not known: queues of which that holds have
+// their turns by weight then, and not equal ones.
+func (q *queue) likely(now time.Time, most, shared int, others bool) int {
 	if q.unsure {
-		return min(most, 1+q.row/16)
+		return min(most, (1+q.row/16)*shared)
 	}
 	n := -q.asking
 	for _, p := range q.waiting {

@@ -21,7 +21,11 @@ func (g *Governor) turnsOf(own *group, now time.Time, most int) (all []turn, nex
 		case !now.Before(at):
 			left := 1
 			if most > 1 {
-				left = q.likely(now, most, g.bell.peers > 0)
+				shared := q.weight
+				if g.opts.Separate {
+					shared = 1 // each costs as much as a job that is there; by one script all that a queue lacks cost 1
+				}
+				left = q.likely(now, most, shared, g.bell.peers > 0)
 			}
 			all = append(all, turn{q, left})
 		case next.IsZero() || at.Before(next):

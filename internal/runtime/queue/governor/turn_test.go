@@ -31,6 +31,29 @@ func TestTurnsAreSharedByWeight(t *testing.T) {
 	}
 }
 
+// As after a start, when of no queue it is known how many jobs wait.
+func TestTurnsAreSharedByWeightBeforeAnythingIsKnown(t *testing.T) {
+	g, _ := idle(t)
+	own := &group{}
+	for name, weight := range map[string]int{"high": 6, "normal": 3, "low": 1} {
+		q := newQueue(name)
+		q.weight = weight
+		own.queues = append(own.queues, q)
+	}
+	got, jobs := map[string]int{}, 0
+	for jobs < 200 {
+		turns, _ := g.turnsOf(own, time.Now(), 10)
+		for _, q := range g.pick(turns, 10) {
+			q.row++
+			got[q.name]++
+			jobs++
+		}
+	}
+	if got["high"] < 100 || got["high"] > 140 || got["low"] > 40 {
+		t.Errorf("turns %v, want about 120, 60 and 20", got)
+	}
+}
+
 func TestATurnIsOverWhenNoMoreIsExpected(t *testing.T) {
 	g, a := idle(t)
 	b := g.queues["b"]
@@ -87,7 +110,7 @@ func TestHowManyJobsAreExpected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, q := idle(t)
 			c.do(q)
-			if got := q.likely(now, 8, c.others); got != c.want {
+			if got := q.likely(now, 8, 1, c.others); got != c.want {
 				t.Errorf("%d, want %d", got, c.want)
 			}
 		})
