@@ -237,7 +237,9 @@ func TestAnEmergencyTakesAllKeysBackWithoutARedis(t *testing.T) {
 	t.Logf("emergency of two replicas, the program's start included: %s", time.Since(began).Round(time.Millisecond))
 	m.wantEverywhere(0, "after the emergency")
 	_ = m.replicas[1].cmd.Process.Kill()
-	_ = <-m.replicas[1].wait
+	if err := <-m.replicas[1].wait; err == nil {
+		t.Error("a replica that was killed ended well")
+	}
 	m.replicas[1].wait <- nil
 	if out, errs, code = m.run("rollback", "phase1", "--emergency", "--yes", "-o", "json"); code != 5 || !strings.Contains(out, `"done": false`) || !strings.Contains(errs, "1 replica of 2") {
 		t.Errorf("with one replica gone: exit %d, want 5 and the replica named\n%s%s", code, out, errs)

@@ -156,12 +156,12 @@ func (l *loop) late(c *client) {
 func (l *loop) close(c *client) {
 	l.remove(c)
 	closeFD(c.fd)
+	l.open.Add(-1)
 }
 
 func (l *loop) remove(c *client) {
 	l.clients[c.fd] = nil
 	l.count--
-	l.open.Add(-1)
 }
 
 // handOver gives a connection to fasthttp for good, with the bytes that were read and not answered.
@@ -174,13 +174,14 @@ func (l *loop) handOver(c *client, b []byte) {
 }
 
 // release makes a connection of a client again, which the loop forgets. Where that is not possible it is
-// closed.
+// closed. It counts here until it counts elsewhere.
 func (l *loop) release(c *client, h handed) {
 	l.poll.forget(c.fd)
 	l.remove(c)
 	if nc, err := attach(c.fd); err == nil {
 		l.hand(nc, h)
 	}
+	l.open.Add(-1)
 }
 
 // A verdict is what a loop thinks of the bytes it read.

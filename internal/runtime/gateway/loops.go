@@ -59,10 +59,12 @@ func (ls *loops) take(nc net.Conn) bool {
 	if !ok || len(ls.all) == 0 {
 		return false
 	}
-	open := int64(ls.srv.GetCurrentConcurrency()) + ls.writing.Load()
+	open := int64(0) // in the order in which connections go from hand to hand, so that none is missed
 	for _, l := range ls.all {
 		open += l.open.Load()
 	}
+	open += ls.writing.Load()
+	open += int64(ls.srv.GetCurrentConcurrency())
 	if open >= int64(ls.s.g.opts.Listener.MaxConnections) {
 		reject(nc)
 		return true
