@@ -221,7 +221,13 @@ func (u *Upstream) dialOnce(ctx context.Context, addr string) (net.Conn, error) 
 	if u.connected.Load() {
 		d.Timeout = reconnectWait
 	}
+	var took Timing
+	begin := time.Now()
 	raw, err := d.DialContext(ctx, u.target.network, addr)
+	if err == nil && u.opts.Timed != nil {
+		took.Connect = time.Since(begin)
+		defer func() { u.opts.Timed(took) }()
+	}
 	if err != nil || u.target.tls == nil {
 		return raw, err
 	}
@@ -232,10 +238,12 @@ func (u *Upstream) dialOnce(ctx context.Context, addr string) (net.Conn, error) 
 		}
 	}
 	t := tls.Client(raw, conf)
+	begin = time.Now()
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = raw.Close()
 		return nil, &handshakeError{err}
 	}
+	took.TLS = time.Since(begin)
 	return t, nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
 
 // Defaults of Options.
@@ -99,9 +100,16 @@ type Options struct {
 	// *ReadOnlyError. Scripts are refused unless they are of the read-only kind (EVAL_RO).
 	ReadOnly bool
 
+	// Timed, when not nil, is told where the time went of each request over REST, and of each connection
+	// over TCP, of which Server is 0. It is called from many goroutines and must not wait.
+	Timed func(Timing)
+
 	// idleAfter is how long a connection must have been unused for its loss to be an IdleClose.
 	idleAfter time.Duration
 }
+
+// A Timing is where time went: connecting, TLS, and until the server's answer.
+type Timing = rest.Timing
 
 // Sentinel says how to find a master.
 type Sentinel struct {

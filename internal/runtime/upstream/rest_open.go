@@ -20,6 +20,7 @@ func (u *Upstream) newTransport() (*rest.Transport, error) {
 			Outcome: func(text string) meter.Outcome { return outcomeOf(replyError(text).Class) },
 			Write:   func(command string) bool { return !allowedReadOnly(command) },
 			Spent:   u.restSpent,
+			Timed:   u.opts.Timed,
 		},
 	}
 	if u.restricted() {

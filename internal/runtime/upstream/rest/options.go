@@ -110,6 +110,9 @@ type Observer struct {
 
 	// Spent is told of every request that left.
 	Spent func(Spent)
+
+	// Timed is told where the time of every attempt at a request went, of those that nobody counts too.
+	Timed func(Timing)
 }
 
 // Spent is what one attempt at a request cost.

@@ -8,10 +8,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -145,7 +143,11 @@ type answer struct {
 
 // post sends body to path. An Error without Addr and After says why there is no answer.
 func (t *Transport) post(ctx context.Context, path string, body []byte, resp bool) (answer, *Error) {
-	ctx, gotConn := traced(ctx)
+	var trace Trace
+	ctx = trace.Context(ctx)
+	if timed := t.opts.Observer.Timed; timed != nil {
+		defer func() { timed(trace.Timing()) }()
+	}
 	req, err := t.newRequest(ctx, path, bytes.NewReader(body))
 	if err != nil {
 		return answer{}, &Error{Kind: Unreached, Err: err, Unsent: true}
@@ -157,7 +159,7 @@ func (t *Transport) post(ctx context.Context, path string, body []byte, resp boo
 	}
 	res, err := t.http.Load().Do(req)
 	if err != nil {
-		return answer{}, t.transportError(ctx, err, gotConn.Load())
+		return answer{}, t.transportError(ctx, err, trace.Connected())
 	}
 	defer func() { _ = res.Body.Close() }()
 	t.note(res.Header)
@@ -172,14 +174,6 @@ func (t *Transport) post(ctx context.Context, path string, body []byte, resp boo
 		return a, e
 	}
 	return a, nil
-}
-
-// traced is ctx for a request that notes when it has a connection: before that nothing can have left.
-func traced(ctx context.Context) (context.Context, *atomic.Bool) {
-	var gotConn atomic.Bool
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { gotConn.Store(true) },
-	}), &gotConn
 }
 
 func (t *Transport) newRequest(ctx context.Context, path string, body io.Reader) (*http.Request, error) {

@@ -196,14 +196,14 @@ func (st *stream) connect(ctx context.Context) *Error {
 	for _, n := range st.names {
 		path.WriteString("/" + url.PathEscape(n))
 	}
-	tracing, gotConn := traced(ctx)
-	req, err := t.newStreamRequest(tracing, path.String())
+	var trace Trace
+	req, err := t.newStreamRequest(trace.Context(ctx), path.String())
 	if err != nil {
 		return &Error{Kind: Unreached, Err: err, Unsent: true}
 	}
 	res, err := t.http.Load().Do(req) //nolint:bodyclose // the stream lives on; shut closes it
 	if err != nil {
-		return t.transportError(ctx, err, gotConn.Load())
+		return t.transportError(ctx, err, trace.Connected())
 	}
 	st.body = res.Body
 	t.note(res.Header)
