@@ -135,7 +135,7 @@ Keys are the benchmark's own, expire, and are deleted at the end.
 	f.regress = percentage(0.10)
 	set.Var(&f.regress, "max-regress", "with --against: how much slower the other target may be")
 	set.BoolVar(&f.knee, "knee", false, "raise the rate until an assertion no longer holds, and say where")
-	set.StringVar(&f.out, "out", "", "write the result, with full histograms, to this `file`")
+	set.StringVar(&f.out, "out", "", "write the result, with full histograms, to this `file`; with --against to FILE.a and FILE.b, before its extension")
 	set.StringVar(&f.html, "html", "", "write a page with charts to this `file`")
 	cmd.AddCommand(a.benchCompareCommand(), a.benchMergeCommand(), a.benchHTTPCommand())
 	return cmd
@@ -211,8 +211,11 @@ func (f *benchFlags) validate(args []string) error {
 	if f.knee && (f.against != "" || f.trace != "" || f.load.closed > 0) {
 		bad("--knee goes with none of --against, --trace and --closed")
 	}
-	if (f.against != "" || f.knee) && (f.out != "" || f.html != "") {
-		bad("--out and --html go with neither --against nor --knee: -o json has what they measure")
+	if f.knee && (f.out != "" || f.html != "") {
+		bad("--out and --html do not go with --knee: -o json has what it measures")
+	}
+	if f.pairs < 2 || f.pairs > 1000 {
+		bad("--pairs: got %d, want 2 to 1000", f.pairs)
 	}
 	if f.against != "" && (f.p95 != "" || len(f.asserts) > 0) {
 		bad("--against compares two targets, so it goes with neither --p95 nor --assert, but with --max-regress")

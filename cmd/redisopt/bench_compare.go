@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +25,7 @@ func (a *app) benchCompareCommand() *cobra.Command {
 		Long: `compare holds the percentiles of two result files of bench --out against each other. A change counts when
 chance would show as much in fewer than one of 200 comparisons, bursts of slow answers taken into account, and
 fails when it is then more than --max-regress. Runs at different times differ by what else went on: to compare
-two targets, bench --against runs them in turns, which is the better way.`,
+two targets, bench --against runs them in turns, which is the better way and takes targets instead of files.`,
 		Example: `  redisopt bench compare old.json new.json
   redisopt bench compare main.json branch.json --max-regress 5% -o markdown`,
 		Args: cobra.ExactArgs(2),
@@ -72,7 +73,26 @@ func changeOf(operation string, c bench.Change) benchChange {
 	}
 }
 
+// noTarget refuses a target in place of a result file.
+func noTarget(path string) error {
+	scheme, _, isURL := strings.Cut(path, "://")
+	_, err := os.Stat(path)
+	word := path == "tcp" || path == "rest" || path == "http" || strings.HasPrefix(path, "env:")
+	if !isURL && (!word || err == nil) {
+		return nil
+	}
+	shown := path
+	if isURL {
+		shown = scheme + "://…" // the rest may hold a password
+	}
+	return withHint(usagef("bench compare reads two result files of bench --out, and %s is a target", shown),
+		"redisopt bench --against tcp|rest|env:NAME|URL measures the configured target and another one in turns, and compares them")
+}
+
 func (a *app) benchCompare(oldPath, newPath string, maxRegress float64, strict bool) error {
+	if err := errors.Join(noTarget(oldPath), noTarget(newPath)); err != nil {
+		return err
+	}
 	old, errOld := bench.ReadFile(oldPath)
 	now, errNew := bench.ReadFile(newPath)
 	if err := errors.Join(errOld, errNew); err != nil {

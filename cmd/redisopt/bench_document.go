@@ -47,6 +47,12 @@ type benchOperation struct {
 	MeanMS *float64 `json:"mean_ms"`
 	MaxMS  *float64 `json:"max_ms"`
 
+	// Connections are those that were made, while preparing and warming up too, and ConnectMaxMS and TLSMaxMS
+	// how long the slowest took: a 95th percentile takes 200 of them.
+	Connections  int64    `json:"connections"`
+	ConnectMaxMS *float64 `json:"connect_max_ms"`
+	TLSMaxMS     *float64 `json:"tls_max_ms"`
+
 	// ServiceP95MS counts from the actual start, as a closed loop does.
 	ServiceP95MS  *float64 `json:"service_p95_ms"`
 	QueueingP95MS *float64 `json:"queueing_p95_ms"`
@@ -102,6 +108,8 @@ func operationOf(m bench.Measured, usd float64) benchOperation {
 	} {
 		_, *into = quantileOf(&bench.Latency{All: *h}, 0.95)
 	}
+	o.Connections = r.Connect.Count()
+	o.ConnectMaxMS, o.TLSMaxMS = longestOf(&r.Connect), longestOf(&r.TLS)
 	_, o.LatenessP99MS = quantileOf(&bench.Latency{All: r.Lateness}, 0.99)
 	if each := m.CommandsPerOperation(); each >= 0 {
 		o.CommandsPerOperation = &each
@@ -118,6 +126,14 @@ func quantileOf(l *bench.Latency, p float64) (*benchQuantile, *float64) {
 	}
 	out := &benchQuantile{MS: msOf(q.Value), LowMS: msOf(q.Low), HighMS: msOf(q.High)}
 	return out, &out.MS
+}
+
+// longestOf is the longest of a histogram; nil where it is empty.
+func longestOf(h *bench.Histogram) *float64 {
+	if h.Count() == 0 {
+		return nil
+	}
+	return new(msOf(h.Max()))
 }
 
 func msOf(d time.Duration) float64 {
@@ -154,7 +170,7 @@ func benchDocument(file *bench.File, verdicts []bench.Verdict, usd float64) repo
 		few = few || o.P99MS == nil || o.P95MS == nil
 	}
 	doc.Sections = []report.Section{{Fields: fields}, {Title: "latency in ms, from the intended start", Table: table}}
-	if parts := partsTable(data.Operations); parts != nil {
+	if parts := partsTable(data.Operations, nil); parts != nil {
 		doc.Sections = append(doc.Sections, report.Section{Title: "where the time goes, p95 in ms", Table: parts})
 	}
 	if curves := curveFields(file); curves != nil {
@@ -191,33 +207,52 @@ func benchNotes(file *bench.File, few bool, usd float64) []string {
 			notes = append(notes, m.Name+": "+m.Note)
 		}
 	}
-	return append(notes, "service counts from the actual start; queued is the time before it; late is this program's own lateness",
+	return append(notes, "service counts from the actual start; queued is the time before it; late is this program's own lateness; connect and TLS are of each new connection, not of each operation",
 		fmt.Sprintf("$/M: dollars for a million operations, at %.2f for a million commands (%s)", usd, pricedPlan))
 }
 
-// partsTable is where the time of the operations goes; nil where none could tell.
-func partsTable(operations []benchOperation) *report.Table {
-	table := &report.Table{Columns: []report.Column{
-		{Name: "scenario"},
-		{Name: "queued", Right: true},
-		{Name: "connect", Right: true},
-		{Name: "TLS", Right: true},
-		{Name: "server", Right: true},
-		{Name: "service", Right: true},
-		{Name: "late, p99", Right: true},
-	}}
-	for _, o := range operations {
-		if o.ServiceP95MS != nil {
-			table.Rows = append(table.Rows, []string{
-				o.Operation, shortMS(o.QueueingP95MS), shortMS(o.ConnectP95MS), shortMS(o.TLSP95MS), shortMS(o.ServerP95MS),
-				shortMS(o.ServiceP95MS), shortMS(o.LatenessP99MS),
-			})
+// partsTable is where the time of the operations goes; nil where none could tell. They are called by names, or by
+// their own where that is nil.
+func partsTable(operations []benchOperation, names []string) *report.Table {
+	table := &report.Table{Columns: append([]report.Column{{Name: "scenario"}}, partColumns()...)}
+	for i, o := range operations {
+		name := o.Operation
+		if names != nil {
+			name = names[i]
+		}
+		if o.ServiceP95MS != nil || o.ConnectMaxMS != nil {
+			table.Rows = append(table.Rows, append([]string{name}, partCells(o)...))
 		}
 	}
 	if len(table.Rows) == 0 {
 		return nil
 	}
 	return table
+}
+
+func partColumns() []report.Column {
+	return []report.Column{
+		{Name: "queued", Right: true},
+		{Name: "connect", Right: true},
+		{Name: "TLS", Right: true},
+		{Name: "server", Right: true},
+		{Name: "service", Right: true},
+		{Name: "late, p99", Right: true},
+	}
+}
+
+// partCells are where the time of o went. Of few connections the slowest is shown.
+func partCells(o benchOperation) []string {
+	few := func(p95, longest *float64) string {
+		if p95 != nil || longest == nil {
+			return shortMS(p95)
+		}
+		return shortMS(longest) + " max"
+	}
+	return []string{
+		shortMS(o.QueueingP95MS), few(o.ConnectP95MS, o.ConnectMaxMS), few(o.TLSP95MS, o.TLSMaxMS), shortMS(o.ServerP95MS),
+		shortMS(o.ServiceP95MS), shortMS(o.LatenessP99MS),
+	}
 }
 
 func benchChecks(file *bench.File, verdicts []bench.Verdict) []report.Check {

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/redisopt/redisopt/internal/bench"
 	"github.com/redisopt/redisopt/internal/bench/page"
@@ -60,7 +60,7 @@ func (a *app) withBenchTarget(ctx context.Context, conf *config.Config, f *bench
 	switch {
 	case !ok || f.embedded || f.inject != "":
 		if ok && f.inject != "" && !f.embedded {
-			return withHint(usagef("--inject works with the Redis inside this program only, and one is configured"), "add --embedded")
+			return withHint(usagef("--inject: faults can only be injected in front of the Redis inside this program, and %s is configured", name), "add --embedded to use that one")
 		}
 		var faults scenario.Faults
 		if f.inject != "" {
@@ -84,10 +84,7 @@ func (a *app) withBenchTarget(ctx context.Context, conf *config.Config, f *bench
 
 // openBenchTarget connects, calls do, and tells what was spent.
 func (a *app) openBenchTarget(ctx context.Context, opts upstream.Options, t *benchTarget, do func(*benchTarget) error) error {
-	opts.Component, opts.Meter = meter.Bench, meter.New()
-	opts.MaxCommands, opts.ReadOnly = a.flags.maxCommands, a.flags.dryRun
-	opts.Lazy = true // a scenario's first command connects, so a dry run costs nothing
-	up, err := upstream.Open(ctx, opts)
+	up, parts, err := a.openMeasured(ctx, opts)
 	if err != nil {
 		return err
 	}
@@ -95,8 +92,18 @@ func (a *app) openBenchTarget(ctx context.Context, opts upstream.Options, t *ben
 		_ = up.Close() // every command has its reply
 		a.cost(up.Spent())
 	}()
-	t.Target = scenario.Target{Upstream: up, Cluster: len(opts.Cluster) > 0}
+	t.Target = scenario.Target{Upstream: up, Cluster: len(opts.Cluster) > 0, Parts: parts}
 	return do(t)
+}
+
+// openMeasured opens the way to a target so that it tells where the time of its requests goes.
+func (a *app) openMeasured(ctx context.Context, opts upstream.Options) (*upstream.Upstream, *scenario.Parts, error) {
+	parts := &scenario.Parts{}
+	opts.Component, opts.Meter, opts.Timed = meter.Bench, meter.New(), parts.Record
+	opts.MaxCommands, opts.ReadOnly = a.flags.maxCommands, a.flags.dryRun
+	opts.Lazy = true // a scenario's first command connects, so a dry run costs nothing
+	up, err := upstream.Open(ctx, opts)
+	return up, parts, err
 }
 
 func errTaggedProduction() error {
@@ -112,6 +119,7 @@ func isProduction(conf *config.Config) bool {
 func (a *app) benchPlan(conf *config.Config, f benchFlags, t *benchTarget, args []string) (scenario.Plan, error) {
 	p := scenario.Plan{
 		Target: t.Target, Options: f.options(conf.Upstream.Timeout), Run: f.load.options(conf.Upstream.Timeout), MaxCommands: a.flags.maxCommands,
+		StopAtQuota: t.evidence,
 	}
 	var err error
 	if f.trace != "" {
@@ -126,6 +134,9 @@ func (a *app) benchPlan(conf *config.Config, f benchFlags, t *benchTarget, args 
 	if err != nil {
 		return p, &usageError{err}
 	}
+	if f.trace == "" {
+		a.leftOut(args, p.Scenarios, "they need a Redis over TCP, and "+t.name+" is none")
+	}
 	progress := a.progress("operations")
 	p.Begin = func(s scenario.Scenario, _, _ int) { progress.begin(s.Name, 0) }
 	p.Run.OnProgress = func(now bench.Progress) {
@@ -135,6 +146,23 @@ func (a *app) benchPlan(conf *config.Config, f benchFlags, t *benchTarget, args 
 	}
 	p.End = progress.finish
 	return p, nil
+}
+
+// leftOut says which of the scenarios that were asked for do not run, and why.
+func (a *app) leftOut(args []string, run []scenario.Scenario, why string) {
+	asked, err := scenario.Choose(args, true)
+	if err != nil {
+		return // Choose has said so before
+	}
+	var names []string
+	for _, s := range asked {
+		if !slices.ContainsFunc(run, func(other scenario.Scenario) bool { return other.Name == s.Name }) {
+			names = append(names, s.Name)
+		}
+	}
+	if len(names) > 0 {
+		a.note("left out: %s: %s", strings.Join(names, ", "), why)
+	}
 }
 
 func (a *app) readTrace(path string) (*scenario.Trace, error) {
@@ -159,15 +187,22 @@ func (a *app) benchScenarios(ctx context.Context, conf *config.Config, f benchFl
 	if a.flags.dryRun {
 		return a.print(benchPlanDocument(p, t))
 	}
-	if err := a.benchQuota(ctx, conf, &p, t); err != nil {
-		return err
-	}
-	measured, runErr := scenario.Measure(ctx, p)
-	file := a.benchFile(f.seed, t.name, t.evidence, measured)
-	if len(measured) == 0 {
-		return runErr
-	}
-	return a.finishBench(file, asserts, f.out, f.html, f.strict, runErr)
+	return a.withQuota(ctx, conf, &p, t, p.Commands(), t.spent, func() error {
+		measured, runErr := scenario.Measure(ctx, p)
+		if len(measured) == 0 {
+			return runErr
+		}
+		file := a.benchFile(f.seed, t.name, t.evidence, measured)
+		return a.finishBench(file, asserts, f.out, f.html, f.strict, runErr)
+	})
+}
+
+// spent is what was sent to t so far, in scripts too.
+func (t *benchTarget) spent() int64 { return spentOn(t.Upstream) }
+
+func spentOn(up *upstream.Upstream) int64 {
+	spent := up.Spent()
+	return spent.Commands + spent.InScript
 }
 
 // benchFile is a result file of this program and machine.
@@ -247,38 +282,6 @@ func benchVerdict(file *bench.File, verdicts []bench.Verdict, strict bool) error
 		return verdictf(exitViolated, "%s", strings.Join(failed, "; "))
 	case len(unsure) > 0 && strict:
 		return verdictf(exitInconclusive, "inconclusive: %s", strings.Join(unsure, "; "))
-	}
-	return nil
-}
-
-// quotaPatience bounds how long Upstash is asked what is left.
-const quotaPatience = 15 * time.Second
-
-// benchQuota lowers what may be spent to what the month's budget leaves, where that is known: from the
-// configured budget and what Upstash says was used.
-func (a *app) benchQuota(ctx context.Context, conf *config.Config, p *scenario.Plan, t *benchTarget) error {
-	budget := conf.Budgets.Commands
-	if !t.evidence || budget.PerMonth == 0 || conf.Upstash.Email == "" {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, quotaPatience)
-	defer cancel()
-	usage, err := a.upstashUsage(ctx, conf, "")
-	if err != nil {
-		return fmt.Errorf("how much of the month's budget is left: %w", err)
-	}
-	if usage.MonthToDate == nil {
-		a.note("warning: Upstash does not say how many commands were used this month")
-		return nil
-	}
-	used := int64(*usage.MonthToDate)
-	left := int64(float64(budget.PerMonth)*budget.FailAt) - used
-	if want := p.Commands(); want > left {
-		return withHint(verdictf(exitTryLater, "the benchmark may take %d commands, and the month's budget leaves %d (%d used, failing at %g%% of %d)",
-			want, max(0, left), used, budget.FailAt*100, budget.PerMonth), "a lower --rate or --duration, fewer scenarios, or next month")
-	}
-	if p.MaxCommands == 0 || p.MaxCommands > left {
-		p.MaxCommands = left
 	}
 	return nil
 }

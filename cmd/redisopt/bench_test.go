@@ -72,11 +72,15 @@ func TestBenchDocuments(t *testing.T) {
 	}
 	wantGolden(t, "bench-compare", report.FormatTable, compareDocument(data))
 	wantGolden(t, "bench-compare", report.FormatJSON, compareDocument(data))
-	x := &bench.Alternated{A: benchResult(1, 4000, time.Millisecond), B: benchResult(1, 4000, time.Millisecond)}
+	x := &scenario.Turns{Alternated: &bench.Alternated{A: benchResult(1, 4000, time.Millisecond), B: benchResult(2, 4000, time.Millisecond)}}
+	x.B.Errors = map[string]int64{"timeout": 2}
+	x.B.Connect.RecordN(2*time.Millisecond, 3)
+	x.B.TLS.RecordN(5*time.Millisecond, 3)
+	x.Sides = [2]bench.Measured{{Name: "cache-get", Result: x.A, Commands: 4000}, {Name: "cache-get", Result: x.B, Commands: 8000, Broken: "1 answers were not the value that was stored"}}
 	for i := range uint64(8) {
 		x.Pairs = append(x.Pairs, bench.Pair{A: benchResult(i+10, 500, time.Millisecond), B: benchResult(i+30, 500, time.Millisecond)})
 	}
-	turns := turnsData{A: "redis over TCP", B: "redis over REST", Evidence: true, Pairs: 8, MaxRegress: 0.1, Scenarios: []turnsScenario{turnsOf("cache-get", x, 0.1)}}
+	turns := turnsData{A: "redis over TCP", B: "redis over REST", Evidence: true, Pairs: 8, MaxRegress: 0.1, Scenarios: []turnsScenario{turnsOf("cache-get", x, 0.1, 2)}}
 	wantGolden(t, "bench-turns", report.FormatTable, turnsDocument(turns))
 	wantGolden(t, "bench-turns", report.FormatJSON, turnsDocument(turns))
 	knee := kneeData{Target: "redis over TCP", Evidence: true, Scenarios: []kneeScenario{kneeOf("cache-get", &scenario.Found{

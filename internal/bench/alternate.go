@@ -17,6 +17,10 @@ type AlternateOptions struct {
 
 	// Pairs is how often each side has its turn. Default 10; 2 to 1,000.
 	Pairs int
+
+	// OnTurn, when not nil, is called when recording begins in a turn of side 0 (A) or 1 (B), and OnTurned
+	// when the last operation of it has ended, whole or not.
+	OnTurn, OnTurned func(side int)
 }
 
 // A Pair is one turn of each side, next to each other in time.
@@ -53,7 +57,19 @@ func Alternate(ctx context.Context, o AlternateOptions, a, b Operation) (*Altern
 			if i > 0 {
 				run.WarmUp = -1
 			}
+			if o.OnTurn != nil {
+				begin := run.OnBegin
+				run.OnBegin = func() {
+					if begin != nil {
+						begin()
+					}
+					o.OnTurn(side)
+				}
+			}
 			r, err := Run(ctx, run, sides[side])
+			if r != nil && o.OnTurned != nil {
+				o.OnTurned(side)
+			}
 			if err != nil {
 				return &out, err
 			}

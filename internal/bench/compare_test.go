@@ -149,3 +149,33 @@ func TestTheKneeIsFoundWithinFivePercent(t *testing.T) {
 		}
 	})
 }
+
+func TestNoSearchForTheKneeIsDearerThanTheOneThatIsPriced(t *testing.T) {
+	for _, first := range []float64{1, 50, 700, 90_000, 200_000} {
+		o := KneeOptions{Run: Options{Pace: Pace{Rate: first}}}
+		var priced float64
+		for _, rate := range o.Dearest() {
+			priced += rate
+		}
+		for capacity := first / 40; capacity < 300_000; capacity *= 1.07 {
+			rate, broken, knee, sum := min(first, 100_000), 0.0, 0.0, 0.0
+			for range 20 { // as Knee does, on a target that takes so much
+				sum += rate
+				if rate <= capacity {
+					knee = max(knee, rate)
+				} else if broken == 0 || rate < broken {
+					broken = rate
+				}
+				if broken == 0 && rate >= 100_000 || broken > 0 && (broken-knee <= 0.05*broken || broken < 1) {
+					break
+				}
+				if rate = min(rate*1.5, 100_000); broken > 0 {
+					rate = (knee + broken) / 2
+				}
+			}
+			if sum > priced {
+				t.Errorf("from %g a second, a target that takes %.0f: %.0f operations a second in all, %.0f were priced", first, capacity, sum, priced)
+			}
+		}
+	}
+}

@@ -33,10 +33,25 @@ type Step struct {
 	Taken bool
 }
 
-// Knee raises the rate by half until it is no longer taken, then halves the distance between the highest
-// rate that was taken and the lowest that was not, until they are within 5%. It returns the steps in the
-// order in which they were tried; knee is the highest rate that was taken, 0 when none was.
-func Knee(ctx context.Context, o KneeOptions, op Operation) (steps []Step, knee float64, err error) {
+// Dearest is the dearest search: no other starts more operations than a run at each of these rates does.
+// It takes every rate up to the highest, and then looks between that and the one before, or none.
+func (o KneeOptions) Dearest() []float64 {
+	o = o.withDefaults()
+	var out []float64
+	rate := min(o.Run.Pace.Rate, o.MaxRate)
+	for ; rate < o.MaxRate && len(out) < o.Steps; rate = min(rate*1.5, o.MaxRate) {
+		out = append(out, rate)
+	}
+	// Down to a twentieth, that is five halves.
+	for range 1 + 5 {
+		if len(out) < o.Steps {
+			out = append(out, rate)
+		}
+	}
+	return out
+}
+
+func (o KneeOptions) withDefaults() KneeOptions {
 	if o.Run.Pace.Duration == 0 {
 		o.Run.Pace.Duration = 3 * time.Second
 	}
@@ -46,13 +61,21 @@ func Knee(ctx context.Context, o KneeOptions, op Operation) (steps []Step, knee 
 	if o.Steps == 0 {
 		o.Steps = 20
 	}
+	o.Run.Pace = o.Run.Pace.withDefaults()
+	return o
+}
+
+// Knee raises the rate by half until it is no longer taken, then halves the distance between the highest
+// rate that was taken and the lowest that was not, until they are within 5%. It returns the steps in the
+// order in which they were tried; knee is the highest rate that was taken, 0 when none was.
+func Knee(ctx context.Context, o KneeOptions, op Operation) (steps []Step, knee float64, err error) {
+	o = o.withDefaults()
 	if o.Steps < 2 || o.Steps > 100 {
 		return nil, 0, fmt.Errorf("steps: got %d, want 2 to 100", o.Steps)
 	}
 	if len(o.Within) == 0 {
 		return nil, 0, fmt.Errorf("knee: it takes a limit to find one, such as p95<100ms")
 	}
-	o.Run.Pace = o.Run.Pace.withDefaults()
 	var (
 		rate   = min(o.Run.Pace.Rate, o.MaxRate)
 		broken float64 // the lowest rate that was not taken, 0 when there is none

@@ -57,8 +57,9 @@ type Result struct {
 	// itself and its machine held it up.
 	Lateness Histogram `json:"lateness"`
 
-	// Connect, TLS and Server are the parts that operations told; empty when they cannot tell. On a Redis
-	// Server is of each command, of which an operation may have several; its connections are open before.
+	// Connect, TLS and Server are the parts that operations told; empty when they cannot tell. Connect and TLS
+	// are of each connection that was made, while preparing and warming up too: the operations go over it.
+	// Server is of each command over TCP and of each request over HTTP, of which an operation may have several.
 	Connect Histogram `json:"connect"`
 	TLS     Histogram `json:"tls"`
 	Server  Histogram `json:"server"`

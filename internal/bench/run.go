@@ -17,12 +17,12 @@ func Run(ctx context.Context, o Options, op Operation) (*Result, error) {
 		return nil, err
 	}
 	r := run{o: o, op: op, ctx: ctx, slots: make(chan struct{}, o.InFlight)}
+	rec, warming := newRecorder(o), newRecorder(o)
 	if o.WarmUp > 0 {
 		warm := o
 		warm.Pace = Pace{Rate: o.Pace.Rate, Duration: o.WarmUp}.withDefaults()
-		r.loop(warm, newRecorder(o), true)
+		r.loop(warm, warming, true)
 	}
-	rec := newRecorder(o)
 	if o.OnBegin != nil {
 		o.OnBegin()
 	}
@@ -31,6 +31,9 @@ func Run(ctx context.Context, o Options, op Operation) (*Result, error) {
 		r.loop(o, rec, false)
 	}
 	result := rec.result()
+	// Nearly every connection is made while warming up, and the recorded operations go over it.
+	result.Connect.Add(&warming.r.Connect)
+	result.TLS.Add(&warming.r.TLS)
 	result.Loop, result.Began, result.Took, result.Stopped = Open, began, time.Since(began), r.stopped()
 	if o.Closed > 0 {
 		result.Loop, result.Callers, result.Planned = Closed, o.Closed, result.Started

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/bench"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
 
 // An Endpoint is one HTTP request that is sent again and again.
@@ -54,7 +54,8 @@ func (e *StatusError) Error() string {
 	return text
 }
 
-// Class is the name of err among a result's errors: the status, timeout or connection.
+// Class is the name of err among a result's errors: the status of HTTP, timeout, connection, or what
+// upstream.Classify makes of an answer of a Redis.
 func Class(err error) string {
 	if status, ok := errors.AsType[*StatusError](err); ok {
 		return fmt.Sprintf("http_%d", status.Status)
@@ -64,6 +65,9 @@ func Class(err error) string {
 	}
 	if _, ok := errors.AsType[*url.Error](err); ok {
 		return "connection"
+	}
+	if class := upstream.Classify(err); class != upstream.None && class != upstream.Unknown {
+		return string(class)
 	}
 	return "error"
 }
@@ -115,8 +119,8 @@ func (e Endpoint) once(ctx context.Context, client *http.Client, span *bench.Spa
 	if e.Body != nil {
 		body = strings.NewReader(string(e.Body))
 	}
-	var trace trace
-	req, err := http.NewRequestWithContext(trace.with(ctx), e.Method, e.URL, body)
+	var trace rest.Trace
+	req, err := http.NewRequestWithContext(trace.Context(ctx), e.Method, e.URL, body)
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ func (e Endpoint) once(ctx context.Context, client *http.Client, span *bench.Spa
 	if _, err := io.Copy(io.Discard, answer.Body); err != nil {
 		return err
 	}
-	trace.into(span)
+	into(span, trace.Timing())
 	switch {
 	case e.Want == answer.StatusCode, e.Want == 0 && answer.StatusCode < http.StatusBadRequest:
 		return nil
@@ -153,39 +157,9 @@ func (e Endpoint) once(ctx context.Context, client *http.Client, span *bench.Spa
 	return &StatusError{Status: answer.StatusCode, Body: strings.ToValidUTF8(strings.TrimSpace(string(head[:n])), "?")}
 }
 
-// A trace is where the time of one request goes. Its hooks may be called late, by a connection that was made
-// for a request that was given up, so they share nothing with anybody else without care.
-type trace struct {
-	connecting, handshake, sent  atomic.Int64 // Unix nanoseconds
-	connect, tls, untilFirstByte atomic.Int64 // nanoseconds; 0: did not happen
-}
-
-func (t *trace) with(ctx context.Context) context.Context {
-	now := func(at *atomic.Int64) { at.Store(time.Now().UnixNano()) }
-	since := func(from, into *atomic.Int64) { into.Store(time.Now().UnixNano() - from.Load()) }
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		ConnectStart: func(string, string) { now(&t.connecting) },
-		ConnectDone: func(_, _ string, err error) {
-			if err == nil {
-				since(&t.connecting, &t.connect)
-			}
-		},
-		TLSHandshakeStart: func() { now(&t.handshake) },
-		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			if err == nil {
-				since(&t.handshake, &t.tls)
-			}
-		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { now(&t.sent) },
-		GotFirstResponseByte: func() { since(&t.sent, &t.untilFirstByte) },
-	})
-}
-
-// into tells span.
-func (t *trace) into(span *bench.Span) {
-	span.Connect = time.Duration(t.connect.Load())
-	span.TLS = time.Duration(t.tls.Load())
-	span.Server = time.Duration(t.untilFirstByte.Load())
+// into tells span where the time of a request went.
+func into(span *bench.Span, t rest.Timing) {
+	span.Connect, span.TLS, span.Server = t.Connect, t.TLS, t.Server
 }
 
 // redact is a URL without what may be a secret.

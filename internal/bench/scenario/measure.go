@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/bench"
@@ -27,8 +26,19 @@ type Plan struct {
 	// cleaning up included; 0 means no limit. A run stops early enough to clean up.
 	MaxCommands int64
 
+	// Allowed, when not nil, is asked before each operation for a second MaxCommands, which others may
+	// lower meanwhile by what they spend of the same budget. It must not block.
+	Allowed func() int64
+
 	// Turns is how often each scenario runs, for Commands alone; 0 means once.
 	Turns int
+
+	// Rates are those that are tried one after the other, for Commands alone; nil means the one of Run.
+	Rates []float64
+
+	// StopAtQuota ends a run, with that error, when the target answers that its plan's commands are used
+	// up. Otherwise such answers are errors like any other.
+	StopAtQuota bool
 
 	// Begin and End, when not nil, are called when a scenario begins, counted from 0, and when it has ended.
 	Begin func(s Scenario, i, of int)
@@ -46,10 +56,23 @@ func (p Plan) Commands() int64 {
 	return n
 }
 
-// operations is how many operations of one scenario start, those of the warm-up included; of a closed loop
-// it is a guess at what a fast target takes.
+// operations is how many operations of one scenario start, at all rates.
 func (p Plan) operations() int64 {
-	run := p.Run
+	if len(p.Rates) == 0 {
+		return operations(p.Run)
+	}
+	var n int64
+	for _, rate := range p.Rates {
+		run := p.Run
+		run.Pace.Rate, run.Pace.RampTo = rate, 0
+		n += operations(run)
+	}
+	return n
+}
+
+// operations is how many operations one run starts, those of the warm-up included; of a closed loop it is a
+// guess at what a fast target takes.
+func operations(run bench.Options) int64 {
 	if run.Closed > 0 {
 		const each = 2000 // a second: half a millisecond for an operation
 		return int64(float64(run.Closed) * each * run.Pace.Duration.Seconds())
@@ -71,6 +94,9 @@ type BudgetError struct{ Want, Max int64 }
 func (e *BudgetError) Error() string {
 	return fmt.Sprintf("up to %d commands would be spent, and %d may be", e.Want, e.Max)
 }
+
+// ErrNear ends a run of which Plan.Allowed says that it has come near to what is left.
+var ErrNear = errors.New("the budget is nearly used up")
 
 // errSpent ends a run that has spent what it may.
 var errSpent = errors.New("the commands that may be spent are used up")
@@ -102,6 +128,7 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	if err := p.Run.Validate(); err != nil {
 		return nil, err
 	}
+	p.Target.Parts.forget(false)
 	prepared, err := s.Prepare(ctx, p.Target, p.Options)
 	if err != nil {
 		return nil, err
@@ -109,22 +136,32 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 	defer func() { err = errors.Join(err, s.tidy(ctx, prepared)) }()
 	m = &bench.Measured{Name: s.Name}
 	run, last := p.run(s, m), &failure{}
+	if p.StopAtQuota {
+		run.Stop = last.stopAtQuota(run.Stop)
+	}
 	var before meter.Snapshot
 	begin := run.OnBegin
 	run.OnBegin = func() {
 		begin()
 		before = p.Target.Upstream.Meter().Snapshot()
+		p.Target.Parts.forget(true)
 	}
 	m.Result, err = bench.Run(ctx, run, last.remember(prepared.Operation))
 	if m.Result == nil {
 		return nil, err
 	}
 	m.Commands, m.InScript = p.spent(m)
-	if m.Result.Server.Count() == 0 {
+	if spans := m.Result.Server.Count() > 0; !p.Target.Parts.into(m.Result) && !spans {
 		served(&m.Result.Server, p.Target.Upstream.Meter().Snapshot().Sub(before))
 	}
 	if err != nil {
 		return m, err
+	}
+	if used := last.usedUp(); used != nil && p.StopAtQuota {
+		return m, fmt.Errorf("%s: after %d of %d operations: %w", s.Name, m.Result.Started, m.Result.Planned, used)
+	}
+	if m.Result.Stopped == ErrNear.Error() {
+		return m, fmt.Errorf("%s: after %d of %d operations: %w", s.Name, m.Result.Started, m.Result.Planned, ErrNear)
 	}
 	if m.Result.Started == 0 && m.Result.Stopped == errSpent.Error() {
 		return m, &BudgetError{Want: p.Commands(), Max: p.MaxCommands}
@@ -176,102 +213,39 @@ func (p Plan) run(s Scenario, m *bench.Measured) bench.Options {
 		spent := p.Target.Upstream.Spent()
 		m.Commands, m.InScript = spent.Commands+spent.InScript, spent.InScript
 	}
-	if p.MaxCommands > 0 {
-		// What is under way, and to clean up: keys are deleted 500 a command, or one on a Cluster.
-		each := int64(500)
-		if p.Target.Cluster {
-			each = 1
-		}
-		inFlight := min(int64(max(1, run.InFlight)), p.operations())
-		reserve := 50 + int64(p.Options.withDefaults().Keys)/each + s.most*inFlight/8
-		asked := run.Stop
-		run.Stop = func() error {
-			if spent := p.Target.Upstream.Spent(); spent.Commands+spent.InScript+reserve >= p.MaxCommands {
-				return errSpent
-			}
-			if asked != nil {
-				return asked()
-			}
-			return nil
-		}
+	if p.MaxCommands > 0 || p.Allowed != nil {
+		run.Stop = p.stop(s, run)
 	}
 	return run
+}
+
+// stop ends run before more than what may be is spent: what is under way, and cleaning up, which is 500 keys
+// a command, or one on a Cluster, have to fit too.
+func (p Plan) stop(s Scenario, run bench.Options) func() error {
+	each := int64(500)
+	if p.Target.Cluster {
+		each = 1
+	}
+	inFlight := min(int64(max(1, run.InFlight)), p.operations())
+	reserve := 50 + int64(p.Options.withDefaults().Keys)/each + s.most*inFlight/8
+	asked := run.Stop
+	return func() error {
+		spent := p.Target.Upstream.Spent()
+		all := spent.Commands + spent.InScript + reserve
+		switch {
+		case p.MaxCommands > 0 && all >= p.MaxCommands:
+			return errSpent
+		case p.Allowed != nil && all >= p.Allowed():
+			return ErrNear
+		case asked != nil:
+			return asked()
+		}
+		return nil
+	}
 }
 
 // spent is what the recorded operations cost.
 func (p Plan) spent(m *bench.Measured) (commands, inScript int64) {
 	spent := p.Target.Upstream.Spent()
 	return spent.Commands + spent.InScript - m.Commands, spent.InScript - m.InScript
-}
-
-// A failure is the last error of an operation.
-type failure struct {
-	mu  sync.Mutex
-	err error
-}
-
-func (f *failure) remember(op bench.Operation) bench.Operation {
-	return func(ctx context.Context, span *bench.Span) error {
-		err := op(ctx, span)
-		if err != nil {
-			f.mu.Lock()
-			f.err = err
-			f.mu.Unlock()
-		}
-		return err
-	}
-}
-
-func (f *failure) get() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
-}
-
-// Alternate runs s on two targets in turns. A run that has too few commands left for either ends with the
-// pairs that are whole.
-func Alternate(ctx context.Context, s Scenario, a, b Target, o Options, run bench.AlternateOptions) (x *bench.Alternated, err error) {
-	if err := run.Run.Validate(); err != nil {
-		return nil, err
-	}
-	var sides [2]*Prepared
-	for i, target := range []Target{a, b} {
-		p, prepareErr := s.Prepare(ctx, target, o)
-		if prepareErr != nil {
-			return nil, prepareErr
-		}
-		defer func() { err = errors.Join(err, s.tidy(ctx, p)) }()
-		sides[i] = p
-	}
-	var last [2]failure
-	x, err = bench.Alternate(ctx, run, last[0].remember(sides[0].Operation), last[1].remember(sides[1].Operation))
-	if err != nil {
-		return x, err
-	}
-	for i, r := range []*bench.Result{x.A, x.B} {
-		if r != nil && r.Done == 0 && r.Limited == 0 && last[i].get() != nil {
-			return x, fmt.Errorf("%s on target %c: none of %d operations ended well: %w", s.Name, 'A'+rune(i), r.Started, last[i].get())
-		}
-	}
-	return x, nil
-}
-
-// A Found is what Knee found out about one scenario.
-type Found struct {
-	Steps []bench.Step
-
-	// RatePerSecond is the highest rate at which everything held; 0 when none was.
-	RatePerSecond float64
-}
-
-// Knee looks for the highest rate at which within holds for s, from p's rate upwards.
-func Knee(ctx context.Context, p Plan, s Scenario, within []bench.Assertion) (found *Found, err error) {
-	prepared, err := s.Prepare(ctx, p.Target, p.Options)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, s.tidy(ctx, prepared)) }()
-	found = &Found{}
-	found.Steps, found.RatePerSecond, err = bench.Knee(ctx, bench.KneeOptions{Run: p.Bounded(s), Within: within}, prepared.Operation)
-	return found, err
 }

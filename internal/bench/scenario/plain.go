@@ -67,9 +67,13 @@ func plainREST(ctx context.Context, t Target, o Options) (*Prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	up, err := upstream.Open(ctx, upstream.Options{
+	opts := upstream.Options{
 		REST: upstream.REST{URL: door.url, Token: doorToken}, Component: meter.Bench, Timeout: o.Timeout, Lazy: true,
-	})
+	}
+	if t.Parts != nil {
+		opts.Timed = t.Parts.Record
+	}
+	up, err := upstream.Open(ctx, opts)
 	if err != nil {
 		return nil, errors.Join(err, door.close())
 	}

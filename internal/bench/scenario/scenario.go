@@ -103,6 +103,9 @@ type Target struct {
 
 	// Cluster says that it is a Redis Cluster.
 	Cluster bool
+
+	// Parts, when not nil, are told by Upstream where the time of its requests goes.
+	Parts *Parts
 }
 
 // Options say with which keys and values. The zero value is 1,000 keys of 512 bytes.
