@@ -20,6 +20,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/backup"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/portable"
 	"github.com/redisopt/redisopt/internal/migrate/replica"
 	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/migrate/transfer"
@@ -136,7 +137,7 @@ func causeOf(err error) (code int, known bool) {
 		return exitViolated, true
 	case *cache.SizeError:
 		return exitBlocked, true
-	case *step.MismatchError, *step.RestoreError, *step.LeftoversError, *transfer.DifferError:
+	case *step.MismatchError, *step.RestoreError, *step.LeftoversError, *transfer.DifferError, *transfer.PauseError:
 		return exitMismatch, true
 	case *migrate.GateError:
 		return exitViolated, true
@@ -175,7 +176,7 @@ func causeOf(err error) (code int, known bool) {
 	case cache.ErrBudget:
 		return exitViolated, true
 	case migrate.ErrLeaseLost, migrate.ErrNothingToRollBack, step.ErrKilled, journal.ErrFenced, mover.ErrFenced,
-		history.ErrLocked, embedded.ErrNoServer, keys.ErrNoServer:
+		history.ErrLocked, embedded.ErrNoServer, keys.ErrNoServer, portable.ErrUnwatchable:
 		return exitBlocked, true
 	}
 	return upstreamCause(classOf(err))

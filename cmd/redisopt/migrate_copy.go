@@ -176,6 +176,9 @@ func (a *app) copyKeys(ctx context.Context, source *upstream.Upstream, o transfe
 		return errors.Join(a.print(copyDocument(plan, result)),
 			withHint(differ, "stop the writers, or add --pause-writes 10s, and run the same command again with --existing replace"))
 	}
+	if short, ok := errors.AsType[*transfer.PauseError](err); ok {
+		return withHint(short, "stop the writers and run the same command again, or hold writes back for longer with --pause-writes")
+	}
 	if err != nil {
 		return withHint(err, "nothing is lost; the same command goes on where it stopped")
 	}
@@ -251,6 +254,9 @@ func copyDocument(p transfer.Plan, r transfer.Result) report.Document {
 			why = r.Why
 		}
 		doc.Notes = append(doc.Notes, fmt.Sprintf("%s copied by type: %s", plural(r.ByType, "key"), why))
+	}
+	if r.Interrupted {
+		doc.Notes = append(doc.Notes, "the last pass was interrupted and gone on with: what it saw first may have changed since")
 	}
 	for _, d := range r.Differences {
 		doc.Findings = append(doc.Findings, report.Finding{Rule: "differs", Severity: report.SeverityCritical, Subject: d.Key, Message: d.What})

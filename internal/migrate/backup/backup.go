@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Version is the version of the format that this program writes; it reads no newer one.
-const Version = 1
+// Version is the version of the format that this program writes; it reads no newer one. Version 1 had no record
+// of when fields expire, and seals that are made in another way by now, so they are read as none.
+const Version = 2
 
 // magic begins the first line of a file; the version follows it.
 const magic = "redisopt-backup "
@@ -48,6 +49,7 @@ const (
 	kindHeader = 'h'
 	kindKey    = 'k'
 	kindValues = 'v'
+	kindFields = 'f' // when some fields of a hash expire
 	kindEnd    = 'e'
 	kindTotal  = 'z'
 )

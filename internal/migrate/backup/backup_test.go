@@ -2,6 +2,7 @@ package backup_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,13 @@ func (s *script) Begin(k portable.Key) error {
 
 func (s *script) Values(values []string) error {
 	*s = append(*s, fmt.Sprintf("values %q", values))
+	return nil
+}
+
+func (s *script) Expiries(fields []portable.FieldExpiry) error {
+	for _, f := range fields {
+		*s = append(*s, fmt.Sprintf("field %q %d", f.Field, f.At.UnixMilli()))
+	}
 	return nil
 }
 
@@ -62,6 +70,11 @@ func sample(t testing.TB) []byte {
 				t.Fatal(err)
 			}
 		}
+		if k.key.Type == portable.Hash {
+			if err := w.Expiries([]portable.FieldExpiry{{Field: "data", At: time.UnixMilli(1795380456459)}, {Field: "", At: time.UnixMilli(1)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := w.End(); err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +97,8 @@ func TestWhatWasWrittenIsReadAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := script{
-		`begin hash "bull:mail:1" -62135596800000`, `values ["name" "x" "data" "\x00\xff"]`, `values ["f" ""]`, "end",
+		`begin hash "bull:mail:1" -62135596800000`, `values ["name" "x" "data" "\x00\xff"]`, `values ["f" ""]`,
+		`field "data" 1795380456459`, `field "" 1`, "end",
 		`begin string "bull:mail:\xff" 1795380456459`, fmt.Sprintf("values [%q]", strings.Repeat("z", 300)), "end",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -141,7 +155,7 @@ func TestAFileOfWhichAnyByteWasChangedIsRefused(t *testing.T) {
 
 func TestOtherFilesAreNamedForWhatTheyAre(t *testing.T) {
 	var newer *backup.VersionError
-	if _, err := backup.Read(strings.NewReader("redisopt-backup 2\nxyz"), backup.ReadOptions{}); !errors.As(err, &newer) || newer.Got != 2 {
+	if _, err := backup.Read(strings.NewReader("redisopt-backup 3\nxyz"), backup.ReadOptions{}); !errors.As(err, &newer) || newer.Got != 3 {
 		t.Errorf("a newer format: %v, want a VersionError", err)
 	}
 	for name, text := range map[string]string{"empty": "", "a dump of Redis": "REDIS0011\xfa", "a long line": strings.Repeat("x", 10000), "version zero": "redisopt-backup 0\n"} {
@@ -152,6 +166,35 @@ func TestOtherFilesAreNamedForWhatTheyAre(t *testing.T) {
 	var damaged *backup.DamagedError
 	if _, err := backup.Read(strings.NewReader("redisopt-backup 1\nnot compressed"), backup.ReadOptions{}); !errors.As(err, &damaged) {
 		t.Errorf("no compressed text: %v, want a DamagedError", err)
+	}
+}
+
+// firstFormat is a backup of one key, "k", as the first version wrote it.
+const firstFormat = "72656469736f70742d6261636b757020310a28b52ffd040031070068627b226461746162617365223a22616263222c227072656669786573223a5b22" +
+	"62756c6c3a6d61696c3a225d2c2263726561746564223a22323032362d31312d32325432303a34373a33365a222c226f776e6572223a226f70734068" +
+	"6f73742037227de2ef05226b0a016b06737472696e6700a82c9fee7603010176229936f56503616263246dd2857a567b226b657973223a312c226469" +
+	"67657374223a226332376438303732633462633836613138326261653565656330306261643135666532616239656465353436623135646138363763" +
+	"3565663631613332373833227d213565ffa510f4e4"
+
+func TestAFileOfTheFirstFormatIsReadWithoutItsSeals(t *testing.T) {
+	first, err := hex.DecodeString(firstFormat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got script
+	var seals []string
+	s, err := backup.Read(bytes.NewReader(first), backup.ReadOptions{Sink: &got, Entry: func(e backup.Entry) error { seals = append(seals, e.Seal); return nil }})
+	if err != nil || s.Keys != 1 {
+		t.Fatalf("Read = %+v, %v, want 1 key", s, err)
+	}
+	if diff := cmp.Diff(script{`begin string "k" -62135596800000`, `values ["v"]`, "end"}, got) + cmp.Diff([]string{""}, seals); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// A file of today that says it is older is not the same file.
+	changed := bytes.Replace(sample(t), []byte("backup 2"), []byte("backup 1"), 1)
+	var damaged *backup.DamagedError
+	if _, err := backup.Read(bytes.NewReader(changed), backup.ReadOptions{}); !errors.As(err, &damaged) {
+		t.Errorf("another version in the first line: %v, want a DamagedError", err)
 	}
 }
 

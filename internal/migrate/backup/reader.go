@@ -49,7 +49,8 @@ type ReadOptions struct {
 // end was not yet found whole: to be sure first, read it once without a sink.
 func Read(r io.Reader, opts ReadOptions) (Summary, error) {
 	in := bufio.NewReader(r)
-	if err := readVersion(in); err != nil {
+	version, err := readVersion(in)
+	if err != nil {
 		return Summary{}, err
 	}
 	zip, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
@@ -57,7 +58,10 @@ func Read(r io.Reader, opts ReadOptions) (Summary, error) {
 		return Summary{}, err
 	}
 	defer zip.Close()
-	b := &reading{in: bufio.NewReader(zip), opts: opts, digest: sha256.New(), s: Summary{Types: map[string]int64{}}}
+	b := &reading{in: bufio.NewReader(zip), opts: opts, version: version, digest: sha256.New(), s: Summary{Types: map[string]int64{}}}
+	if version > 1 {
+		_, _ = fmt.Fprintf(b.digest, "%s%d\n", magic, version) // a hash never fails
+	}
 	for {
 		kind, payload, err := b.record()
 		if err != nil {
@@ -72,26 +76,29 @@ func Read(r io.Reader, opts ReadOptions) (Summary, error) {
 	}
 }
 
-func readVersion(in *bufio.Reader) error {
+func readVersion(in *bufio.Reader) (int, error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-		return err
+		return 0, err
 	}
 	text, ok := strings.CutPrefix(strings.TrimSuffix(string(line), "\n"), magic)
 	version, bad := strconv.Atoi(text)
 	switch {
 	case !ok || bad != nil || version < 1:
-		return ErrNoBackup
+		return 0, ErrNoBackup
 	case version > Version:
-		return &VersionError{Got: version}
+		return 0, &VersionError{Got: version}
 	}
-	return nil
+	return version, nil
 }
 
 // reading is one Read under way.
 type reading struct {
-	in     *bufio.Reader
-	opts   ReadOptions
+	in   *bufio.Reader
+	opts ReadOptions
+
+	version int
+
 	s      Summary
 	digest hash.Hash
 	begun  bool // the header was read
@@ -157,6 +164,8 @@ func (b *reading) take(kind byte, payload []byte) error {
 			return err
 		}
 		return b.opts.Sink.Values(values)
+	case kind == kindFields && b.open && b.k.Type == portable.Hash:
+		return b.fields(payload)
 	case kind == kindEnd && b.open:
 		return b.end(string(payload))
 	}
@@ -187,6 +196,34 @@ func (b *reading) key(payload []byte) error {
 	return nil
 }
 
+// fields hands on when fields expire, to a sink that wants to know.
+func (b *reading) fields(payload []byte) error {
+	count, n := binary.Uvarint(payload)
+	if n <= 0 || count > uint64(len(payload)) {
+		return &DamagedError{"more fields than its record can hold"}
+	}
+	rest := payload[n:]
+	out := make([]portable.FieldExpiry, 0, count)
+	for range count {
+		name, after, err := text(rest)
+		if err != nil {
+			return err
+		}
+		at, n := binary.Varint(after)
+		if n <= 0 || at <= 0 {
+			return &DamagedError{"a field's expiry is no number"}
+		}
+		out, rest = append(out, portable.FieldExpiry{Field: name, At: time.UnixMilli(at)}), after[n:]
+	}
+	if len(rest) > 0 {
+		return &DamagedError{"something follows a record's fields"}
+	}
+	if told, ok := b.opts.Sink.(portable.FieldSink); ok && b.want {
+		return told.Expiries(out)
+	}
+	return nil
+}
+
 func (b *reading) end(seal string) error {
 	b.open = false
 	b.s.Keys++
@@ -200,6 +237,9 @@ func (b *reading) end(seal string) error {
 		}
 	}
 	if b.opts.Entry != nil {
+		if b.version < 2 {
+			seal = ""
+		}
 		return b.opts.Entry(Entry{Key: b.k, Seal: seal})
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/portable"
 )
 
-// A Writer writes a backup. It is a portable.Sink, and what it is given between Begin and End belongs to
+// A Writer writes a backup. It is a portable.FieldSink, and what it is given between Begin and End belongs to
 // one key. It is for one goroutine.
 type Writer struct {
 	// Seal is the seal of the key that ends next; it is stored with it.
@@ -34,14 +34,15 @@ type Writer struct {
 // NewWriter begins a backup.
 func NewWriter(w io.Writer, h Header) (*Writer, error) {
 	out := bufio.NewWriter(w)
-	if _, err := fmt.Fprintf(out, "%s%d\n", magic, Version); err != nil {
+	digest := sha256.New()
+	if _, err := fmt.Fprintf(io.MultiWriter(out, digest), "%s%d\n", magic, Version); err != nil {
 		return nil, err
 	}
 	zip, err := zstd.NewWriter(out, zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return nil, err
 	}
-	b := &Writer{out: out, zip: zip, digest: sha256.New()}
+	b := &Writer{out: out, zip: zip, digest: digest}
 	if h.Prefixes == nil {
 		h.Prefixes = []string{}
 	}
@@ -88,6 +89,15 @@ func (b *Writer) Values(values []string) error {
 		b.buf = appendText(b.buf, v)
 	}
 	return b.record(kindValues, b.buf)
+}
+
+// Expiries adds when some fields of a hash expire.
+func (b *Writer) Expiries(fields []portable.FieldExpiry) error {
+	b.buf = binary.AppendUvarint(b.buf[:0], uint64(len(fields)))
+	for _, f := range fields {
+		b.buf = binary.AppendVarint(appendText(b.buf, f.Field), f.At.UnixMilli())
+	}
+	return b.record(kindFields, b.buf)
 }
 
 // End ends the key.

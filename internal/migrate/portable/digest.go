@@ -45,11 +45,11 @@ func (d *Digest) Values(values []string) error {
 	for element := range slices.Chunk(values, width) {
 		d.n++
 		if d.k.Type == ZSet {
-			exact, err := score(element[1])
+			number, err := score(element[1])
 			if err != nil {
 				return &ValueError{d.k, "a score that is no number: " + element[1]}
 			}
-			element = []string{element[0], exact}
+			element = []string{element[0], number}
 		}
 		one := sha256.Sum256(framed(element))
 		if d.k.Type == Set || d.k.Type == Hash || d.k.Type == ZSet {

@@ -57,6 +57,21 @@ type Sink interface {
 	End() error
 }
 
+// A FieldSink is a Sink that also takes when single fields of a hash expire, between its Values and its End. A
+// Sink that is none loses that.
+type FieldSink interface {
+	Sink
+
+	// Expiries takes some fields that expire. The slice is not kept.
+	Expiries(fields []FieldExpiry) error
+}
+
+// A FieldExpiry says when one field of a hash expires, to the millisecond.
+type FieldExpiry struct {
+	Field string
+	At    time.Time
+}
+
 // A ValueError reports values that do not fit the type of their key.
 type ValueError struct {
 	Key Key

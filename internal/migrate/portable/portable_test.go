@@ -103,7 +103,7 @@ func TestEveryTypeArrivesInAnotherRedisAsItWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(seals, there); diff != "" {
+	if diff := cmp.Diff(texts(seals), texts(there)); diff != "" {
 		t.Errorf("seals differ (-want +got):\n%s", diff)
 	}
 	if got, want := to.Get(t.Context(), "string:long").Val(), from.Get(t.Context(), "string:long").Val(); got != want {
@@ -223,14 +223,50 @@ func TestAKeyIsThereWholeOrNotAtAllWheneverTheWriterDies(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsStillAsItWasSealedIsUnlinked(t *testing.T) {
-	client := redistest.Start(t).Client(t)
-	all := zoo(t, client)
-	seals, err := portable.Seals(t.Context(), client, all)
+// texts are what is compared of seals.
+func texts(seals []portable.Seal) []string {
+	out := make([]string, len(seals))
+	for i, s := range seals {
+		out[i] = s.Text
+	}
+	return out
+}
+
+// wholly are the seals of keys, of large ones those that cover all of them.
+func wholly(t *testing.T, client *redis.Client, names []string) []string {
+	t.Helper()
+	seals, err := portable.Seals(t.Context(), client, names)
 	if err != nil {
 		t.Fatal(err)
 	}
+	out := texts(seals)
+	for i, seal := range out {
+		if !portable.Whole(seal) {
+			s, err := portable.Summarize(t.Context(), client, names[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[i] = s.Seal()
+		}
+	}
+	return out
+}
+
+func TestOnlyWhatIsStillAsItWasSealedIsUnlinked(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	all := zoo(t, client)
+	all = append(all, "zset:middle", "set:middle", "list:middle", "string:middle", "stream:pending")
 	ctx := t.Context()
+	for i := range 3000 {
+		client.ZAdd(ctx, "zset:middle", redis.Z{Score: float64(i), Member: fmt.Sprint(i)})
+		client.SAdd(ctx, "set:middle", fmt.Sprint(i))
+		client.RPush(ctx, "list:middle", fmt.Sprint(i))
+	}
+	client.Set(ctx, "string:middle", strings.Repeat("x", 1<<20), 0)
+	client.XAdd(ctx, &redis.XAddArgs{Stream: "stream:pending", ID: "5-1", Values: []string{"event", "added"}})
+	client.XGroupCreate(ctx, "stream:pending", "g", "0")
+	client.XReadGroup(ctx, &redis.XReadGroupArgs{Group: "g", Consumer: "c", Streams: []string{"stream:pending", ">"}})
+	seals := wholly(t, client, all)
 	changes := map[string]func(){
 		"string":        func() { client.Append(ctx, "string", "x") },
 		"string:binary": func() { client.Persist(ctx, "string:binary") },
@@ -242,7 +278,12 @@ func TestOnlyWhatIsStillAsItWasSealedIsUnlinked(t *testing.T) {
 			client.XAdd(ctx, &redis.XAddArgs{Stream: "stream", Values: []string{"event", "done"}})
 		},
 		"list:{tag}:large": func() { client.LPush(ctx, "list:{tag}:large", "new") },
-		"hash:large":       func() { client.HSet(ctx, "hash:large", "new", 1) },
+		"hash:large":       func() { client.HSet(ctx, "hash:large", "1500", "other") },
+		"zset:middle":      func() { client.ZAdd(ctx, "zset:middle", redis.Z{Score: 1500.5, Member: "1500"}) },
+		"set:middle":       func() { client.SRem(ctx, "set:middle", "1500"); client.SAdd(ctx, "set:middle", "x") },
+		"list:middle":      func() { client.LSet(ctx, "list:middle", 1500, "x") },
+		"string:middle":    func() { client.SetRange(ctx, "string:middle", 1<<19, "y") },
+		"stream:pending":   func() { client.XAck(ctx, "stream:pending", "g", "5-1") },
 	}
 	for _, change := range changes {
 		change()
@@ -266,6 +307,102 @@ func TestOnlyWhatIsStillAsItWasSealedIsUnlinked(t *testing.T) {
 		if there := client.Exists(ctx, name).Val() == 1; there != (want == portable.Changed) {
 			t.Errorf("%q is there = %v after answer %q", name, there, answers[i])
 		}
+	}
+}
+
+func TestALargeKeyThatChangesWhileItIsComparedIsNotDeleted(t *testing.T) {
+	server := redistest.Start(t)
+	client, other := server.Client(t), server.Client(t)
+	zoo(t, client)
+	seal := wholly(t, client, []string{"hash:large"})
+	changed := false
+	client.AddHook(after{func(cmd redis.Cmder) {
+		if cmd.Name() == "hscan" && !changed { // some of it was compared already
+			changed = true
+			other.HIncrBy(t.Context(), "hash:large", "0001", 1)
+			other.HIncrBy(t.Context(), "hash:large", "0001", -1) // as it was, but written
+		}
+	}})
+	answers, err := portable.Unlink(t.Context(), client, []string{"hash:large"}, seal)
+	if err != nil || answers[0] != portable.Changed || other.HLen(t.Context(), "hash:large").Val() != 3000 {
+		t.Errorf("Unlink = %q, %v, want it to be changed and there", answers, err)
+	}
+	if _, err := portable.Unlink(t.Context(), client, []string{"hash:large"}, []string{"0123+"}); err == nil {
+		t.Error("Unlink with a seal of both ends = nil, want an error")
+	}
+}
+
+// after calls f after each command.
+type after struct{ f func(redis.Cmder) }
+
+func (after) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a after) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		a.f(cmd)
+		return err
+	}
+}
+
+func (a after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			a.f(cmd)
+		}
+		return err
+	}
+}
+
+func TestTwoWritersOfOneLargeKeyDoNotMixIt(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	k := portable.Key{Name: "list", Type: portable.List}
+	a, b := portable.NewWriter(t.Context(), client), portable.NewWriter(t.Context(), client)
+	a.Existing, b.Existing = portable.Replace, portable.Replace
+	for _, w := range []*portable.Writer{a, b} {
+		if err := w.Begin(k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var want []string
+	for i := range 30 {
+		var values []string
+		for n := range 100 {
+			values = append(values, fmt.Sprint(100*i+n))
+		}
+		want = append(want, values...)
+		for _, w := range []*portable.Writer{a, b} {
+			if err := w.Values(values); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, w := range []*portable.Writer{a, b} {
+		if err := w.End(); err != nil {
+			t.Fatal(err)
+		}
+		if got := client.LRange(t.Context(), "list", 0, -1).Val(); !slices.Equal(got, want) {
+			t.Fatalf("the list has %d values, want %d in order", len(got), len(want))
+		}
+		if left := client.TTL(t.Context(), "list").Val(); left != -1 {
+			t.Errorf("the list has %s to live, want it to stay", left)
+		}
+	}
+	// What was taken away under way is noticed, rather than given its name.
+	if err := a.Begin(k); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Values(want); err != nil {
+		t.Fatal(err)
+	}
+	under := client.Keys(t.Context(), "redisopt:restoring:*").Val()
+	if len(under) != 1 || client.TTL(t.Context(), under[0]).Val() <= 0 {
+		t.Fatalf("under way are %v, want one that ends by itself", under)
+	}
+	client.LPop(t.Context(), under[0])
+	if err := a.End(); err == nil {
+		t.Error("End of a list that lost a value = nil, want an error")
 	}
 }
 
@@ -297,5 +434,114 @@ func TestValuesThatDoNotFitTheirTypeAreRefused(t *testing.T) {
 				t.Errorf("written without an error: %v", err)
 			}
 		})
+	}
+}
+
+// fields makes a Redis 7.0 answer as one of 7.4 does where fields of hashes expire: it keeps when by itself.
+type fields struct {
+	at   map[string]map[string]int64 // by key and field
+	asks int
+}
+
+func (*fields) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (f *fields) answer(cmd redis.Cmder) bool {
+	args := cmd.Args()
+	switch cmd.Name() {
+	case "hpexpiretime":
+		f.asks++
+		var out []int64
+		for _, field := range args[4:] {
+			at, ok := f.at[fmt.Sprint(args[1])][fmt.Sprint(field)]
+			if !ok {
+				at = -1
+			}
+			out = append(out, at)
+		}
+		cmd.(*redis.IntSliceCmd).SetVal(out)
+	case "hpexpireat":
+		key := fmt.Sprint(args[1])
+		if f.at[key] == nil {
+			f.at[key] = map[string]int64{}
+		}
+		for _, field := range args[5:] {
+			f.at[key][fmt.Sprint(field)] = args[2].(int64)
+		}
+	case "evalsha": // the name that a key was built under goes
+		for from, at := range f.at {
+			if strings.HasPrefix(from, "redisopt:restoring:") && fmt.Sprint(args[3]) == from {
+				f.at[fmt.Sprint(args[4])] = at
+				delete(f.at, from)
+			}
+		}
+		return false
+	default:
+		return false
+	}
+	return true
+}
+
+func (f *fields) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if f.answer(cmd) {
+			return nil
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (f *fields) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		rest := slices.DeleteFunc(slices.Clone(cmds), f.answer)
+		if len(rest) == 0 {
+			return nil
+		}
+		return next(ctx, rest)
+	}
+}
+
+func TestFieldsOfAHashExpireAtTheOtherSideTooWhereServersKnowIt(t *testing.T) {
+	from, to := redistest.Start(t).Client(t), redistest.Start(t).Client(t)
+	zoo(t, from)
+	was := &fields{at: map[string]map[string]int64{"hash": {"f": 4102444800123}, "hash:large": {"0007": 4102444800123, "2999": 4102444800456}}}
+	is := &fields{at: map[string]map[string]int64{}}
+	from.AddHook(was)
+	to.AddHook(is)
+	w := portable.NewWriter(t.Context(), to)
+	if _, err := portable.NewReader(from).Read(t.Context(), []string{"hash", "string", "hash:large"}, w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(was.at, is.at); diff != "" {
+		t.Errorf("when fields expire (-want +got):\n%s", diff)
+	}
+	want, got := from.HGetAll(t.Context(), "hash").Val(), to.HGetAll(t.Context(), "hash").Val()
+	if diff := cmp.Diff(want, got); diff != "" || to.HLen(t.Context(), "hash:large").Val() != 3000 {
+		t.Errorf("hash (-want +got):\n%s", diff)
+	}
+	// Who does not want to know does not ask, and a server that does not know is asked once.
+	asked := was.asks
+	digest(t, from)
+	if was.asks != asked {
+		t.Errorf("a digest asked %d times when fields expire, want never", was.asks-asked)
+	}
+	plain := redistest.Start(t).Client(t)
+	zoo(t, plain)
+	n := 0
+	plain.AddHook(after{func(cmd redis.Cmder) {
+		if cmd.Name() == "hpexpiretime" {
+			n++
+		}
+	}})
+	r := portable.NewReader(plain)
+	for range 3 {
+		if _, err := r.Read(t.Context(), []string{"hash:large"}, portable.NewWriter(t.Context(), to)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("a server of version 7.0 was asked %d times, want once", n)
 	}
 }

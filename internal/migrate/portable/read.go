@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -17,10 +18,24 @@ const (
 )
 
 // A Reader reads keys. It is for one goroutine.
-type Reader struct{ client redis.UniversalClient }
+type Reader struct {
+	client redis.Cmdable
+
+	// fields says whether the server tells when single fields of a hash expire; 0 while nobody asked.
+	fields support
+}
+
+// support is whether a server knows a command.
+type support int
+
+const (
+	unknown support = iota
+	known
+	refused // it does not
+)
 
 // NewReader returns a reader of the Redis behind client.
-func NewReader(client redis.UniversalClient) *Reader { return &Reader{client: client} }
+func NewReader(client redis.Cmdable) *Reader { return &Reader{client: client} }
 
 // first is the beginning of one key.
 type first struct {
@@ -31,8 +46,9 @@ type first struct {
 
 // Read gives the named keys to sink, in this order, and returns those that are not there. A key that
 // changes while it is read in several portions may be read in neither of its states; Seal tells whether it
-// did. Price: 3 commands for each key, in two round trips for all, one more for each further portion, and
-// 1 in all for the server's clock where some key expires.
+// did. When single fields of a hash expire a FieldSink is told, where the server says so (Redis 7.4). Price: 3
+// commands for each key, in two round trips for all, one more for each further portion, 1 in all for the server's
+// clock where some key expires, and for a FieldSink 1 more for each portion of a hash.
 func (r *Reader) Read(ctx context.Context, names []string, sink Sink) (gone []string, err error) {
 	if len(names) == 0 {
 		return nil, nil
@@ -74,6 +90,16 @@ func (r *Reader) Read(ctx context.Context, names []string, sink Sink) (gone []st
 			return nil, fmt.Errorf("read values: %w", err)
 		}
 	}
+	first := make([][]string, len(names))
+	for i := range names {
+		if all[i].page != nil && all[i].page.Err() == nil {
+			first[i], _ = pageOf(all[i].page)
+		}
+	}
+	expire, err := r.expiries(ctx, keys, first, sink)
+	if err != nil {
+		return nil, err
+	}
 	for i, name := range names {
 		if all[i].page == nil || errors.Is(all[i].page.Err(), redis.Nil) {
 			gone = append(gone, name)
@@ -82,7 +108,7 @@ func (r *Reader) Read(ctx context.Context, names []string, sink Sink) (gone []st
 		if err := all[i].page.Err(); err != nil {
 			return nil, fmt.Errorf("read %q: %w", name, err)
 		}
-		there, err := r.give(ctx, keys[i], all[i].page, sink)
+		there, err := r.give(ctx, keys[i], all[i].page, expire[i], sink)
 		if err != nil {
 			return nil, err
 		}
@@ -117,7 +143,7 @@ func firstPage(ctx context.Context, p redis.Pipeliner, k Key) redis.Cmder {
 	case Set:
 		return p.SScan(ctx, k.Name, 0, "", pageElements)
 	case ZSet:
-		return p.ZScan(ctx, k.Name, 0, "", pageElements)
+		return p.ZRangeWithScores(ctx, k.Name, 0, pageElements-1)
 	case Hash:
 		return p.HScan(ctx, k.Name, 0, "", pageElements)
 	}
@@ -126,7 +152,7 @@ func firstPage(ctx context.Context, p redis.Pipeliner, k Key) redis.Cmder {
 
 // give hands one key to sink, of which the beginning was read. It returns false when the key ended
 // meanwhile: an empty collection is none.
-func (r *Reader) give(ctx context.Context, k Key, page redis.Cmder, sink Sink) (bool, error) {
+func (r *Reader) give(ctx context.Context, k Key, page redis.Cmder, expire *redis.IntSliceCmd, sink Sink) (bool, error) {
 	values, cursor := pageOf(page)
 	if len(values) == 0 && cursor == 0 {
 		if k.Type != String {
@@ -144,6 +170,17 @@ func (r *Reader) give(ctx context.Context, k Key, page redis.Cmder, sink Sink) (
 			if err := sink.Values(values); err != nil {
 				return true, err
 			}
+			if expire == nil {
+				more, err := r.expiries(ctx, []Key{k}, [][]string{values}, sink)
+				if err != nil {
+					return true, wrap(k, err)
+				}
+				expire = more[0]
+			}
+			if err := giveExpiries(sink, values, expire); err != nil {
+				return true, err
+			}
+			expire = nil
 		}
 		next, more, err := r.next(ctx, k, at, cursor, values)
 		if err != nil {
@@ -158,6 +195,59 @@ func (r *Reader) give(ctx context.Context, k Key, page redis.Cmder, sink Sink) (
 			return true, sink.End()
 		}
 	}
+}
+
+// expiries asks when fields of the hashes expire of which pages were read, where sink wants to know it. It
+// returns the answers in the order of pages, nil where there is none. Price: 1 command for each page of a hash,
+// in one round trip, as long as the server knows the command.
+func (r *Reader) expiries(ctx context.Context, keys []Key, pages [][]string, sink Sink) ([]*redis.IntSliceCmd, error) {
+	out := make([]*redis.IntSliceCmd, len(keys))
+	if _, wanted := sink.(FieldSink); !wanted || r.fields == refused {
+		return out, nil
+	}
+	asked := false
+	_, err := r.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, k := range keys {
+			if k.Type != Hash || len(pages[i]) < k.Width() {
+				continue
+			}
+			fields := make([]string, 0, len(pages[i])/2)
+			for at := 0; at+1 < len(pages[i]); at += 2 {
+				fields = append(fields, pages[i][at])
+			}
+			out[i], asked = p.HPExpireTime(ctx, k.Name, fields...), true
+		}
+		return nil
+	})
+	switch {
+	case !asked:
+		return out, nil
+	case err != nil && strings.Contains(strings.ToLower(err.Error()), "unknown command"):
+		r.fields = refused
+		return make([]*redis.IntSliceCmd, len(keys)), nil
+	case err != nil:
+		return nil, fmt.Errorf("read when fields expire: %w", err)
+	}
+	r.fields = known
+	return out, nil
+}
+
+// giveExpiries hands to a sink when the fields of one page expire.
+func giveExpiries(sink Sink, page []string, at *redis.IntSliceCmd) error {
+	told, wanted := sink.(FieldSink)
+	if !wanted || at == nil {
+		return nil
+	}
+	var fields []FieldExpiry
+	for i, ms := range at.Val() {
+		if ms > 0 && 2*i < len(page) {
+			fields = append(fields, FieldExpiry{Field: page[2*i], At: time.UnixMilli(ms)})
+		}
+	}
+	if len(fields) == 0 {
+		return nil
+	}
+	return told.Expiries(fields)
 }
 
 func wrap(k Key, err error) error {
@@ -181,16 +271,18 @@ func (r *Reader) next(ctx context.Context, k Key, at int64, cursor uint64, last 
 			return nil, false, nil
 		}
 		cmd = r.client.LRange(ctx, k.Name, at, at+pageElements-1)
-	case Set, ZSet, Hash:
+	case ZSet:
+		if len(last) < 2*pageElements {
+			return nil, false, nil
+		}
+		cmd = r.client.ZRangeWithScores(ctx, k.Name, at/2, at/2+pageElements-1)
+	case Set, Hash:
 		if cursor == 0 {
 			return nil, false, nil
 		}
-		switch k.Type {
-		case Set:
+		if k.Type == Set {
 			cmd = r.client.SScan(ctx, k.Name, cursor, "", pageElements)
-		case ZSet:
-			cmd = r.client.ZScan(ctx, k.Name, cursor, "", pageElements)
-		default:
+		} else {
 			cmd = r.client.HScan(ctx, k.Name, cursor, "", pageElements)
 		}
 	default:
@@ -211,6 +303,13 @@ func pageOf(cmd redis.Cmder) ([]string, uint64) {
 		return c.Val(), 0
 	case *redis.ScanCmd:
 		return c.Val()
+	case *redis.ZSliceCmd:
+		out := make([]string, 0, 2*len(c.Val()))
+		for _, z := range c.Val() {
+			member, _ := z.Member.(string)
+			out = append(out, member, exact(z.Score))
+		}
+		return out, 0
 	}
 	return nil, 0
 }
@@ -221,5 +320,7 @@ func score(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strconv.FormatFloat(f, 'g', 17, 64), nil
+	return exact(f), nil
 }
+
+func exact(f float64) string { return strconv.FormatFloat(f, 'g', 17, 64) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -19,20 +20,31 @@ const Gone = "none"
 // Changed is what Unlink says of a key that was changed since it was sealed.
 const Changed = "changed"
 
-// Seals are short fingerprints of keys, by which Unlink tells whether one was changed since: of its type,
-// size, whether it expires and all of its values up to a thousand; of a larger one of both its ends, and
-// for a set or a hash its size alone, so that no seal keeps the server busy. Price: 1 script of about 4
-// commands for each key, in one round trip.
-func Seals(ctx context.Context, client redis.UniversalClient, names []string) ([]string, error) {
-	return sealed(ctx, client, names, nil)
+// A Seal is a short fingerprint of a key, by which Unlink tells whether it was changed since: of its type,
+// its size, whether it expires, and its values. Of a key of more than a thousand values (of a string, more
+// than 64 KiB) the seal that a server makes covers the ends alone, so that it never keeps the server busy;
+// see Whole and Summary.Seal.
+type Seal struct {
+	Text string
+
+	// Left is how long the key had to live when it was sealed; negative where it does not expire.
+	Left time.Duration
 }
+
+// Gone is whether there was no key.
+func (s Seal) Gone() bool { return s.Text == Gone }
 
 // Whole is true when a seal covers every value of its key.
 func Whole(seal string) bool { return !strings.HasSuffix(seal, "+") }
 
+// Seals seals the named keys. Price: 1 script of about 4 commands for each key, in one round trip.
+func Seals(ctx context.Context, client redis.Cmdable, names []string) ([]Seal, error) {
+	return readSeals(names, func() ([]*redis.Cmd, error) { return sealed(ctx, client, names, nil) })
+}
+
 // ReadSeals is Seals with the script run as one that only reads, which Redis has since version 7; an older
 // server is asked as Seals does. Price: as Seals.
-func ReadSeals(ctx context.Context, client redis.UniversalClient, names []string) ([]string, error) {
+func ReadSeals(ctx context.Context, client redis.Cmdable, names []string) ([]Seal, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -52,28 +64,79 @@ func ReadSeals(ctx context.Context, client redis.UniversalClient, names []string
 		return ReadSeals(ctx, client, names)
 	case err != nil && strings.Contains(err.Error(), "unknown command"):
 		return Seals(ctx, client, names)
-	case err != nil:
+	}
+	return readSeals(names, func() ([]*redis.Cmd, error) { return cmds, err })
+}
+
+// readSeals reads what a server answered to those who asked for seals.
+func readSeals(names []string, ask func() ([]*redis.Cmd, error)) ([]Seal, error) {
+	cmds, err := ask()
+	if err != nil {
 		return nil, fmt.Errorf("seal keys: %w", err)
 	}
-	out := make([]string, len(names))
-	var errs []error
+	out := make([]Seal, len(cmds))
 	for i, cmd := range cmds {
-		out[i], err = cmd.Text()
-		errs = append(errs, err)
+		reply, err := cmd.Slice()
+		if err != nil {
+			return nil, fmt.Errorf("seal %q: %w", names[i], err)
+		}
+		if len(reply) != 2 {
+			return nil, fmt.Errorf("seal %q: got %d values, want 2", names[i], len(reply))
+		}
+		text, isText := reply[0].(string)
+		left, isNumber := reply[1].(int64)
+		if !isText || !isNumber {
+			return nil, fmt.Errorf("seal %q: got %T and %T, want a text and a number", names[i], reply[0], reply[1])
+		}
+		out[i] = Seal{Text: text, Left: time.Duration(left) * time.Millisecond}
 	}
-	return out, errors.Join(errs...)
+	return out, nil
 }
 
 // Unlink deletes those of names that are still as they were sealed, and answers for each "" when it did,
-// Gone or Changed when it did not. Price: as Seals, and 1 more in each script.
+// Gone or Changed when it did not. A seal that covers only the ends of its key is refused. Price: as Seals,
+// and 1 more in each script; that of unlinkWhole for a key whose seal is that of a Summary.
 func Unlink(ctx context.Context, client redis.UniversalClient, names, seals []string) ([]string, error) {
 	if len(names) != len(seals) {
 		return nil, fmt.Errorf("unlink: got %d names and %d seals", len(names), len(seals))
 	}
-	return sealed(ctx, client, names, seals)
+	out := make([]string, len(names))
+	var small []int
+	for i, seal := range seals {
+		switch {
+		case !Whole(seal) || seal == "":
+			return nil, fmt.Errorf("unlink %q: its seal does not cover all of it", names[i])
+		case strings.HasPrefix(seal, summarySeal):
+		default:
+			small = append(small, i)
+		}
+	}
+	some, wants := make([]string, len(small)), make([]string, len(small))
+	for n, i := range small {
+		some[n], wants[n] = names[i], seals[i]
+	}
+	cmds, err := sealed(ctx, client, some, wants)
+	if err != nil {
+		return nil, fmt.Errorf("unlink keys: %w", err)
+	}
+	for n, i := range small {
+		if out[i], err = cmds[n].Text(); err != nil {
+			return nil, fmt.Errorf("unlink %q: %w", names[i], err)
+		}
+	}
+	for i, seal := range seals {
+		if !strings.HasPrefix(seal, summarySeal) {
+			continue
+		}
+		if out[i], err = unlinkWhole(ctx, client, names[i], seal); err != nil {
+			return nil, fmt.Errorf("unlink %q: %w", names[i], err)
+		}
+	}
+	return out, nil
 }
 
-func sealed(ctx context.Context, client redis.UniversalClient, names, seals []string) ([]string, error) {
+// sealed runs the script for each of names. What a single one has as its error is left to the caller.
+func sealed(ctx context.Context, client redis.Cmdable, names, seals []string) ([]*redis.Cmd, error) {
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -99,14 +162,8 @@ func sealed(ctx context.Context, client redis.UniversalClient, names, seals []st
 			err = ask()
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("seal keys: %w", err)
+	if _, refused := errors.AsType[redis.Error](err); err != nil && !refused {
+		return nil, err
 	}
-	out := make([]string, len(names))
-	for i, cmd := range cmds {
-		if out[i], err = cmd.Text(); err != nil {
-			return nil, fmt.Errorf("seal %q: %w", names[i], err)
-		}
-	}
-	return out, nil
+	return cmds, nil
 }

@@ -2,8 +2,11 @@ package portable
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +34,8 @@ const (
 )
 
 // A Writer is a Sink that writes keys to a Redis. Each appears whole or not at all, whenever the writer
-// dies: a large key is built under a name of its own in the same slot and renamed. Small ones are sent fifty
+// dies: a large key, and a hash of which single fields expire, is built under a name of its own in the same slot and
+// renamed. Small ones are sent fifty
 // in one round trip, so Flush has to be called when the last one has ended. It is for one goroutine.
 type Writer struct {
 	// Existing says what becomes of a key that is there already. Default Leave.
@@ -45,10 +49,12 @@ type Writer struct {
 
 	k      Key
 	values []string
-	large  bool
+	size   int64  // values that came of a list, bytes that came of a string
+	under  string // the name under which a large key is built; empty while it is small
 	queue  []queued
 
-	waiting int // values in queue
+	waiting int  // values in queue
+	fields  bool // some field of this hash expires
 }
 
 // queued is a small key that is not sent yet.
@@ -86,36 +92,56 @@ if ARGV[2] ~= '0' then redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
 return 1
 `)
 
-// placeScript gives a key that was built under another name its own: as wholeScript.
+// placeScript gives a key that was built under another name its own: as wholeScript. It answers -1 when what
+// was built is not all there.
+//
+//	ARGV 1 expiry in Unix ms or 0, 2 whether to replace, 3 how long a string or a list must be, else 0,
+//	4 whether all fields may have expired meanwhile
 var placeScript = redis.NewScript(`
 if redis.call('EXISTS', KEYS[2]) == 1 and ARGV[2] ~= '1' then
   redis.call('UNLINK', KEYS[1])
   return 0
 end
-if ARGV[1] ~= '0' then redis.call('PEXPIREAT', KEYS[1], ARGV[1]) end
+local kind = redis.call('TYPE', KEYS[1])['ok']
+if kind == 'none' then
+  if ARGV[4] ~= '1' then return -1 end
+  redis.call('UNLINK', KEYS[2])
+  return 1
+end
+local verb = ({string = 'STRLEN', list = 'LLEN'})[kind]
+if verb and redis.call(verb, KEYS[1]) ~= tonumber(ARGV[3]) then return -1 end
+if ARGV[1] ~= '0' then redis.call('PEXPIREAT', KEYS[1], ARGV[1]) else redis.call('PERSIST', KEYS[1]) end
 redis.call('RENAME', KEYS[1], KEYS[2])
 return 1
 `)
 
 // Begin begins a key.
 func (w *Writer) Begin(k Key) error {
-	w.k, w.values, w.large = k, w.values[:0], false
+	w.k, w.values, w.size, w.under, w.fields = k, w.values[:0], 0, "", false
 	return nil
 }
 
-// Values takes some of its values. Price: none until there are more than a thousand, then 1 command each
+// Values takes some of its values. Price: none until there are more than a thousand, then 2 commands each
 // time.
 func (w *Writer) Values(values []string) error {
 	if len(values)%w.k.Width() != 0 {
 		return &ValueError{w.k, "half an element"}
 	}
+	switch w.k.Type {
+	case List:
+		w.size += int64(len(values))
+	case String:
+		for _, v := range values {
+			w.size += int64(len(v))
+		}
+	}
 	if w.k.Type == ZSet {
 		for i := 0; i < len(values); i += 2 {
-			exact, err := score(values[i+1])
+			number, err := score(values[i+1])
 			if err != nil {
 				return &ValueError{w.k, "a score that is no number: " + values[i+1]}
 			}
-			w.values = append(w.values, exact, values[i]) // as ZADD takes them
+			w.values = append(w.values, number, values[i]) // as ZADD takes them
 		}
 	} else {
 		w.values = append(w.values, values...)
@@ -126,26 +152,48 @@ func (w *Writer) Values(values []string) error {
 	return nil
 }
 
-// temporary is the name under which a large key is built: in the slot of its own name.
-func temporary(name string) string {
-	if _, tagged, ok := strings.Cut(name, "{"); ok && strings.IndexByte(tagged, '}') > 0 {
-		return "redisopt:restoring:" + name
+// Expiries has some fields of the hash expire, which needs Redis 7.4: an older server refuses it. Price: 1
+// command for each time at which some expire.
+func (w *Writer) Expiries(fields []FieldExpiry) error {
+	if err := w.build(); err != nil {
+		return err
 	}
-	if strings.ContainsAny(name, "{}") {
-		return "redisopt:restoring:" + name // of another slot in a Cluster, where RENAME then refuses it
+	at := map[int64][]any{}
+	for _, f := range fields {
+		at[f.At.UnixMilli()] = append(at[f.At.UnixMilli()], f.Field)
 	}
-	return "redisopt:restoring:{" + name + "}"
+	for _, ms := range slices.Sorted(maps.Keys(at)) {
+		args := append([]any{"hpexpireat", w.under, ms, "fields", len(at[ms])}, at[ms]...)
+		if err := w.client.Do(w.ctx, args...).Err(); err != nil {
+			return fmt.Errorf("write when fields of %q expire: %w", w.k.Name, err)
+		}
+	}
+	w.fields = w.fields || len(fields) > 0
+	return nil
 }
 
-// build writes what has come so far under the temporary name. What an earlier attempt left there goes
-// first.
+// building begins the names under which large keys are built.
+const building = "redisopt:restoring:"
+
+// buildingFor is how long what a writer that died has begun is left, in milliseconds.
+const buildingFor = 24 * 60 * 60 * 1000
+
+// temporary is a name under which a large key is built, in the slot of its own name, and by nobody else.
+func temporary(name string) string {
+	by := building + rand.Text() + ":"
+	if _, tagged, ok := strings.Cut(name, "{"); ok && strings.IndexByte(tagged, '}') > 0 {
+		return by + name
+	}
+	if strings.ContainsAny(name, "{}") {
+		return by + name // of another slot in a Cluster, where RENAME then refuses it
+	}
+	return by + "{" + name + "}"
+}
+
+// build writes what has come so far under the temporary name, which ends by itself a day after the last time.
 func (w *Writer) build() error {
-	name := temporary(w.k.Name)
-	if !w.large {
-		if err := w.client.Unlink(w.ctx, name).Err(); err != nil {
-			return w.failed(err)
-		}
-		w.large = true
+	if w.under == "" {
+		w.under = temporary(w.k.Name)
 	}
 	verb := map[string]string{String: "append", List: "rpush", Set: "sadd", ZSet: "zadd", Hash: "hset"}[w.k.Type]
 	size := wholeValues
@@ -153,11 +201,16 @@ func (w *Writer) build() error {
 		size = 1
 	}
 	for at := 0; at < len(w.values); at += size {
-		args := []any{verb, name}
+		args := []any{verb, w.under}
 		for _, v := range w.values[at:min(at+size, len(w.values))] {
 			args = append(args, v)
 		}
-		if err := w.client.Do(w.ctx, args...).Err(); err != nil {
+		_, err := w.client.Pipelined(w.ctx, func(p redis.Pipeliner) error {
+			p.Do(w.ctx, args...)
+			p.Do(w.ctx, "pexpire", w.under, buildingFor)
+			return nil
+		})
+		if err != nil {
 			return w.failed(err)
 		}
 	}
@@ -181,16 +234,8 @@ func (w *Writer) End() error {
 	if w.k.Dumped() {
 		return w.restore(expiry)
 	}
-	if w.large {
-		if err := w.build(); err != nil {
-			return err
-		}
-		reply, err := placeScript.Run(w.ctx, w.client, []string{temporary(w.k.Name), w.k.Name}, expiry, replace).Int64()
-		if err != nil {
-			return w.failed(err)
-		}
-		w.tell(w.k, reply)
-		return nil
+	if w.under != "" {
+		return w.place(expiry, replace)
 	}
 	if len(w.values) == 0 {
 		if w.k.Type != String {
@@ -208,6 +253,29 @@ func (w *Writer) End() error {
 	if len(w.queue) >= maxQueued || w.waiting >= maxQueuedValues {
 		return w.Flush()
 	}
+	return nil
+}
+
+// errIncomplete means that a key under way lost some of its values.
+var errIncomplete = errors.New("what was written so far is not all there any more")
+
+// place gives a large key its name.
+func (w *Writer) place(expiry int64, replace string) error {
+	if err := w.build(); err != nil {
+		return err
+	}
+	fields := "0"
+	if w.fields {
+		fields = "1"
+	}
+	reply, err := placeScript.Run(w.ctx, w.client, []string{w.under, w.k.Name}, expiry, replace, w.size, fields).Int64()
+	if err == nil && reply < 0 {
+		err = errIncomplete
+	}
+	if err != nil {
+		return w.failed(err)
+	}
+	w.tell(w.k, reply)
 	return nil
 }
 

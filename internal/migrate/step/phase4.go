@@ -156,7 +156,9 @@ const scanPage = 50
 
 // everyNode calls f for every node that holds keys, one after the other.
 func everyNode(ctx context.Context, client redis.UniversalClient, f func(context.Context, redis.Cmdable) error) error {
-	cluster, ok := client.(*redis.ClusterClient)
+	cluster, ok := client.(interface {
+		ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error
+	})
 	if !ok {
 		return f(ctx, client)
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/mover/tend"
 )
 
 // Plan tells what would be saved and deleted. It writes nothing. Price: a SCAN over the database by 1,000
@@ -69,6 +70,12 @@ func (p *Phase4) Plan(ctx context.Context) (migrate.Outline, error) {
 		if counts[i] == 0 {
 			o.Problems = append(o.Problems, migrate.Problem{Rule: "no-keys", Subject: prefix, Message: "no key begins with " + prefix})
 		}
+	}
+	if slices.ContainsFunc(all, func(l Leftover) bool { return l.Workers < 0 && l.Queue.Layout != tend.Asynq && begins(l.Prefix, p.plan.Prefixes) }) {
+		o.Problems = append(o.Problems, migrate.Problem{
+			Rule: "workers-unknown", Message: "this server does not list its clients, so nobody here knows whether workers are connected",
+			Fix: "see for yourself that no process uses these queues",
+		})
 	}
 	o.Problems = append(o.Problems, p.fileProblems()...)
 	if p.Facts != nil {

@@ -77,8 +77,8 @@ func (s *Save) write(ctx context.Context, file *os.File, h backup.Header) error 
 	if err != nil {
 		return err
 	}
-	seals := map[string]string{}
-	out.Seal = func(name string) string { return seals[name] }
+	sealing := &sealingSink{Writer: out, seals: map[string]string{}}
+	out.Seal = sealing.seal
 	reader := portable.NewReader(p.client)
 	done := int64(0)
 	err = scan(ctx, p.client, p.plan.Prefixes, func(names []string) error {
@@ -90,13 +90,13 @@ func (s *Save) write(ctx context.Context, file *os.File, h backup.Header) error 
 		if err != nil {
 			return err
 		}
-		clear(seals)
+		clear(sealing.seals)
 		for i, name := range names {
-			if all[i] != portable.Gone { // else it came back, and nothing is known about it
-				seals[name] = all[i]
+			if !all[i].Gone() { // else it came back, and nothing is known about it
+				sealing.seals[name] = all[i].Text
 			}
 		}
-		if _, err := reader.Read(ctx, names, out); err != nil {
+		if _, err := reader.Read(ctx, names, sealing); err != nil {
 			return err
 		}
 		done += int64(len(names))
@@ -107,6 +107,56 @@ func (s *Save) write(ctx context.Context, file *os.File, h backup.Header) error 
 		return err
 	}
 	return out.Close()
+}
+
+// A sealingSink writes keys to a backup, and makes the seals of those that are too large to be sealed by the
+// server: of exactly what is written.
+type sealingSink struct {
+	*backup.Writer
+
+	seals  map[string]string // of the server
+	digest portable.Digest
+	large  bool // the key under way needs a seal of ours
+}
+
+// Begin begins a key.
+func (s *sealingSink) Begin(k portable.Key) error {
+	seal := s.seals[k.Name]
+	s.large = seal != "" && !portable.Whole(seal)
+	if s.large {
+		if err := s.digest.Begin(k); err != nil {
+			return err
+		}
+	}
+	return s.Writer.Begin(k)
+}
+
+// Values adds values of the key.
+func (s *sealingSink) Values(values []string) error {
+	if s.large {
+		if err := s.digest.Values(values); err != nil {
+			return err
+		}
+	}
+	return s.Writer.Values(values)
+}
+
+// End ends the key; the Writer asks for its seal.
+func (s *sealingSink) End() error {
+	if s.large {
+		if err := s.digest.End(); err != nil {
+			return err
+		}
+	}
+	return s.Writer.End()
+}
+
+func (s *sealingSink) seal(name string) string {
+	if !s.large {
+		return s.seals[name]
+	}
+	defer clear(s.digest.Keys)
+	return s.digest.Keys[name].Seal()
 }
 
 // Verify reads the whole file. Price: 1 command.

@@ -1,6 +1,7 @@
 package step_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/backup"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/migrate/step"
@@ -170,6 +172,125 @@ func TestWhatIsNewOrChangedSinceTheBackupIsNotDeleted(t *testing.T) {
 	}
 }
 
+func TestAFieldInTheMiddleOfALargeKeyKeepsItFromBeingDeleted(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	leftovers(t, client)
+	for i := range 2500 {
+		client.HSet(t.Context(), "bull:mail:stats", fmt.Sprint(i), i)
+		client.RPush(t.Context(), "bull:mail:1:logs", i)
+	}
+	target, plan, d := migrate.Target{Phase: step.Phase4Name}, phase4Plan(t), &diary{dieAt: 3}
+	was := dump(t, client, "*")
+	if err := engineFor(t, client, target, plan, d).Start(t.Context()); !errors.Is(err, errDied) {
+		t.Fatal(err)
+	}
+	client.HSet(t.Context(), "bull:mail:stats", "1200", "other")
+	d.dieAt, d.dead = -1, false
+	err := engineFor(t, client, target, plan, d).Start(t.Context())
+	var stays *step.LeftoversError
+	if !errors.As(err, &stays) || !slices.Equal(stays.Keys, []string{"bull:mail:stats"}) {
+		t.Fatalf("Start = %v, want a LeftoversError about bull:mail:stats alone", err)
+	}
+	client.HSet(t.Context(), "bull:mail:stats", "1200", 1200)
+	if err := engineFor(t, client, target, plan, d).Start(t.Context()); err != nil {
+		t.Fatalf("Start once it is as it was = %v", err)
+	}
+	if got := dump(t, client, "bull:mail:*"); len(got) > 0 {
+		t.Errorf("%d keys are left", len(got))
+	}
+	if err := engineFor(t, client, target, plan, d).Rollback(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if diff := capture.Compare(was, dump(t, client, "*")); len(diff) > 0 {
+		t.Errorf("taken back differs:\n%v", diff)
+	}
+}
+
+func TestNothingIsDeletedThatADamagedBackupCouldNotGiveBack(t *testing.T) {
+	for name, damage := range map[string]func(path string, whole []byte) error{
+		"cut":           func(path string, whole []byte) error { return os.WriteFile(path, whole[:len(whole)-20], 0o600) },
+		"changed":       func(path string, whole []byte) error { whole[len(whole)/2]++; return os.WriteFile(path, whole, 0o600) },
+		"gone":          func(path string, _ []byte) error { return os.Remove(path) },
+		"of other keys": func(path string, _ []byte) error { return os.WriteFile(path, otherBackup(t), 0o600) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := redistest.Start(t).Client(t)
+			leftovers(t, client)
+			was := dump(t, client, "*")
+			target, plan, d := migrate.Target{Phase: step.Phase4Name}, phase4Plan(t), &diary{dieAt: 3}
+			if err := engineFor(t, client, target, plan, d).Start(t.Context()); !errors.Is(err, errDied) {
+				t.Fatal(err)
+			}
+			whole, err := os.ReadFile(plan.File)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := damage(plan.File, slices.Clone(whole)); err != nil {
+				t.Fatal(err)
+			}
+			d.dieAt, d.dead = -1, false
+			if err := engineFor(t, client, target, plan, d).Start(t.Context()); err == nil {
+				t.Error("Start with a damaged backup = nil, want an error")
+			}
+			if diff := capture.Compare(was, dump(t, client, "*")); len(diff) > 0 {
+				t.Errorf("something was deleted:\n%v", diff)
+			}
+			if err := os.WriteFile(plan.File, whole, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := engineFor(t, client, target, plan, d).Start(t.Context()); err != nil {
+				t.Errorf("Start with the whole backup again = %v", err)
+			}
+		})
+	}
+}
+
+// otherBackup is a whole backup of keys of another database.
+func otherBackup(t *testing.T) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w, err := backup.NewWriter(&out, backup.Header{Database: "another", Prefixes: []string{"bull:mail:", "bull:sms.eu:"}})
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// nodes is a client of two servers that hold a Cluster's keys between them, as those of upstream look.
+type nodes struct {
+	*redis.Client
+
+	all []*redis.Client
+}
+
+func (n nodes) ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error {
+	for _, node := range n.all {
+		if err := fn(ctx, node); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestKeysOfEveryNodeOfAClusterAreCounted(t *testing.T) {
+	a, b := redistest.Start(t).Client(t), redistest.Start(t).Client(t)
+	for i := range 7 {
+		a.Set(t.Context(), fmt.Sprint("old:a", i), i, 0)
+		b.Set(t.Context(), fmt.Sprint("old:b", i), i, 0)
+	}
+	phase, err := step.NewPhase4(nodes{a, []*redis.Client{a, b}}, step.Phase4Plan{Prefixes: []string{"old:"}, File: filepath.Join(t.TempDir(), "b")}, migrate.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := phase.Plan(t.Context())
+	if err != nil || o.Steps[0].Summary != "save 14 keys to the backup" {
+		t.Errorf("Plan = %+v, %v, want 14 keys", o.Steps, err)
+	}
+}
+
 func TestKeysThatAreUsedAreNotDeleted(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)
@@ -246,6 +367,22 @@ func TestPlanningPhase4WritesNothing(t *testing.T) {
 	}
 	if o, err := phase.Plan(t.Context()); err != nil || o.Refused() == nil {
 		t.Errorf("a file that is no backup: refused %v, %v, want it refused", o.Refused(), err)
+	}
+}
+
+func TestAServerThatDoesNotListItsClientsIsSaidToHideWorkers(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	leftovers(t, client)
+	if err := client.Do(t.Context(), "acl", "setuser", "default", "-client|list").Err(); err != nil {
+		t.Fatal(err)
+	}
+	phase, err := step.NewPhase4(client, phase4Plan(t), migrate.Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, err := phase.Plan(t.Context())
+	if err != nil || !slices.ContainsFunc(o.Problems, func(q migrate.Problem) bool { return q.Rule == "workers-unknown" && !q.Blocking }) {
+		t.Errorf("Plan = %+v, %v, want it said that workers are unknown", o.Problems, err)
 	}
 }
 

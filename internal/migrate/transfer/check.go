@@ -28,6 +28,8 @@ type Plan struct {
 	TargetCommands int64 `json:"target_commands"`
 
 	Problems []migrate.Problem `json:"problems"`
+
+	run string // the process of the source
 }
 
 // Refused returns a *migrate.RefusedError when something keeps the copy from beginning.
@@ -58,7 +60,7 @@ func Check(ctx context.Context, o Options) (Plan, error) {
 	if err != nil {
 		return p, fmt.Errorf("target: %w", err)
 	}
-	p.Keys, p.TargetKeys = from.keys, to.keys
+	p.Keys, p.TargetKeys, p.run = from.keys, to.keys, from.run
 	pages := from.keys/scanCount + 1
 	p.SourceCommands = 2*pages + 4*from.keys
 	p.TargetCommands = 2 * from.keys
@@ -73,8 +75,11 @@ func (p *Plan) problems(o Options, from, to side) {
 	note := func(rule, message, fix string) {
 		p.Problems = append(p.Problems, migrate.Problem{Rule: rule, Message: message, Fix: fix})
 	}
-	if _, cluster := o.Source.(*redis.ClusterClient); cluster {
+	if isCluster(o.Source) {
 		block("cluster", "the source is a Redis Cluster, whose nodes this copy does not walk", "copy each node by itself")
+	}
+	if isCluster(o.Target) {
+		block("cluster", "the target is reached as a Redis Cluster, whose nodes this copy does not walk", "name a single server")
 	}
 	if from.run != "" && from.run == to.run && from.db == to.db {
 		block("same-database", fmt.Sprintf("source and target are the same database %s of one server", from.db), "name another server, or another database number in the URL")
@@ -94,9 +99,21 @@ func (p *Plan) problems(o Options, from, to side) {
 	if to.major > 0 && from.major > to.major {
 		note("older-target", fmt.Sprintf("the target is version %d and the source %d: keys whose DUMP it does not take are copied by their type, which costs more", to.major, from.major), "")
 	}
+	if p.Resumes {
+		note("goes-on", "this copy was begun before: what others have written at the target since is overwritten or deleted",
+			"if the application uses the target already, do not go on; move the file of the copy out of the way: "+o.File)
+	}
 	if o.PauseWrites == 0 {
 		note("live-writes", "what is written while the last pass runs can differ, and is listed", "stop the writers, or hold their writes back for the last pass with --pause-writes 10s")
 	}
+}
+
+// isCluster is whether client goes to the nodes of a Redis Cluster.
+func isCluster(client redis.UniversalClient) bool {
+	_, cluster := client.(interface {
+		ForEachMaster(ctx context.Context, fn func(context.Context, *redis.Client) error) error
+	})
+	return cluster
 }
 
 // evicts is true for a policy under which keys vanish.

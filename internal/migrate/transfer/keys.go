@@ -85,24 +85,26 @@ func (r *running) dumped(ctx context.Context, names []string) (copied, kept int6
 	if _, refused := errors.AsType[redis.Error](err); err != nil && !refused && !errors.Is(err, redis.Nil) {
 		return 0, 0, nil, fmt.Errorf("read the source: %w", err)
 	}
-	replies := make([]*redis.StatusCmd, len(names))
+	read := time.Now().Add(r.ahead) // by the target's clock
+	replies := make([]*redis.Cmd, len(names))
 	_, err = r.o.Target.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, name := range names {
 			if dumps[i].Err() != nil || ttls[i].Err() != nil {
 				continue
 			}
-			ttl := ttls[i].Val()
-			switch {
-			case ttl == -1: // it does not expire
-				ttl = 0
-			case ttl < time.Millisecond: // it is gone, or about to be
+			at := int64(0) // it does not expire
+			switch left := ttls[i].Val(); {
+			case left == -1:
+			case left < time.Millisecond: // it is gone, or about to be
 				continue
+			default: // a moment, because nobody knows how long it takes to get there
+				at = read.Add(left).UnixMilli()
 			}
-			if r.s.Existing == Keep && !r.s.Empty {
-				replies[i] = p.Restore(ctx, name, ttl, dumps[i].Val())
-			} else {
-				replies[i] = p.RestoreReplace(ctx, name, ttl, dumps[i].Val())
+			args := []any{"restore", name, at, dumps[i].Val(), "absttl"}
+			if r.s.Existing != Keep || r.s.Empty {
+				args = append(args, "replace")
 			}
+			replies[i] = p.Do(ctx, args...)
 		}
 		return nil
 	})
@@ -159,6 +161,19 @@ func (s shifted) Begin(k portable.Key) error {
 		k.ExpireAt = k.ExpireAt.Add(s.by)
 	}
 	return s.Sink.Begin(k)
+}
+
+// Expiries has fields expire by the other clock.
+func (s shifted) Expiries(fields []portable.FieldExpiry) error {
+	told, ok := s.Sink.(portable.FieldSink)
+	if !ok {
+		return nil
+	}
+	moved := make([]portable.FieldExpiry, len(fields))
+	for i, f := range fields {
+		moved[i] = portable.FieldExpiry{Field: f.Field, At: f.At.Add(s.by)}
+	}
+	return told.Expiries(moved)
 }
 
 // typed copies keys by their type.

@@ -22,6 +22,9 @@ const (
 	chunkSize = 50      // keys that are dealt with at once
 	largeKey  = 8 << 20 // bytes from which on a key is copied by its type, a portion at a time
 	maxListed = 100     // differences that are named
+
+	// expirySlack is by how much the same expiry may differ at the target.
+	expirySlack = time.Second
 )
 
 // running is one Run under way.
@@ -33,8 +36,9 @@ type running struct {
 	byType bool  // a server did not take DUMP
 	sum    [sha256.Size]byte
 
-	// skew is by how much the target's clock is ahead of the source's.
-	skew time.Duration
+	// skew is by how much the target's clock is ahead of the source's, and ahead by how much it is ahead of
+	// ours.
+	skew, ahead time.Duration
 }
 
 // Run copies, goes on with a copy that was begun, and compares. It returns a *DifferError when keys differ
@@ -58,14 +62,17 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	if !resumes {
 		s.Empty = plan.TargetKeys == 0
-		if err := s.save(o.File); err != nil {
-			return Result{}, err
-		}
+	}
+	if s.SourceRun != plan.run {
+		s.SourceRun, s.Cursor = plan.run, 0 // where SCAN was means nothing to another process
+	}
+	if s.Cursor != 0 {
+		s.Broken = true
+	}
+	if err := s.save(o.File); err != nil {
+		return Result{}, err
 	}
 	r := &running{o: o, s: s, reader: portable.NewReader(o.Source), keys: plan.Keys, byType: s.Result.Why != ""}
-	if r.skew, err = skew(ctx, o); err != nil {
-		return s.Result, err
-	}
 	if sum, err := hex.DecodeString(s.Result.Digest); err == nil {
 		copy(r.sum[:], sum) // of the pass under way
 	}
@@ -75,7 +82,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	if err := r.count(ctx); err != nil {
 		return s.Result, err
 	}
-	s.Done = true
+	s.Done, s.Result.Interrupted = true, s.Broken
 	if err := s.save(o.File); err != nil {
 		return s.Result, err
 	}
@@ -85,27 +92,34 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return s.Result, nil
 }
 
-// skew reads both clocks. Price: 1 command to each side.
-func skew(ctx context.Context, o Options) (time.Duration, error) {
-	from, err := o.Source.Time(ctx).Result()
-	if err != nil {
-		return 0, fmt.Errorf("read the source's clock: %w", err)
+// clocks reads both clocks. Price: 1 command to each side.
+func (r *running) clocks(ctx context.Context) error {
+	read := func(client redis.UniversalClient) (time.Duration, error) {
+		began := time.Now()
+		at, err := client.Time(ctx).Result()
+		return at.Sub(began.Add(time.Since(began) / 2)), err
 	}
-	to, err := o.Target.Time(ctx).Result()
+	from, err := read(r.o.Source)
 	if err != nil {
-		return 0, fmt.Errorf("read the target's clock: %w", err)
+		return fmt.Errorf("read the source's clock: %w", err)
 	}
-	return to.Sub(from), nil
+	to, err := read(r.o.Target)
+	if err != nil {
+		return fmt.Errorf("read the target's clock: %w", err)
+	}
+	r.skew, r.ahead = to-from, to
+	return nil
 }
 
-// passes copies once and then compares until nothing differs, or often enough.
+// passes copies once and then compares until nothing differs, or often enough. A pass that finds nothing but
+// was interrupted proves nothing: what it saw first may have changed since.
 func (r *running) passes(ctx context.Context) error {
 	for ; r.s.Pass <= r.o.Passes; r.next() {
 		found, err := r.pass(ctx, r.s.Pass > 0, true)
 		if err != nil {
 			return err
 		}
-		if r.s.Pass > 0 && found == 0 {
+		if r.s.Pass > 0 && found == 0 && !r.s.Broken {
 			return nil
 		}
 	}
@@ -113,6 +127,12 @@ func (r *running) passes(ctx context.Context) error {
 		_, err := r.pass(ctx, true, false) // only tells what still differs
 		return err
 	}
+	return r.paused(ctx)
+}
+
+// paused has the source hold back writes, copies what still differs, and compares.
+func (r *running) paused(ctx context.Context) error {
+	r.s.Cursor = 0
 	began := time.Now()
 	if err := r.o.Source.Do(ctx, "client", "pause", r.o.PauseWrites.Milliseconds(), "write").Err(); err != nil {
 		return fmt.Errorf("hold back writes at the source: %w", err)
@@ -122,15 +142,19 @@ func (r *running) passes(ctx context.Context) error {
 		r.next()
 		_, err = r.pass(ctx, true, false)
 	}
-	r.s.Result.PausedMS = min(time.Since(began), r.o.PauseWrites).Milliseconds()
+	took := time.Since(began)
+	r.s.Result.PausedMS = min(took, r.o.PauseWrites).Milliseconds()
 	undo := r.o.Source.Do(context.WithoutCancel(ctx), "client", "unpause").Err()
+	if err == nil && took > r.o.PauseWrites {
+		err = &PauseError{For: r.o.PauseWrites, Took: took}
+	}
 	return errors.Join(err, undo)
 }
 
 // next begins the next pass.
 func (r *running) next() {
 	r.s.Pass++
-	r.s.Cursor = 0
+	r.s.Cursor, r.s.Broken = 0, false
 }
 
 // pass goes over all keys of the source, and with a target that was empty over all of its. It returns how
@@ -139,7 +163,11 @@ func (r *running) pass(ctx context.Context, compare, fix bool) (int64, error) {
 	now := r.current()
 	if r.s.Cursor == 0 {
 		*now = Pass{Pass: r.s.Pass}
+		r.s.Broken = false
 		r.clear()
+	}
+	if err := r.clocks(ctx); err != nil {
+		return 0, err
 	}
 	for {
 		names, next, err := r.o.Source.Scan(ctx, r.s.Cursor, "*", scanCount).Result()
@@ -228,6 +256,7 @@ func (r *running) chunk(ctx context.Context, now *Pass, names []string, compare,
 
 // compare returns those of names that differ. Where they will not be copied again they are listed.
 func (r *running) compare(ctx context.Context, names []string, fix bool) ([]string, error) {
+	begun := time.Now()
 	from, err := portable.ReadSeals(ctx, r.o.Source, names)
 	if err != nil {
 		return nil, fmt.Errorf("source: %w", err)
@@ -236,21 +265,25 @@ func (r *running) compare(ctx context.Context, names []string, fix bool) ([]stri
 	if err != nil {
 		return nil, fmt.Errorf("target: %w", err)
 	}
+	// How long a key has to live was read a little earlier at the source.
+	least, most := time.Duration(0)-expirySlack, time.Since(begun)+expirySlack
 	var closer []string
 	what := map[string]string{}
 	for i, name := range names {
 		switch {
-		case from[i] == portable.Gone && to[i] == portable.Gone:
-		case from[i] == portable.Gone:
+		case from[i].Gone() && to[i].Gone():
+		case from[i].Gone():
 			what[name] = "extra"
-		case to[i] == portable.Gone:
+		case to[i].Gone():
 			what[name] = "missing"
-		case from[i] != to[i]:
+		case from[i].Text != to[i].Text:
 			what[name] = "values"
+		case from[i].Left >= 0 && (from[i].Left-to[i].Left < least || from[i].Left-to[i].Left > most):
+			what[name] = "expiry"
 		default:
 			r.s.Result.Compared++
-			r.add(name, from[i])
-			if !portable.Whole(from[i]) || r.sampled(name) {
+			r.add(name, from[i].Text)
+			if !portable.Whole(from[i].Text) || r.sampled(name) {
 				closer = append(closer, name)
 			}
 		}
@@ -323,13 +356,25 @@ func (r *running) list(name, what string) {
 	}
 }
 
-// extras deletes keys of a target that was empty which the source has no more, or lists them.
+// extras deletes keys of a target that was empty which the source has no more, or lists them. Where most of the
+// source is gone since it was copied, it is the source that lost its keys: nothing is deleted.
 func (r *running) extras(ctx context.Context, now *Pass, fix bool) error {
+	if fix {
+		left, err := r.o.Source.DBSize(ctx).Result()
+		if err != nil {
+			return fmt.Errorf("count keys of the source: %w", err)
+		}
+		if had := r.s.Result.Passes[0].Looked; left < had/2 {
+			return &StateError{r.o.File, fmt.Sprintf(
+				"the source has %d keys and had %d when it was copied; nothing is deleted at the target. If that is right, move the file out of the way and begin anew", left, had)}
+		}
+	}
 	for cursor := uint64(0); ; {
 		names, next, err := r.o.Target.Scan(ctx, cursor, "*", scanCount).Result()
 		if err != nil {
 			return fmt.Errorf("scan the target: %w", err)
 		}
+		names = slices.DeleteFunc(names, private)
 		for chunk := range slices.Chunk(names, chunkSize) {
 			if err := r.o.Pace.Wait(ctx, len(chunk)); err != nil {
 				return err

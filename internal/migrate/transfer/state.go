@@ -28,7 +28,11 @@ type state struct {
 
 	Pass   int    `json:"pass"`   // under way
 	Cursor uint64 `json:"cursor"` // of SCAN, where it goes on
+	Broken bool   `json:"broken"` // the pass under way was interrupted
 	Done   bool   `json:"done"`
+
+	// SourceRun is the process of the source in which Cursor means something.
+	SourceRun string `json:"source_run"`
 
 	Result Result `json:"result"`
 }

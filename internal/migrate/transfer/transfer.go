@@ -128,8 +128,11 @@ type Result struct {
 	Differences      []Difference `json:"differences"`
 	DifferencesTotal int64        `json:"differences_total"`
 
-	// Paused is how long writes were held back.
+	// PausedMS is how long writes were held back.
 	PausedMS int64 `json:"paused_ms"`
+
+	// Interrupted is true when the last pass was: what it saw first may have changed since.
+	Interrupted bool `json:"interrupted"`
 }
 
 // A DifferError reports a copy that is not the same as its source.
@@ -147,6 +150,15 @@ func (e *DifferError) Error() string {
 		text += fmt.Sprintf(", %q (%s)", d.Key, d.What)
 	}
 	return text
+}
+
+// A PauseError reports that the last passes took longer than writes were held back: what was written after
+// that is not known to be at the target.
+type PauseError struct{ For, Took time.Duration }
+
+func (e *PauseError) Error() string {
+	return fmt.Sprintf("writes were held back for %s and the last passes took %s, so what was written meanwhile may be missing",
+		e.For, e.Took.Round(time.Millisecond))
 }
 
 // A StateError reports a file that does not fit this copy.
