@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -123,11 +124,41 @@ func hostingDocuments() map[string]report.Document {
 			Done: true, Restored: step.Restored{Keys: 123, Written: 120, Expired: 1},
 		}),
 		"migrate.report": migrateReportDocument(reportOfADay(at)),
+		"migrate.sign":   signDocument(target, migrate.Signature{KPI: "users", By: "Ann Lee", Note: "no ticket in 7 days", At: at}),
+		"migrate.queues": queuesRunDocument(queuesOfARun(at)),
+		"migrate.plan-refused": outlineDocument([]migrate.Outline{outline}, "", refusedPhase{
+			Target: migrate.Target{Phase: "phase3", Prefix: "bull", Queue: "mail"},
+			Why:    "bull:mail is paused, and which BullMQ will run it is not known yet", Fix: "add --bullmq-major 5 or --bullmq-major 6",
+		}),
 		"migrate.verify": verifyDocument(verifyData{Target: target, Condition: migrate.Verified, Steps: []verifiedStep{
 			{Name: "phase2.pause-1", Mark: migrate.Applied, Verdict: report.Pass},
 			{Name: "phase2.pause-2", Mark: migrate.Applied, Verdict: report.Fail, Why: "bull:sms is not paused"},
 		}}),
 	}
+}
+
+// queuesOfARun is a run over four queues: one was in place, one was moved, one failed, one was refused and one had
+// no turn.
+func queuesOfARun(at time.Time) (queuesPlan, []migrate.Sequenced, upstream.Cost) {
+	of := func(queue string) migrate.Target {
+		return migrate.Target{Phase: "phase3", Prefix: "bull", Queue: queue}
+	}
+	state := func(stage migrate.Stage, mark migrate.Mark) migrate.State {
+		return migrate.State{Stage: stage, Since: at, Last: at, Steps: []migrate.StepState{{Name: "phase3.ledger", Mark: mark}}}
+	}
+	p := queuesPlan{
+		standing: []migrate.Standing{{Target: of("webhook-health-check"), State: state(migrate.Complete, migrate.Applied)}},
+		refused:  []refusedPhase{{Target: of("adaptive-sync"), Why: "bull:adaptive-sync is paused", Fix: "add --bullmq-major 5"}},
+	}
+	for _, queue := range []string{"token-refresh", "calendar-sync", "google-contacts-sync"} {
+		p.runs = append(p.runs, queueRun{standing: migrate.Standing{Target: of(queue)}})
+	}
+	failed := state(migrate.Forward, migrate.Applying)
+	return p, []migrate.Sequenced{
+		{Begun: true, Hosted: migrate.Hosted{State: state(migrate.Complete, migrate.Applied), Took: 1500 * time.Millisecond}},
+		{Begun: true, Hosted: migrate.Hosted{State: failed, Took: 30 * time.Second}, Err: errors.New("a worker of bull 4 bull:calendar-sync still runs active jobs (1): 7")},
+		{Hosted: migrate.Hosted{State: migrate.State{Stage: migrate.NotStarted}}},
+	}, upstream.Cost{Commands: 300, Writes: 60}
 }
 
 // reportOfADay is a report with something reached, something missed, something unknown and a signature.

@@ -13,6 +13,9 @@ import (
 type outlineData struct {
 	Phases []migrate.Outline `json:"phases"`
 
+	// Refused are those that cannot be planned as things are, while the others are.
+	Refused []refusedPhase `json:"refused"`
+
 	// Hash is that of the plan file that was written, empty when none was.
 	Hash string `json:"hash"`
 
@@ -20,9 +23,9 @@ type outlineData struct {
 	InScript int64 `json:"in_script"` // inside their scripts
 }
 
-// outlineDocument is migrate.outline/v1: what phases would do, cost and lose.
-func outlineDocument(phases []migrate.Outline, hash string) report.Document {
-	data := outlineData{Phases: append([]migrate.Outline{}, phases...), Hash: hash}
+// outlineDocument is migrate.outline/v1: what phases would do, cost and lose, and which cannot be planned.
+func outlineDocument(phases []migrate.Outline, hash string, refused ...refusedPhase) report.Document {
+	data := outlineData{Phases: append([]migrate.Outline{}, phases...), Refused: append([]refusedPhase{}, refused...), Hash: hash}
 	doc := report.Document{Kind: "migrate.outline/v1", Title: "plan"}
 	for _, o := range phases {
 		top, inner := o.Commands()
@@ -40,6 +43,7 @@ func outlineDocument(phases []migrate.Outline, hash string) report.Document {
 	if len(phases) == 0 {
 		doc.Sections = []report.Section{{Text: "nothing to do"}}
 	}
+	doc.Findings = append(doc.Findings, refusedFindings(refused)...)
 	if hash != "" {
 		doc.Notes = append(doc.Notes, fmt.Sprintf("the hash of the plan file is %.12s", hash))
 	}

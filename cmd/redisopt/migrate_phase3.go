@@ -80,6 +80,7 @@ type phase3Flags struct {
 	major      int
 	schedulers []string
 	compare    bool
+	first      []string // queues that come first, without --queue
 }
 
 // request is what the flags ask for.
@@ -91,17 +92,37 @@ func (f *phase3Flags) request() (step.Request, error) {
 	}, err
 }
 
+// validate reports what is wrong with the flags, whatever is in Redis.
+func (f *phase3Flags) validate(r step.Request) error {
+	if f.queue != "" {
+		if len(f.first) > 0 {
+			return errors.New("--queue-order: want it without --queue")
+		}
+		return r.Validate()
+	}
+	if len(r.Schedulers.Named) > 0 {
+		return errors.New("--scheduler-id KEY=ID: want --queue with it")
+	}
+	r.Queue = "each" // stands for the names that are not known yet
+	return r.Validate()
+}
+
 func (a *app) migratePhase3Command() *cobra.Command {
 	f := phase3Flags{order: order(mover.Keep)}
 	cmd := &cobra.Command{
 		Use:   "phase3",
-		Short: "Move one queue to another engine while it runs",
-		Long: `phase3 moves every job of one queue of Bull to the layout of BullMQ, or of Bull or BullMQ to
+		Short: "Move queues to another engine while they run",
+		Long: `phase3 moves every job of a queue of Bull to the layout of BullMQ, or of Bull or BullMQ to
 redisopt's own queues, which are asynq's: waiting, delayed, active, completed and failed ones, what
 repeats, and the paused state. Producers and workers may keep running. What the target cannot express is
-listed before anything moves, and the way back is redisopt rollback phase3.`,
+listed before anything moves, and the way back is redisopt rollback phase3.
+
+Without --queue it moves all queues under the prefix, one after the other and safest first, each with a
+journal, a state and gates of its own. A queue that cannot be moved is refused with its reason and the
+others are moved. Interrupted or stopped by one queue, the same command goes on where it was.`,
 		Example: `  redisopt migrate phase3 --queue mail --engine bullmq --dry-run
-  redisopt migrate phase3 --queue mail --engine asynq --yes`,
+  redisopt migrate phase3 --queue mail --engine asynq --yes
+  redisopt migrate phase3 --engine bullmq --queue-order mail,sms --yes`,
 		Args: cobra.NoArgs,
 		RunE: a.action(func(ctx context.Context, _ []string) error { return a.migratePhase3(ctx, f) }),
 	}
@@ -118,15 +139,16 @@ listed before anything moves, and the way back is redisopt rollback phase3.`,
 		"call repeatables by their job's name (name), or one of them as you say (`KEY=ID`, repeatable)")
 	cmd.Flags().BoolVar(&f.compare, "compare", false,
 		"read every job before and after, and compare digests, the order, and 200 jobs field by field; doubles the price")
-	_ = cmd.MarkFlagRequired("queue") // the flag exists
-	_ = cmd.MarkFlagRequired("engine")
+	cmd.Flags().StringSliceVar(&f.first, "queue-order", nil,
+		"without --queue, begin with these `queues` in this order (default: queues.list, then the design's order, then by name)")
+	_ = cmd.MarkFlagRequired("engine") // the flag exists
 	return cmd
 }
 
 func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 	request, err := f.request()
 	if err == nil {
-		err = request.Validate()
+		err = f.validate(request)
 	}
 	if err != nil {
 		return &usageError{err}
@@ -134,6 +156,9 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 	hosting, err := f.options()
 	if err != nil {
 		return err
+	}
+	if f.queue == "" {
+		return a.migratePhase3All(ctx, f, request, hosting)
 	}
 	return a.withMigrationOf(ctx, writing(), request.Target(), func(up *upstream.Upstream, conf *config.Config, s migrate.Standing, dir string) error {
 		route, err := f.route(ctx, up, request, s)

@@ -111,29 +111,36 @@ func (a *app) migratePlan(ctx context.Context, phase string, f migratePlanFlags)
 				return err
 			}
 		}
-		var all []migrate.PlannedPhase
+		var (
+			all     []migrate.PlannedPhase
+			refused []refusedPhase
+		)
 		for _, one := range chosen {
-			planned, err := a.planOne(ctx, p, one)
+			planned, not, err := a.planOne(ctx, p, one)
 			if err != nil {
 				return fmt.Errorf("%s: %w", one.phase, err)
 			}
-			all = append(all, planned...)
+			all, refused = append(all, planned...), append(refused, not...)
 		}
-		return a.finishPlan(ctx, up, f, all)
+		return a.finishPlan(ctx, up, f, all, refused)
 	})
 }
 
-// planOne plans what one planner proposes, and leaves out what is in place already.
-func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.PlannedPhase, error) {
+// planOne plans what one planner proposes, and leaves out what is in place already. Of several queues one that
+// cannot be planned is refused by itself.
+func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.PlannedPhase, []refusedPhase, error) {
 	runs, err := one.propose(ctx, p)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []migrate.PlannedPhase
+	var (
+		out     []migrate.PlannedPhase
+		refused []refusedPhase
+	)
 	for _, r := range runs {
 		s, err := migrate.Look(ctx, p.up.Client(), migrate.SessionOptions{Target: r.target, StateDir: p.dir})
 		if err != nil {
-			return nil, a.migrationHint(err, r.target)
+			return nil, nil, a.migrationHint(err, r.target)
 		}
 		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finished {
 			a.note("%s: %s already", r.target, s.Condition())
@@ -144,31 +151,37 @@ func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.P
 			a.note("%s: %s", r.target, none.why)
 			continue
 		}
+		if p.queue == "" && !r.target.Whole() && refusable(err) {
+			refused = append(refused, refusalOf(r.target, a.migrationHint(err, r.target)))
+			continue
+		}
 		if err != nil {
-			return nil, err
+			return nil, nil, a.migrationHint(err, r.target)
 		}
 		outline, err := phase.Plan(ctx)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		price, _ := outline.Commands()
 		unfit, err := a.preflight(ctx, p.up, p.conf, s, r.target.Phase != step.Phase1Name, price, 0)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		outline.Problems = append(outline.Problems, unfit...)
 		outline.Code = append(outline.Code, codeChanges(p.code, r.target)...)
 		planned, err := migrate.PlanPhase(phase, outline)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		out = append(out, planned)
 	}
-	return out, nil
+	return out, refused, nil
 }
 
 // finishPlan writes the file, prints the plan, and says by the exit code whether there is anything to do.
-func (a *app) finishPlan(ctx context.Context, up *upstream.Upstream, f migratePlanFlags, all []migrate.PlannedPhase) error {
+func (a *app) finishPlan(
+	ctx context.Context, up *upstream.Upstream, f migratePlanFlags, all []migrate.PlannedPhase, refused []refusedPhase,
+) error {
 	outlines := make([]migrate.Outline, len(all))
 	for i, p := range all {
 		outlines[i] = p.Outline
@@ -188,7 +201,7 @@ func (a *app) finishPlan(ctx context.Context, up *upstream.Upstream, f migratePl
 		}
 		hash = file.Hash
 	}
-	if err := a.print(outlineDocument(outlines, hash)); err != nil {
+	if err := a.print(outlineDocument(outlines, hash, refused...)); err != nil {
 		return err
 	}
 	if f.detailed && len(all) > 0 {
@@ -259,23 +272,20 @@ func codeChange(s source.Site, t migrate.Target) string {
 	return ""
 }
 
-// proposePhase3 proposes to move every Bull queue under the prefix, or the named one, in the order that
-// the configuration has for migrations and then by name.
+// proposePhase3 proposes to move every queue under the prefix that the engine does not run yet, or the named
+// one, in the order in which migrate phase3 moves them.
 func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error) {
 	names := []string{p.queue}
 	if p.queue == "" {
-		found, err := mover.DetectQueues(ctx, p.up.Client(), mover.ListOptions{Prefix: p.prefix})
-		if err != nil {
+		var err error
+		if names, err = movable(ctx, p.up, p.prefix, mover.Layout(p.engine), p.major); err != nil {
 			return nil, err
 		}
-		names = nil
-		for _, e := range found {
-			if e.Layout == mover.Bull {
-				names = append(names, e.Queue)
-			}
-		}
 	}
-	names = inOrder(names, p.conf)
+	names, err := step.OrderQueues(names, queuePlaces(p.conf), nil)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]phaseRun, len(names))
 	for i, name := range names {
 		request := step.Request{Queue: name, Prefix: p.prefix, Engine: mover.Layout(p.engine), Major: p.major}
@@ -291,34 +301,4 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 		}
 	}
 	return out, nil
-}
-
-// inOrder sorts names by their place in a migration, those without one last and by name.
-func inOrder(names []string, conf *config.Config) []string {
-	place := map[string]int{}
-	for i, q := range conf.Queues.ByMigrationOrder() {
-		if q.MigrationOrder > 0 {
-			place[q.Name] = i + 1
-		}
-	}
-	last := len(place) + 1
-	slices.SortFunc(names, func(a, b string) int {
-		pa, pb := place[a], place[b]
-		if pa == 0 {
-			pa = last
-		}
-		if pb == 0 {
-			pb = last
-		}
-		switch {
-		case pa != pb:
-			return pa - pb
-		case a < b:
-			return -1
-		case a > b:
-			return 1
-		}
-		return 0
-	})
-	return names
 }

@@ -137,10 +137,7 @@ func (a *app) sign(ctx context.Context, up *upstream.Upstream, s *migrate.Standi
 		return usagef("--sign: got %q, want one of: %s", f.sign, strings.Join(names, ", "))
 	}
 	signature := migrate.Signature{KPI: f.sign, By: f.by, Note: f.why, At: a.now().UTC()}
-	doc := report.Document{
-		Kind: "migrate.sign/v1", Title: "vouch for " + f.sign, Data: signature,
-		Sections: []report.Section{{Fields: []report.Field{{Name: "by", Value: f.by}, {Name: "note", Value: f.why}}}},
-	}
+	doc := signDocument(s.Target, signature)
 	if a.flags.dryRun {
 		return a.print(doc)
 	}
@@ -160,6 +157,16 @@ func (a *app) sign(ctx context.Context, up *upstream.Upstream, s *migrate.Standi
 	}
 	*s, err = migrate.Look(ctx, up.Client(), opts)
 	return err
+}
+
+// signDocument is migrate.sign/v1: who vouches for what, and on what grounds.
+func signDocument(t migrate.Target, s migrate.Signature) report.Document {
+	return report.Document{
+		Kind: "migrate.sign/v1", Title: "vouch for " + s.KPI + " of " + t.String(), Data: s,
+		Sections: []report.Section{{Fields: []report.Field{
+			{Name: "by", Value: s.By}, {Name: "note", Value: s.Note}, {Name: "at", Value: s.At.UTC().Format(time.RFC3339)},
+		}}},
+	}
 }
 
 // migrateReportDocument is migrate.report/v1: every criterion before and after.

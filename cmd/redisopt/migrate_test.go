@@ -40,6 +40,11 @@ func newOperator(t *testing.T) operator {
 // types runs one command line in this process and returns its exit code and what it printed.
 func (o operator) types(args ...string) (code int, out, errs string) {
 	o.t.Helper()
+	return o.typesUnder(o.t.Context(), args...)
+}
+
+// typesUnder is types that ends with ctx, as if it were interrupted.
+func (o operator) typesUnder(ctx context.Context, args ...string) (code int, out, errs string) {
 	var r recorder
 	s := r.streams()
 	s.env = func(name string) (string, bool) {
@@ -51,7 +56,7 @@ func (o operator) types(args ...string) (code int, out, errs string) {
 		}
 		return "", false
 	}
-	code = run(o.t.Context(), args, s)
+	code = run(ctx, args, s)
 	return code, r.out.String(), r.err.String()
 }
 
@@ -401,7 +406,7 @@ func TestAnEngineMustBeNamedAndKnown(t *testing.T) {
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail"), `"engine" not set`)
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "asynq"), `no queue "mail"`)
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "sidekiq"), "want bullmq", "asynq")
-	contains(t, o.wants(exitUsage, "migrate", "phase3", "--engine", "bullmq"), `"queue" not set`)
+	contains(t, o.wants(exitUsage, "migrate", "phase3", "--engine", "bullmq", "--queue", "mail", "--queue-order", "mail"), "want it without --queue")
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "bullmq", "--in-place", "--to-prefix", "x", "--bullmq-major", "7"),
 		"in place", "bullmq major: got 7")
 }

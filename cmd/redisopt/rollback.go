@@ -23,19 +23,27 @@ func (a *app) rollbackPhase3Command() *cobra.Command {
 		which  queueFlags
 		tune   tuning
 		reason string
+		all    bool
 	)
 	cmd := &cobra.Command{
 		Use:   "phase3",
 		Short: "Move a queue back to Bull, what was added meanwhile included",
 		Example: `  redisopt rollback phase3 --queue mail --dry-run
-  redisopt rollback phase3 --queue mail --reason 'new workers crash' --yes`,
+  redisopt rollback phase3 --queue mail --reason 'new workers crash' --yes
+  redisopt rollback phase3 --all-queues --yes`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.rollbackPhase3(ctx, which, tune, reason) }),
+		RunE: a.action(func(ctx context.Context, _ []string) error {
+			if all {
+				return a.rollbackAllQueues(ctx, which, tune, reason)
+			}
+			return a.rollbackPhase3(ctx, which, tune, reason)
+		}),
 	}
 	which.register(cmd)
 	tune.register(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for the journal")
-	_ = cmd.MarkFlagRequired("queue") // the flag exists
+	cmd.Flags().BoolVar(&all, "all-queues", false, "move every queue under the prefix back, the one that was begun last first")
+	cmd.MarkFlagsMutuallyExclusive("queue", "all-queues")
 	return cmd
 }
 
