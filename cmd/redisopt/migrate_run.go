@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -64,6 +65,9 @@ func (a *app) migrateRun(ctx context.Context, which whichMigration, flags hostFl
 			a.note("nothing is open")
 			return a.print(doc)
 		}
+		rest, _ := a.hosting(up, opts)
+		commands, inScript := rest.Resting(24 * time.Hour)
+		a.detail("while nothing moves, hosting costs about %d commands a day and migration, and %d inside scripts", commands, inScript)
 		if a.flags.dryRun {
 			return a.print(doc)
 		}

@@ -82,7 +82,11 @@ func (a *app) ask(ctx context.Context, up *upstream.Upstream, s migrate.Standing
 	if err != nil {
 		return err
 	}
-	return a.print(intentDocument(s, asked, true))
+	if asked.Heard == 0 && s.Holder != nil {
+		a.note("nobody heard it at once: %s follows it within a minute if it has no bell; if it is gone: redisopt migrate --force-unlock%s, then this again",
+			s.Holder.Owner, unlockArgs(s.Target))
+	}
+	return a.print(intentDocument(s, asked.Intent, true))
 }
 
 // intentData is the contract of migrate.intent/v1.

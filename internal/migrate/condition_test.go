@@ -134,7 +134,7 @@ func TestASoakGoesOnOutsideTheWindow(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
-		h := &host{opts: HostOptions{Windows: []Window{closed}}}
+		h := &host{opts: HostOptions{Windows: []Window{closed}}, session: &Session{Lease: &Lease{}}}
 		h.setStop(cancel)
 		h.event(Event{Kind: StepStarted, Step: "phase1.soak"})
 		if ctx.Err() != nil {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -30,10 +29,10 @@ var (
 // error: a *HeldError when somebody else hosts it, a *RolledBackError when a gate failed and it was
 // rolled back, the cause of ctx when that ended.
 //
-// Price, beside the steps: that of the session, 1 command a sweep, 1 for each pulse, which is written
-// when it changes and every minute, and what Throttle and Watch cost.
+// Price, beside the steps: that of the session; 1 command, and 4 in its script, for each renewal of the lease,
+// which carries the pulse and the intents, and more of the same whenever the bell rings or the pulse changes;
+// 1 for each sweep; and what Throttle and Watch cost. See HostOptions.Resting for what that comes to.
 func Host(ctx context.Context, opts HostOptions) (Hosted, error) {
-	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return Hosted{}, err
 	}
@@ -41,7 +40,7 @@ func Host(ctx context.Context, opts HostOptions) (Hosted, error) {
 	if err != nil {
 		return Hosted{}, err
 	}
-	h := &host{opts: opts, target: opts.Session.Target, session: session, pace: &Pace{}}
+	h := &host{opts: opts, target: opts.Session.Target, session: session, pace: &Pace{}, gauge: &gauge{client: opts.Client}}
 	h.pace.SetRate(opts.Rate)
 	began := time.Now()
 	err = session.Run(ctx, h.run)
@@ -69,16 +68,18 @@ type host struct {
 	phase   Phase
 	engine  *Engine
 	pace    *Pace
+	gauge   *gauge
 
 	mu       sync.Mutex
 	wishes   Wishes
 	pulse    Pulse
 	progress *Progress
 	step     string // under way; empty while none is applied
-	beaten   time.Time
 	stop     context.CancelCauseFunc // interrupts the step under way; nil while none is
 	changed  chan struct{}           // has room for one: intents changed
 	approved bool
+
+	reading sync.Mutex // held from asking for the intents until they are known, so that the newest stay
 }
 
 func (h *host) run(ctx context.Context) error {
@@ -102,10 +103,11 @@ func (h *host) run(ctx context.Context) error {
 	if err := h.read(ctx); err != nil {
 		return err
 	}
+	h.session.Lease.carry(h.attend)
 	ctx, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { h.follow(ctx) })
-	helpers.Go(func() { h.opts.Throttle.run(ctx, h.opts.Client, h.pace, h.throttled) })
+	helpers.Go(func() { h.opts.Throttle.run(ctx, h.gauge, h.pace, h.session.Lease.Resting, h.throttled) })
 	var sampled error
 	if sampler != nil {
 		helpers.Go(func() { sampled = sampler.Run(ctx) })
@@ -122,20 +124,25 @@ func (h *host) sampler(ctx context.Context) (*Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return NewSampler(SamplerOptions{Client: h.opts.Client, Dir: HistoryDir(h.opts.Session.StateDir, id)})
+	s, err := NewSampler(SamplerOptions{Client: h.opts.Client, Dir: HistoryDir(h.opts.Session.StateDir, id)})
+	if err == nil {
+		s.gauge = h.gauge
+	}
+	return s, err
 }
 
 // leave takes back what the host said of itself, so that nobody believes it is still there, and once
 // nothing is open any more also what was asked of it: the next run is to begin without. After the lease was
 // lost it changes nothing.
 func (h *host) leave(ctx context.Context) error {
+	h.session.Lease.carry(nil) // the next renewal would say again what is taken back
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), noteTimeout)
 	defer cancel()
 	var err error
 	if s, stateErr := h.engine.State(); stateErr == nil && (s.Stage == RolledBack || s.Stage == Finished) {
 		err = clearWishes(ctx, h.opts.Client, h.target, h.session.Lease)
 	} else {
-		err = beat(ctx, h.opts.Client, h.target, h.session.Lease, nil)
+		err = hush(ctx, h.opts.Client, h.target, h.session.Lease)
 	}
 	if err != nil {
 		return fmt.Errorf("take back the pulse of %s: %w", h.target, err)
@@ -185,6 +192,7 @@ func (h *host) loop(ctx context.Context) error {
 		next, why, until := h.next(state, begin, time.Now())
 		switch next {
 		case goForward:
+			h.session.Lease.SetResting(false)
 			known := len(h.session.Journal.Entries())
 			err := h.interruptible(ctx, h.forward(begin))
 			begin = begin && state.Stage != Forward && !h.begun(known)
@@ -192,11 +200,14 @@ func (h *host) loop(ctx context.Context) error {
 				return h.failed(ctx, err)
 			}
 		case goBack:
+			h.session.Lease.SetResting(false)
 			return h.back(ctx)
 		case giveUp:
+			h.session.Lease.SetResting(false)
 			return h.finish(ctx)
 		case wait:
-			h.say(ctx, why.condition, why.text)
+			h.session.Lease.SetResting(true)
+			h.say(why.condition, why.text)
 			if err := h.keep(ctx, state, until); err != nil {
 				return err
 			}
@@ -222,7 +233,7 @@ func (h *host) failed(ctx context.Context, err error) error {
 	if !ok || !h.opts.AutoRollback || ctx.Err() != nil {
 		return err
 	}
-	h.say(ctx, "", "")
+	h.say("", "")
 	if err := h.engine.Rollback(ctx, gate); err != nil {
 		return err
 	}
@@ -231,7 +242,7 @@ func (h *host) failed(ctx context.Context, err error) error {
 
 // back rolls back, because the operator of this host or somebody else asked for it.
 func (h *host) back(ctx context.Context) error {
-	h.say(ctx, "", "")
+	h.say("", "")
 	asked := h.asked()
 	if asked == nil {
 		return h.engine.Rollback(ctx, h.opts.Cause)
@@ -257,16 +268,14 @@ type reasons struct {
 func (h *host) next(s State, begin bool, now time.Time) (move, reasons, time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	w := h.wishes
-	_, abort := w.Intents[IntentAbort]
-	_, rollback := w.Intents[IntentRollback]
-	pause, paused := w.Intents[IntentPause]
+	back := h.wishes.Wants(now, IntentAbort, IntentRollback)
+	pause := h.wishes.Wants(now, IntentPause)
 	switch {
-	case h.opts.Back || abort || rollback || s.Stage == Backward:
+	case h.opts.Back || back != nil || s.Stage == Backward:
 		return goBack, reasons{}, time.Time{}
 	case s.Stage == Finishing:
 		return giveUp, reasons{}, time.Time{}
-	case paused && (s.Stage == Forward || begin):
+	case pause != nil && (s.Stage == Forward || begin):
 		return wait, reasons{Paused, fmt.Sprintf("%s asked to pause%s", pause.By, because(pause.Reason))}, pause.Expires
 	case s.Stage == Forward || begin:
 		if open, at := InWindow(h.opts.Windows, now); !open && !s.soaks() {
@@ -276,9 +285,8 @@ func (h *host) next(s State, begin bool, now time.Time) (move, reasons, time.Tim
 	case s.Stage != Complete:
 		return leave, reasons{}, time.Time{}
 	}
-	_, complete := w.Intents[IntentComplete]
 	switch {
-	case complete || h.approved || h.opts.Complete && !h.opts.Hold:
+	case h.wishes.Wants(now, IntentComplete) != nil || h.approved || h.opts.Complete && !h.opts.Hold:
 		return giveUp, reasons{}, time.Time{}
 	case h.told():
 		return leave, reasons{}, time.Time{}
@@ -322,18 +330,13 @@ func (e *askedError) Error() string {
 func (h *host) asked() *Intent {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, verb := range []Verb{IntentRollback, IntentAbort} {
-		if i, ok := h.wishes.Intents[verb]; ok {
-			return &i
-		}
-	}
-	return nil
+	return h.wishes.Wants(time.Now(), IntentRollback, IntentAbort)
 }
 
 // forward starts a run or goes on with one.
 func (h *host) forward(begin bool) func(context.Context) error {
 	return func(ctx context.Context) error {
-		h.say(ctx, "", "")
+		h.say("", "")
 		if begin {
 			return h.engine.Start(ctx)
 		}
@@ -374,63 +377,4 @@ func (h *host) finish(ctx context.Context) error {
 		give = f.Complete
 	}
 	return h.engine.Finish(ctx, give)
-}
-
-// keep waits as await does, and while every step is in place lets the phase do meanwhile what it has to.
-func (h *host) keep(ctx context.Context, s State, until time.Time) error {
-	k, ok := h.phase.(Keeper)
-	if !ok || s.Stage != Complete {
-		return h.await(ctx, until)
-	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var kept error
-	var keeping sync.WaitGroup
-	keeping.Go(func() {
-		if kept = k.Keep(ctx); kept != nil {
-			cancel(kept)
-		}
-	})
-	var err error
-	for err == nil {
-		if err = h.await(ctx, until); err != nil {
-			break
-		}
-		if next, _, _ := h.next(s, false, time.Now()); next != wait {
-			break
-		}
-		h.refresh(ctx)
-	}
-	cancel(nil)
-	keeping.Wait()
-	return errors.Join(kept, err)
-}
-
-// await returns nil when intents change, when until has come or the approval appears, and the cause of
-// ctx when that ends.
-func (h *host) await(ctx context.Context, until time.Time) error {
-	limit := h.opts.Sweep
-	if !until.IsZero() {
-		limit = max(0, min(limit, time.Until(until)))
-	}
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		if cause := context.Cause(ctx); !errors.Is(cause, ctx.Err()) {
-			return fmt.Errorf("%w: %w", ctx.Err(), cause)
-		}
-		return ctx.Err()
-	case <-h.changed:
-	case <-h.opts.Leave:
-	case <-timer.C:
-	}
-	if h.opts.Approval != "" {
-		if _, err := os.Stat(h.opts.Approval); err == nil {
-			h.mu.Lock()
-			h.approved = true
-			h.mu.Unlock()
-		}
-	}
-	return nil
 }

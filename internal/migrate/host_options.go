@@ -64,8 +64,9 @@ type HostOptions struct {
 	// Track is what Env.Track is. Nil: none.
 	Track func(ctx context.Context, prefixes ...string) (Rings, error)
 
-	// Sweep is how often intents are read that nobody rang for. Default 1 minute, 10 seconds without
-	// Subscribe; at least 10 milliseconds.
+	// Sweep is how often intents are read that nobody rang for. Default 0: with each renewal of the lease, which
+	// is every 10 minutes while nothing moves and every 10 seconds while something does, and every minute while
+	// there is no bell. Else at least 10 milliseconds.
 	Sweep time.Duration
 
 	// OnEvent, OnProgress and OnPulse, when not nil, are told what happens, one after the other.
@@ -80,16 +81,6 @@ type Rings struct {
 	Close func()
 }
 
-func (o HostOptions) withDefaults() HostOptions {
-	if o.Sweep == 0 {
-		o.Sweep = time.Minute
-		if o.Subscribe == nil {
-			o.Sweep = 10 * time.Second
-		}
-	}
-	return o
-}
-
 func (o HostOptions) validate() error {
 	var errs []error
 	if o.Client == nil {
@@ -98,10 +89,32 @@ func (o HostOptions) validate() error {
 	if o.Open == nil {
 		errs = append(errs, errors.New("phase: got none"))
 	}
-	if o.Sweep < 10*time.Millisecond {
-		errs = append(errs, fmt.Errorf("sweep: got %s, want at least 10ms", o.Sweep))
+	if o.Sweep != 0 && o.Sweep < 10*time.Millisecond {
+		errs = append(errs, fmt.Errorf("sweep: got %s, want 0 or at least 10ms", o.Sweep))
 	}
 	return errors.Join(errs...)
+}
+
+// Resting is what it costs to host a migration for d while nothing moves, beside what its phase does meanwhile:
+// commands, and those that run inside their scripts, which some providers bill too. It counts no ring of the
+// bell, of which each is one command and four inside.
+func (o HostOptions) Resting(d time.Duration) (commands, inScript int64) {
+	lease := LeaseOptions{TTL: o.Session.LeaseTTL, Rest: o.Session.LeaseRest}.withDefaults()
+	renewals := int64(d / (lease.Rest / 2))
+	commands, inScript = renewals, 4*renewals
+	if o.Watch == nil {
+		commands += int64(d / sampleSeldom)
+	}
+	if o.Throttle.on() {
+		commands += int64(d / max(calmEvery, o.Throttle.Every))
+	}
+	switch {
+	case o.Sweep > 0:
+		commands += int64(d / o.Sweep)
+	case o.Subscribe == nil:
+		commands += int64(d / deafSweep)
+	}
+	return commands, inScript
 }
 
 // A RolledBackError reports a migration that was rolled back because a gate failed.

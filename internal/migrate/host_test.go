@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -356,5 +357,115 @@ func TestFinishingGoesOnAfterACrashAtEveryWrite(t *testing.T) {
 				t.Errorf("a new run: %v", err)
 			}
 		}
+	}
+}
+
+// counted is how many commands the server ran, by name, inside scripts too, without those of who asks.
+func (s *stage) counted() map[string]int64 {
+	s.t.Helper()
+	text, err := s.client.Info(s.t.Context(), "commandstats").Result()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	out := map[string]int64{}
+	for line := range strings.Lines(text) {
+		name, rest, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
+		if !ok {
+			continue
+		}
+		number, _, _ := strings.Cut(rest, ",")
+		if out[name], err = strconv.ParseInt(number, 10, 64); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return out
+}
+
+func TestHostingCostsWhatIsSaid(t *testing.T) {
+	s := newStage(t)
+	close(s.slow.end)
+	s.opts.Stay, s.opts.Hold = true, true
+	s.opts.Session.LeaseTTL, s.opts.Session.LeaseRest = time.Second, time.Second // 1,200 times as fast
+	s.opts.Watch = bad{}                                                          // its samples are counted elsewhere
+	wait := s.host()
+	s.until(migrate.OnHold)
+	began, before, polls := time.Now(), s.counted(), int64(1)
+	const renewals = 8
+	after := before
+	for after["evalsha"]-before["evalsha"] < renewals {
+		if time.Since(began) > 30*time.Second {
+			t.Fatalf("no more than %d renewals", after["evalsha"]-before["evalsha"])
+		}
+		<-time.After(100 * time.Millisecond)
+		after = s.counted()
+		polls++
+	}
+	took := time.Since(began)
+	var all int64
+	for name, n := range after {
+		all += n - before[name]
+	}
+	all -= polls - 1 // the last one is not among what it tells itself
+	commands, inScript := s.opts.Resting(took)
+	if said := commands + inScript; all > said+5 || all < renewals*5 {
+		t.Errorf("%d commands in %s, said are %d", all, took, said)
+	}
+	t.Logf("%d commands in %s, said are %d: %.0f a day at the real pace", all, took.Round(time.Millisecond), commands+inScript,
+		float64(all)*float64(24*time.Hour)/float64(took)/1200)
+	s.ask(migrate.Intent{Verb: migrate.IntentComplete})
+	if hosted, err := wait(); err != nil || hosted.State.Stage != migrate.Finished {
+		t.Fatalf("Host = %s, %v, want it finished", hosted.State.Stage, err)
+	}
+}
+
+func TestAHostThatRestsFollowsTheBellAtOnceAndLearnsThatItsLeaseWasTaken(t *testing.T) {
+	s := newStage(t)
+	s.opts.Stay, s.opts.Hold = true, true // with a lease of 20 minutes, renewed every 10
+	wait := s.host()
+	<-s.slow.began
+	began := time.Now()
+	s.ask(migrate.Intent{Verb: migrate.IntentPause})
+	s.until(migrate.Paused)
+	t.Logf("a pause was followed and told after %s", time.Since(began))
+	if left := s.client.PTTL(t.Context(), mail.LeaseKey()).Val(); left < 15*time.Minute {
+		t.Errorf("the lease of a host that rests lasts %s, want nearly 20 minutes", left)
+	}
+	close(s.slow.end)
+	if err := migrate.Withdraw(t.Context(), s.client, mail, migrate.IntentPause); err != nil {
+		t.Fatal(err)
+	}
+	s.until(migrate.OnHold)
+	shown, err := migrate.Holding(t.Context(), s.client, mail.LeaseKey())
+	if err != nil || shown == nil {
+		t.Fatalf("Holding = %+v, %v, want the host", shown, err)
+	}
+	if _, err := migrate.ForceUnlock(t.Context(), s.client, mail.LeaseKey(), *shown); err != nil {
+		t.Fatal(err)
+	}
+	if heard, err := migrate.Knock(t.Context(), s.client, mail, "unlocked"); err != nil || heard != 1 {
+		t.Errorf("Knock = %d, %v, want one listener", heard, err)
+	}
+	if _, err := wait(); !errors.Is(err, migrate.ErrLeaseLost) {
+		t.Errorf("Host = %v, want ErrLeaseLost", err)
+	}
+}
+
+func TestAPauseEndsByItselfWithoutAnybodyRinging(t *testing.T) {
+	s := newStage(t)
+	if _, err := migrate.Ask(t.Context(), s.client, mail, migrate.Intent{Verb: migrate.IntentPause}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	wait := s.host()
+	close(s.slow.end)
+	if hosted, err := wait(); err != nil || hosted.State.Stage != migrate.Complete {
+		t.Fatalf("Host = %s, %v, want it to have gone on", hosted.State.Stage, err)
+	}
+}
+
+func TestAnIntentThatNobodyHeardSaysSo(t *testing.T) {
+	s := newStage(t)
+	asked, err := migrate.Ask(t.Context(), s.client, mail, migrate.Intent{Verb: migrate.IntentPause}, time.Hour)
+	if err != nil || asked.Heard != 0 {
+		t.Errorf("Ask = %+v, %v, want that nobody heard it", asked, err)
 	}
 }

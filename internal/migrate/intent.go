@@ -98,7 +98,7 @@ func (e *IntentError) Error() string {
 }
 
 // A Pulse is what the host says of itself: what the journal does not tell. It is written when it
-// changes and every minute.
+// changes, and with every renewal of the lease.
 type Pulse struct {
 	Schema int `json:"schema"`
 
@@ -133,26 +133,36 @@ func (t Target) intentKey() string {
 // IntentChannel is the channel on which a message, of whatever content, says that t's intents changed.
 func (t Target) IntentChannel() string { return t.intentKey() }
 
+// An Asked is an intent that was left, and whether anybody was there to hear of it.
+type Asked struct {
+	Intent
+
+	// Heard is how many listeners were told at once. With none the host has no bell, or is gone; in a Cluster
+	// only those on one node are counted.
+	Heard int64
+}
+
 // Ask leaves an intent for the host of t. Of i its Verb, Reason and Rate count; By is Owner() when it is
 // empty. ttl is how long the intent holds. Price: 2 commands.
-func Ask(ctx context.Context, client redis.UniversalClient, t Target, i Intent, ttl time.Duration) (Intent, error) {
+func Ask(ctx context.Context, client redis.UniversalClient, t Target, i Intent, ttl time.Duration) (Asked, error) {
 	now := time.Now().UTC()
 	i.Schema, i.ID, i.At, i.Expires = intentSchema, rand.Text(), now, now.Add(ttl)
 	i.By = cmp.Or(i.By, Owner())
 	if err := i.validate(); err != nil {
-		return i, fmt.Errorf("intent: %w", err)
+		return Asked{Intent: i}, fmt.Errorf("intent: %w", err)
 	}
 	text, err := json.Marshal(i)
 	if err != nil {
-		return i, err
+		return Asked{Intent: i}, err
 	}
 	if len(text) > maxIntent {
-		return i, fmt.Errorf("intent of %d bytes, want at most %d", len(text), maxIntent)
+		return Asked{Intent: i}, fmt.Errorf("intent of %d bytes, want at most %d", len(text), maxIntent)
 	}
 	if err := client.HSet(ctx, t.intentKey(), intentFields+string(i.Verb), text).Err(); err != nil {
-		return i, fmt.Errorf("write intent of %s: %w", t, err)
+		return Asked{Intent: i}, fmt.Errorf("write intent of %s: %w", t, err)
 	}
-	return i, ring(ctx, client, t, string(i.Verb))
+	heard, err := Knock(ctx, client, t, string(i.Verb))
+	return Asked{Intent: i, Heard: heard}, err
 }
 
 // Withdraw takes intents back; a pause ends by it. Price: 2 commands.
@@ -164,14 +174,18 @@ func Withdraw(ctx context.Context, client redis.UniversalClient, t Target, verbs
 	if err := client.HDel(ctx, t.intentKey(), fields...).Err(); err != nil {
 		return fmt.Errorf("withdraw intent of %s: %w", t, err)
 	}
-	return ring(ctx, client, t, "withdrawn")
+	_, err := Knock(ctx, client, t, "withdrawn")
+	return err
 }
 
-func ring(ctx context.Context, client redis.UniversalClient, t Target, what string) error {
-	if err := client.Publish(ctx, t.IntentChannel(), what).Err(); err != nil {
-		return fmt.Errorf("tell the host of %s: %w", t, err)
+// Knock has the host of t look at once at its intents and at its lease, and returns how many listeners were
+// told. what is for people who watch. Price: 1 command.
+func Knock(ctx context.Context, client redis.UniversalClient, t Target, what string) (int64, error) {
+	heard, err := client.Publish(ctx, t.IntentChannel(), what).Result()
+	if err != nil {
+		return 0, fmt.Errorf("tell the host of %s: %w", t, err)
 	}
-	return nil
+	return heard, nil
 }
 
 // Wishes are the intents of one migration, by verb, and what its host says.
@@ -197,6 +211,11 @@ func ReadWishes(ctx context.Context, client redis.UniversalClient, t Target, now
 	if err != nil {
 		return Wishes{}, fmt.Errorf("read intents of %s: %w", t, err)
 	}
+	return parseWishes(fields, now), nil
+}
+
+// parseWishes reads the hash of the intents of one migration.
+func parseWishes(fields map[string]string, now time.Time) Wishes {
 	w := Wishes{Intents: map[Verb]Intent{}}
 	for field, text := range fields {
 		if field == pulseField {
@@ -221,16 +240,34 @@ func ReadWishes(ctx context.Context, client redis.UniversalClient, t Target, now
 		}
 	}
 	slices.Sort(w.Strange)
-	return w, nil
+	return w
 }
 
-// beatScript writes the pulse ARGV[2] to KEYS[1], or removes it where there is none, while KEYS[2] holds
-// the lease ARGV[1]. clearScript removes KEYS[1] under the same condition.
+// Wants is what somebody wants by one of verbs at the time now, the first of them that is wanted; nil when
+// none is.
+func (w Wishes) Wants(now time.Time, verbs ...Verb) *Intent {
+	for _, v := range verbs {
+		if i, ok := w.Intents[v]; ok && i.Expires.After(now) {
+			return &i
+		}
+	}
+	return nil
+}
+
+// attendScript does in one command all that a host does again and again, while KEYS[1] holds its lease
+// ARGV[1]: it renews that for ARGV[2] milliseconds, writes the pulse ARGV[3] to KEYS[2], and returns what that
+// holds after a 1; else it returns {0}. A Redis without memory for the pulse keeps the lease all the same. hushScript removes the pulse from KEYS[1], and clearScript the whole
+// of KEYS[1], while KEYS[2] holds the lease ARGV[1].
 var (
-	beatScript = redis.NewScript(`
+	attendScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.pcall('HSET', KEYS[2], 'pulse', ARGV[3])
+return {1, redis.call('HGETALL', KEYS[2])}
+`)
+	hushScript = redis.NewScript(`
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
-if ARGV[2] == '' then return redis.call('HDEL', KEYS[1], 'pulse') end
-return redis.call('HSET', KEYS[1], 'pulse', ARGV[2])
+return redis.call('HDEL', KEYS[1], 'pulse')
 `)
 	clearScript = redis.NewScript(`
 if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -238,18 +275,33 @@ return redis.call('DEL', KEYS[1])
 `)
 )
 
-// beat writes the pulse while the lease is ours. A nil pulse is removed. Price: 1 command, and 2 in its
-// script.
-func beat(ctx context.Context, client redis.UniversalClient, t Target, lease *Lease, p *Pulse) error {
-	var text []byte
-	if p != nil {
-		p.Schema = intentSchema
-		var err error
-		if text, err = json.Marshal(p); err != nil {
-			return err
-		}
+// attend renews the lease for ttl, writes the pulse and reads the intents of t. It tells false when the lease
+// is not ours any more. Price: 1 command, and 4 in its script.
+func attend(ctx context.Context, client redis.UniversalClient, t Target, lease *Lease, ttl time.Duration, p Pulse) (Wishes, bool, error) {
+	p.Schema = intentSchema
+	text, err := json.Marshal(p)
+	if err != nil {
+		return Wishes{}, false, err
 	}
-	return beatScript.Run(ctx, client, []string{t.intentKey(), lease.Key()}, lease.Token(), text).Err()
+	answer, err := attendScript.Run(ctx, client, []string{lease.Key(), t.intentKey()}, lease.Token(), ttl.Milliseconds(), text).Slice()
+	if err != nil {
+		return Wishes{}, false, fmt.Errorf("renew the lease of %s: %w", t, err)
+	}
+	if len(answer) < 2 {
+		return Wishes{}, false, nil
+	}
+	list, _ := answer[1].([]any) // a server of its own making may answer otherwise; then nothing is wished
+	fields := make(map[string]string, len(list)/2)
+	for i := 0; i+1 < len(list); i += 2 {
+		name, _ := list[i].(string)
+		fields[name], _ = list[i+1].(string)
+	}
+	return parseWishes(fields, time.Now()), true, nil
+}
+
+// hush removes the pulse while the lease is ours. Price: 1 command, and 2 in its script.
+func hush(ctx context.Context, client redis.UniversalClient, t Target, lease *Lease) error {
+	return hushScript.Run(ctx, client, []string{t.intentKey(), lease.Key()}, lease.Token()).Err()
 }
 
 // clearWishes removes all intents and the pulse while the lease is ours. Price: 1 command, and 2 in its

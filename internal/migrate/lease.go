@@ -28,12 +28,20 @@ type LeaseOptions struct {
 	// TTL is how long the lease lasts without a renewal. Default 30 seconds; at least 1 second, because
 	// a pause that long must not yet lose it. It is renewed every third of it.
 	TTL time.Duration
+
+	// Rest is the TTL while nothing moves, when a renewal protects nothing that the fence does not. Default
+	// 20 minutes; at least TTL, which a longer TTL raises it to. It is renewed every half of it.
+	Rest time.Duration
 }
 
 func (o LeaseOptions) withDefaults() LeaseOptions {
 	if o.TTL == 0 {
 		o.TTL = 30 * time.Second
 	}
+	if o.Rest == 0 {
+		o.Rest = 20 * time.Minute
+	}
+	o.Rest = max(o.Rest, o.TTL)
 	return o
 }
 
@@ -71,10 +79,18 @@ type Lease struct {
 	opts   LeaseOptions
 	token  string
 	fence  int64
+	poked  chan struct{} // has room for one: a renewal is wanted now
 
 	mu      sync.Mutex
-	renewed time.Time // when the last successful renewal was sent
+	resting bool
+	expires time.Time // by the local clock, as the last successful renewal made it
+
+	renewing sync.Mutex // held while a renewal is under way
+	carrier  carrier    // guarded by renewing; nil: renewScript
 }
+
+// A carrier renews a lease for ttl together with something else, and tells whether the lease is still ours.
+type carrier func(ctx context.Context, ttl time.Duration) (bool, error)
 
 // The token is "<fence> <secret> <owner>".
 
@@ -118,7 +134,10 @@ func Acquire(ctx context.Context, client redis.UniversalClient, opts LeaseOption
 		h := holder(token, left, sent)
 		return nil, &HeldError{Key: opts.Key, Owner: h.Owner, Expires: h.Expires}
 	}
-	return &Lease{client: client, opts: opts, token: token, fence: holder(token, 0, sent).Fence, renewed: sent}, nil
+	return &Lease{
+		client: client, opts: opts, token: token, fence: holder(token, 0, sent).Fence,
+		poked: make(chan struct{}, 1), expires: sent.Add(opts.TTL),
+	}, nil
 }
 
 // leaseAnswer unpacks what acquireScript answers.
@@ -197,7 +216,7 @@ func (l *Lease) Fence() int64 { return l.fence }
 // Hold calls work while it keeps the lease, and gives the lease back when work returns. When the lease
 // is lost, the context of work is cancelled with ErrLeaseLost as its cause, and the error of Hold says
 // so. What Hold started has ended when it returns. Price: 1 command, and 2 in its script, every third
-// of the TTL, and once at the end.
+// of the TTL, or every half of Rest while it rests, when that changes, and once at the end.
 func (l *Lease) Hold(ctx context.Context, work func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -221,42 +240,108 @@ func (l *Lease) Hold(ctx context.Context, work func(context.Context) error) erro
 	return errors.Join(err, l.release(ctx))
 }
 
+// SetResting says whether nothing moves for now: the lease is renewed at once for as long as that allows, and
+// from then on in that rhythm.
+func (l *Lease) SetResting(resting bool) {
+	l.mu.Lock()
+	changed := l.resting != resting
+	l.resting = resting
+	l.mu.Unlock()
+	if changed {
+		l.Poke()
+	}
+}
+
+// Resting is what SetResting said last.
+func (l *Lease) Resting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.resting
+}
+
+// Poke has the lease renewed at once, which tells whether it is still ours. It does not wait for that, and
+// does nothing after Hold has ended.
+func (l *Lease) Poke() {
+	select {
+	case l.poked <- struct{}{}:
+	default:
+	}
+}
+
+// carry lets renewals be made by c, which may do more with the same command; nil ends that. It returns when
+// no renewal by what was there before is under way any more.
+func (l *Lease) carry(c carrier) {
+	l.renewing.Lock()
+	defer l.renewing.Unlock()
+	l.carrier = c
+}
+
+// rhythm is for how long a renewal lasts now, and after how long the next one is due.
+func (l *Lease) rhythm() (ttl, every time.Duration) {
+	if l.Resting() {
+		return l.opts.Rest, l.opts.Rest / 2
+	}
+	return l.opts.TTL, l.opts.TTL / 3
+}
+
 // keep renews the lease until stop is closed, and returns why the lease was lost. It goes on while ctx
-// is cancelled: work may still have to come to a safe point.
+// is cancelled: work may still have to come to a safe point. A renewal that had no answer is tried again
+// after a tenth of the time.
 func (l *Lease) keep(ctx context.Context, stop <-chan struct{}) error {
-	tick := time.NewTicker(l.opts.TTL / 3)
-	defer tick.Stop()
+	_, every := l.rhythm()
+	timer := time.NewTimer(every)
+	defer timer.Stop()
 	for {
 		select {
 		case <-stop:
 			return nil
-		case <-tick.C:
-			if err := l.renew(context.WithoutCancel(ctx)); err != nil {
-				return err
-			}
+		case <-l.poked:
+		case <-timer.C:
 		}
+		answered, err := l.renew(context.WithoutCancel(ctx))
+		if err != nil {
+			return err
+		}
+		if _, every = l.rhythm(); !answered {
+			every /= 10
+		}
+		timer.Reset(every)
 	}
 }
 
-// renew extends the lease. An unanswered renewal is no loss until the lease must have expired.
-func (l *Lease) renew(ctx context.Context) error {
+// renew extends the lease and tells whether there was an answer. None is no loss until the lease must have
+// expired.
+func (l *Lease) renew(ctx context.Context) (answered bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, l.opts.TTL/3)
 	defer cancel()
+	l.renewing.Lock()
+	defer l.renewing.Unlock()
+	renew := l.carrier
+	if renew == nil {
+		renew = l.extend
+	}
+	ttl, _ := l.rhythm()
 	sent := time.Now()
-	kept, err := renewScript.Run(ctx, l.client, []string{l.opts.Key}, l.token, l.opts.TTL.Milliseconds()).Int()
+	kept, err := renew(ctx, ttl)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case err == nil && kept == 1:
-		l.renewed = sent
-		return nil
+	case err == nil && kept:
+		l.expires = sent.Add(ttl)
+		return true, nil
 	case err == nil:
-		return fmt.Errorf("lease %s: %w", l.opts.Key, ErrLeaseLost)
-	case time.Since(l.renewed) >= l.opts.TTL:
-		return fmt.Errorf("lease %s: %w: not renewed for %s: %w", l.opts.Key, ErrLeaseLost, l.opts.TTL, err)
+		return true, fmt.Errorf("lease %s: %w", l.opts.Key, ErrLeaseLost)
+	case !time.Now().Before(l.expires):
+		return false, fmt.Errorf("lease %s: %w: not renewed until it expired: %w", l.opts.Key, ErrLeaseLost, err)
 	default:
-		return nil
+		return false, nil
 	}
+}
+
+// extend renews the lease and does nothing else. Price: 1 command, and 2 in its script.
+func (l *Lease) extend(ctx context.Context, ttl time.Duration) (bool, error) {
+	kept, err := renewScript.Run(ctx, l.client, []string{l.opts.Key}, l.token, ttl.Milliseconds()).Int()
+	return kept == 1, err
 }
 
 // release gives the lease back. Having lost it already is no error: the work is done.

@@ -27,6 +27,10 @@ type SessionOptions struct {
 
 	// LeaseTTL is how long the lease outlives its last renewal. Default 30 seconds; at least 1 second.
 	LeaseTTL time.Duration
+
+	// LeaseRest is the same while nothing moves. Default 20 minutes; at least LeaseTTL. A process that is killed
+	// then keeps those out for as long who do not share its state directory and do not unlock it by force.
+	LeaseRest time.Duration
 }
 
 func (o SessionOptions) withDefaults() SessionOptions {
@@ -48,7 +52,7 @@ func (o SessionOptions) validate() error {
 type Standing struct {
 	Target  Target          `json:"target"`
 	State   State           `json:"state"`
-	Holder  *Holder         `json:"holder"` // nil when nobody works on it
+	Holder  *Holder         `json:"holder"` // nil when nobody works on it, or is known to be gone
 	Pulse   *Pulse          `json:"pulse,omitempty"`
 	Intents []Intent        `json:"intents"`
 	Entries []journal.Entry `json:"-"`
@@ -77,6 +81,9 @@ func Look(ctx context.Context, client redis.UniversalClient, opts SessionOptions
 	if out.Holder, err = Holding(ctx, client, opts.Target.LeaseKey()); err != nil {
 		return out, err
 	}
+	if id != "" && out.Holder != nil && gone(alivePath(opts.StateDir, id, opts.Target.LeaseKey()), out.Holder.token) {
+		out.Holder = nil
+	}
 	if id != "" {
 		out.Entries, err = journal.Read(ctx, journal.Options{
 			Path: opts.Target.file(opts.StateDir, id), Client: client, Key: opts.Target.JournalKey(),
@@ -98,36 +105,65 @@ func Look(ctx context.Context, client redis.UniversalClient, opts SessionOptions
 type Session struct {
 	Lease   *Lease
 	Journal *journal.Journal
+
+	alive *aliveFile // nil when it could not be had
 }
 
 // OpenSession takes the lease and opens the journal, in this order, because opening brings the two
-// copies of the journal together. It returns a *HeldError while somebody else works on it. The caller
-// goes on with Run at once, which gives everything back.
+// copies of the journal together. It returns a *HeldError while somebody else works on it; the lease of a
+// process that shared the state directory and is gone is taken over. The caller goes on with Run at once,
+// which gives everything back.
 //
-// Price: 5 commands and 3 in a script, 1 more the first time in a database, and what journal.Open says.
+// Price: 5 commands and 3 in a script, 1 more the first time in a database, 6 more to take over, and what
+// journal.Open says.
 func OpenSession(ctx context.Context, client redis.UniversalClient, opts SessionOptions) (*Session, error) {
 	opts = opts.withDefaults()
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	lease, err := Acquire(ctx, client, LeaseOptions{
-		Key: opts.Target.LeaseKey(), Counter: opts.Target.counterKey(), Owner: opts.Owner, TTL: opts.LeaseTTL,
-	})
+	lease, err := takeLease(ctx, client, opts)
 	if err != nil {
 		return nil, err
 	}
-	j, err := openJournal(ctx, client, opts, lease)
+	id, err := giveID(ctx, client)
 	if err != nil {
 		return nil, errors.Join(err, lease.release(ctx))
 	}
-	return &Session{Lease: lease, Journal: j}, nil
+	j, err := openJournal(ctx, client, opts, id, lease)
+	if err != nil {
+		return nil, errors.Join(err, lease.release(ctx))
+	}
+	// Without the file the lease is a lease all the same; only its end has to be waited for after a crash.
+	alive, _ := sayAlive(alivePath(opts.StateDir, id, lease.Key()), lease.Token())
+	return &Session{Lease: lease, Journal: j, alive: alive}, nil
 }
 
-func openJournal(ctx context.Context, client redis.UniversalClient, opts SessionOptions, lease *Lease) (*journal.Journal, error) {
-	id, err := giveID(ctx, client)
-	if err != nil {
-		return nil, err
+// takeLease takes the lease of a migration, also from a process that is known to be gone.
+func takeLease(ctx context.Context, client redis.UniversalClient, opts SessionOptions) (*Lease, error) {
+	want := LeaseOptions{
+		Key: opts.Target.LeaseKey(), Counter: opts.Target.counterKey(), Owner: opts.Owner, TTL: opts.LeaseTTL, Rest: opts.LeaseRest,
 	}
+	lease, err := Acquire(ctx, client, want)
+	if _, held := errors.AsType[*HeldError](err); !held {
+		return lease, err
+	}
+	id, idErr := databaseID(ctx, client)
+	if idErr != nil || id == "" {
+		return nil, errors.Join(err, idErr)
+	}
+	shown, holdErr := Holding(ctx, client, want.Key)
+	if holdErr != nil || shown != nil && !gone(alivePath(opts.StateDir, id, want.Key), shown.token) {
+		return nil, errors.Join(err, holdErr)
+	}
+	if shown != nil {
+		if _, err := ForceUnlock(ctx, client, want.Key, *shown); err != nil {
+			return nil, err
+		}
+	}
+	return Acquire(ctx, client, want)
+}
+
+func openJournal(ctx context.Context, client redis.UniversalClient, opts SessionOptions, id string, lease *Lease) (*journal.Journal, error) {
 	if err := register(ctx, client, opts.Target); err != nil {
 		return nil, err
 	}
@@ -141,7 +177,7 @@ func openJournal(ctx context.Context, client redis.UniversalClient, opts Session
 // what happens when the lease is lost.
 func (s *Session) Run(ctx context.Context, work func(context.Context) error) error {
 	err := s.Lease.Hold(ctx, work)
-	return errors.Join(err, s.Journal.Close())
+	return errors.Join(err, s.Journal.Close(), s.alive.close())
 }
 
 // Owner is how this process is called to others: user@host pid.

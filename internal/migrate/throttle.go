@@ -3,6 +3,7 @@ package migrate
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,7 +24,7 @@ type Throttle struct {
 	// how many of them are for others. A CommandsLeft of 0 means that they are not limited.
 	CommandsLeft, Reserve int64
 
-	// Every is how often it is looked. Default 5 seconds; at least 10 milliseconds.
+	// Every is how often it is looked while something moves. Default 5 seconds; at least 10 milliseconds.
 	Every time.Duration
 
 	// Calm is how long everything must have been well before the migration goes on. Default twice Every.
@@ -60,6 +61,7 @@ func (t Throttle) on() bool { return t.MaxLatency > 0 || t.MaxConnections > 0 ||
 
 // A reading is one look at a Redis.
 type reading struct {
+	at       time.Time // when the answer was there
 	took     time.Duration
 	counters history.Counters
 	err      error
@@ -83,9 +85,13 @@ func (t Throttle) judge(r reading, base int64) string {
 	return ""
 }
 
+// calmEvery is how often a Redis is looked at while nothing moves that could be held up.
+const calmEvery = time.Minute
+
 // run looks at the Redis until ctx ends, holds pace up while it has no room, and calls told when the
-// reason changes. Price: 1 command (INFO) every Every.
-func (t Throttle) run(ctx context.Context, client redis.UniversalClient, pace *Pace, told func(context.Context, string)) {
+// reason changes. Price: 1 command (INFO) every Every, or every minute while resting says that nothing moves
+// and there was room.
+func (t Throttle) run(ctx context.Context, g *gauge, pace *Pace, resting func() bool, told func(string)) {
 	t = t.withDefaults()
 	if !t.on() {
 		return
@@ -93,30 +99,34 @@ func (t Throttle) run(ctx context.Context, client redis.UniversalClient, pace *P
 	tick := time.NewTicker(t.Every)
 	defer tick.Stop()
 	base := int64(history.Unknown)
-	var well time.Time
+	var well, looked time.Time
 	for {
-		r := look(ctx, client)
-		if ctx.Err() != nil {
-			return
-		}
-		if base < 0 && r.err == nil {
-			base = r.counters.Commands
-		}
-		was, why := pace.Throttled(), t.judge(r, base)
-		switch {
-		case why != "":
-			well = time.Time{}
-			pace.Throttle(why)
-			if kind(why) != kind(was) {
-				told(ctx, why)
+		was := pace.Throttled()
+		if was != "" || !resting() || time.Since(looked) >= calmEvery {
+			looked = time.Now()
+			r := g.look(ctx, 0)
+			if ctx.Err() != nil {
+				return
 			}
-		case was != "":
-			if well.IsZero() {
-				well = time.Now()
+			if base < 0 && r.err == nil {
+				base = r.counters.Commands
 			}
-			if time.Since(well) >= t.Calm {
-				pace.Release()
-				told(ctx, "")
+			why := t.judge(r, base)
+			switch {
+			case why != "":
+				well = time.Time{}
+				pace.Throttle(why)
+				if kind(why) != kind(was) {
+					told(why)
+				}
+			case was != "":
+				if well.IsZero() {
+					well = time.Now()
+				}
+				if time.Since(well) >= t.Calm {
+					pace.Release()
+					told("")
+				}
 			}
 		}
 		select {
@@ -137,15 +147,33 @@ func kind(why string) string {
 	return why
 }
 
-// look takes one reading. Price: 1 command.
-func look(ctx context.Context, client redis.UniversalClient) reading {
+// A gauge looks at one Redis for all in this process who want to know, so that several of them cost what one
+// does. It is safe for concurrent use.
+type gauge struct {
+	client redis.UniversalClient
+
+	mu   sync.Mutex
+	last reading
+}
+
+// look takes one reading, or tells the last one when that is younger than fresh. Price: 1 command (INFO), or
+// none.
+func (g *gauge) look(ctx context.Context, fresh time.Duration) reading {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.last.at.IsZero() && time.Since(g.last.at) < fresh {
+		return g.last
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	began := time.Now()
-	text, err := client.Info(ctx).Result()
-	r := reading{took: time.Since(began), err: err}
+	text, err := g.client.Info(ctx).Result()
+	r := reading{at: time.Now(), took: time.Since(began), err: err}
 	if err == nil {
 		r.counters, r.err = history.ParseInfo(text)
+	}
+	if ctx.Err() == nil {
+		g.last = r
 	}
 	return r
 }

@@ -1,0 +1,68 @@
+package migrate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// errAlive means that a process that lives has the file.
+var errAlive = errors.New("its process lives")
+
+// An aliveFile tells the other processes that share a state directory whether the holder of a lease lives: it
+// names the lease's token and is locked for as long as the process runs, however that ends. So the lease of a
+// process that was killed need not be waited for, however long it rests, where it can be known that it is gone.
+type aliveFile struct{ file *os.File }
+
+// alivePath is where that of the lease key is, for the database called id.
+func alivePath(stateDir, id, key string) string {
+	sum := sha256.Sum256([]byte(key))
+	return filepath.Join(stateDir, "migrations", id, "lease-"+hex.EncodeToString(sum[:6]))
+}
+
+// sayAlive locks the file at path, in a directory that exists, and writes token to it. It returns errAlive while
+// another process has it.
+func sayAlive(path, token string) (*aliveFile, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err = lockAlive(f, true); err == nil {
+		err = f.Truncate(0)
+	}
+	if err == nil {
+		_, err = f.WriteAt([]byte(token), 0)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return &aliveFile{f}, nil
+}
+
+// close says that the holder of the lease is not there any more. A nil file is none.
+func (a *aliveFile) close() error {
+	if a == nil {
+		return nil
+	}
+	return errors.Join(a.file.Truncate(0), a.file.Close())
+}
+
+// gone is true when it is certain that the process that took the lease with token has ended: the file at path
+// names this very token, and nobody has it locked. It changes nothing.
+func gone(path, token string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }() // only read from
+	if lockAlive(f, false) != nil {
+		return false
+	}
+	const longest = 4 << 10
+	content, err := io.ReadAll(io.LimitReader(f, longest))
+	return err == nil && token != "" && string(content) == token
+}
