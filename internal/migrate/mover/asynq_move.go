@@ -57,7 +57,10 @@ func (m *Mover) enterLanes(first bool) []lane {
 func (m *Mover) leaveLanes(first bool) []lane {
 	bands := []int{bandHigh, bandNormal, bandLow}
 	how, put := takeRight, putLeft
-	if m.opts.Reverse && first {
+	switch {
+	case m.opts.Reverse && first && m.inOrder:
+		put = putFront
+	case m.opts.Reverse && first:
 		how, put = takeLeft, putRight
 		slices.Reverse(bands)
 	}

@@ -24,6 +24,7 @@ if ARGV[3] == '0' then
       end
     end
   end
+  if ARGV[5] == 'there' then call('HDEL', KEYS[17], 'front') end -- of a way back that was given up
   call('HSET', KEYS[17], 'finished', ARGV[5])
   return 'ok'
 end

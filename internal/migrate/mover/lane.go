@@ -1,11 +1,16 @@
 package mover
 
+import (
+	"context"
+	"fmt"
+)
+
 // A lane is one way from a container of the source to a container of the target.
 type lane struct {
 	state    State
 	from, to string // container names; for lists the target is wait, paused or not
 	how      byte   // the end that is taken first: R, L (lists), Z, H (sorted sets, low or high)
-	put      byte   // l, r: pushed left or right; z: added with its score
+	put      byte   // l, r: pushed left or right; f: in front, behind those returned before; z: added with its score
 	edit     bool   // nothing leaves the container: hashes are converted where they are
 	band     int    // of a source that is asynq's
 }
@@ -20,6 +25,7 @@ const (
 	takeHigh  byte = 'H'
 	putLeft   byte = 'l'
 	putRight  byte = 'r'
+	putFront  byte = 'f'
 	putScored byte = 'z'
 )
 
@@ -63,11 +69,11 @@ func scoredLanes(edit bool) []lane {
 }
 
 // waitingLanes order the jobs that wait. Forward, the next to run is taken first and pushed behind
-// what the target has. On the way back the last to run is taken first and pushed in front, since
-// returned jobs are older than what was added meanwhile; what is added while that goes on is newer
-// again and goes behind in the passes that follow.
+// what the target has. Returned jobs are older than what was added meanwhile and go in front: the
+// next to run first, put behind those that came before it; where that would be slow, the last to run first. What
+// is added while that goes on is newer again and goes behind in the passes that follow.
 func (m *Mover) waitingLanes(first bool) []lane {
-	if m.opts.Reverse && first {
+	if m.opts.Reverse && first && !m.inOrder {
 		lanes := []lane{
 			{Waiting, "wait", "wait", takeLeft, putRight, false, 0},
 			{Paused, "paused", "wait", takeLeft, putRight, false, 0},
@@ -81,16 +87,39 @@ func (m *Mover) waitingLanes(first bool) []lane {
 		}
 		return lanes
 	}
+	put := putLeft
+	if m.opts.Reverse && first {
+		put = putFront
+	}
 	var lanes []lane
 	if m.opts.To.Layout == BullMQ && m.opts.From.Layout == BullMQ {
 		lanes = append(lanes, lane{Prioritized, "prioritized", "prioritized", takeLow, putScored, false, 0})
 	} else if m.opts.From.Layout == BullMQ { // Bull runs these before plain jobs
-		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeLow, putLeft, false, 0})
+		lanes = append(lanes, lane{Prioritized, "prioritized", "wait", takeLow, put, false, 0})
 	}
 	return append(lanes,
-		lane{Paused, "paused", "wait", takeRight, putLeft, false, 0},
-		lane{Waiting, "wait", "wait", takeRight, putLeft, false, 0},
+		lane{Paused, "paused", "wait", takeRight, put, false, 0},
+		lane{Waiting, "wait", "wait", takeRight, put, false, 0},
 	)
+}
+
+// maxBehind is how many jobs may wait at the target for returned ones to be put in front of them in their
+// order: each is looked for from the other end of the list.
+const maxBehind = 1000
+
+// returnsInOrder says whether the jobs that are returned can be taken in the order in which they are to run, as the
+// target's workers must find them. A way back that was begun so goes on so.
+func (m *Mover) returnsInOrder(ctx context.Context) (bool, error) {
+	if !m.opts.Reverse || m.inPlace() || m.opts.To.Layout == Asynq {
+		return false, nil
+	}
+	p := m.client.Pipeline()
+	begun := p.HExists(ctx, m.ledgerKey("counts"), "front")
+	waiting, paused := p.LLen(ctx, m.opts.To.Key("wait")), p.LLen(ctx, m.opts.To.Key("paused"))
+	if _, err := p.Exec(ctx); err != nil {
+		return false, fmt.Errorf("count what waits at %s: %w", m.opts.To, err)
+	}
+	return begun.Val() || waiting.Val()+paused.Val() <= maxBehind, nil
 }
 
 // inPlaceLanes convert hashes where they are. Only what the target keeps elsewhere is moved; the

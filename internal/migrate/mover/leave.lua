@@ -7,7 +7,7 @@
 --       6 target prioritized (bullmq) or priority (bull)            7 target pc   8 target id
 --       9 target delayed    10 source lease   11 ledger counts      12 fence   13 source pause flag
 -- ARGV  1 fence token  2 prefix of the source's jobs  3 target prefix  4 counter  5 how to read: R L Z H
---       6 how to write: l (LPUSH) r (RPUSH) z (ZADD)     7 target: 4 5 6
+--       6 how to write: l (LPUSH) r (RPUSH) f (front) z (ZADD)     7 target: 4 5 6
 --       8 how many to skip  9 window wanted  10 smallest allowed id counter  11 undoing: 1 or 0
 --      12 of active jobs what a lease may be at most, seconds, to be nobody's  13 number of fields
 --      then the names of the fields (the last is the message), the number of claims, and for each claim:
@@ -107,6 +107,25 @@ end
 if put ~= 'z' and call('EXISTS', KEYS[13]) == 1 and call('HGET', KEYS[11], 'held') ~= '1'
   and call('HGET', KEYS[11], undoing and 'carried-back' or 'carried') ~= '1' then
   return redis.error_reply('REDISOPT_PAUSED the source is paused')
+end
+
+-- Returned jobs go in front of what the target has, behind those that were returned before: the oldest is taken
+-- first, so that workers of the target find the right one next at every moment. The ledger knows the last one that
+-- came, also of those that later passes put behind everything: whoever goes on with the way back goes on there.
+local function front(dest, ids)
+  local last = call('HGET', KEYS[11], 'front')
+  if last and call('LINDEX', dest, 0) == last then
+    call('LPUSH', dest, unpack(ids))
+  elseif last and call('LPOS', dest, last) then
+    for i = 1, #ids do
+      call('LINSERT', dest, 'BEFORE', last, ids[i])
+      last = ids[i]
+    end
+  else -- they all have been taken
+    local turned = {}
+    for i = 1, #ids do turned[i] = ids[#ids + 1 - i] end
+    call('RPUSH', dest, unpack(turned))
+  end
 end
 
 local status = {}
@@ -243,7 +262,8 @@ if n > 0 then
   end
   if #leases > 0 then call('ZREM', KEYS[10], unpack(leases)) end
   if #push > 0 then
-    call(put == 'l' and 'LPUSH' or 'RPUSH', dest, unpack(push))
+    if put == 'f' then front(dest, push) else call(put == 'l' and 'LPUSH' or 'RPUSH', dest, unpack(push)) end
+    if undoing and put ~= 'r' then call('HSET', KEYS[11], 'front', push[#push]) end
     added = added + #push
   end
   if #prio > 0 then call('ZADD', KEYS[6], unpack(prio)) end

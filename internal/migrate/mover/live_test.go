@@ -192,9 +192,11 @@ func TestLiveMoveLosesAndDoublesNothing(t *testing.T) {
 		})
 		t.Run(fmt.Sprintf("bullmq %d back to bull", major), func(t *testing.T) {
 			t.Parallel()
-			// Returned jobs go in front of what is added meanwhile, so the order is not that of adding.
 			live := liveMove{major: major, reverse: true, preload: 2_000, late: 100, rate: 2_000}
-			live.run(t)
+			ran := live.run(t)
+			if !slices.IsSorted(ran) {
+				t.Errorf("start order on the target differs from the source's: first at %s", firstDisorder(ran))
+			}
 		})
 	}
 }

@@ -116,6 +116,11 @@ func (r *run) pass(ctx context.Context, first bool) (int64, error) {
 	if err != nil {
 		return moved, err
 	}
+	if first {
+		if r.inOrder, err = r.returnsInOrder(ctx); err != nil {
+			return moved, err
+		}
+	}
 	lanes := r.lanes(first)
 	// Active jobs run next at the target: pushed right, so before the others if those are pushed left.
 	if r.opts.Reverse && first || r.inPlace() {

@@ -13,7 +13,7 @@
 --      12 ledger counts     13 ledger undo             14 fence
 --      15 source pause flag (bullmq: meta; bull: meta-paused)
 -- ARGV  1 fence token  2 source prefix  3 target prefix  4 counter  5 how to read: R L Z H
---       6 how to write: l (LPUSH) r (RPUSH) z (ZADD)     7 target: 4 5 6
+--       6 how to write: l (LPUSH) r (RPUSH) f (front) z (ZADD)     7 target: 4 5 6
 --       8 how many to skip  9 window wanted  10 smallest allowed id counter  11 undoing: 1 or 0
 --      12 ids are dropped from the source's priority index: 1 or 0
 --      13 what the target's id counter is at least  14 number of shapes  15 number of fields
@@ -110,6 +110,25 @@ if from ~= to and put ~= 'z' then
   end
   if stopped and call('HGET', KEYS[12], undoing and 'carried-back' or 'carried') ~= '1' then
     return redis.error_reply('REDISOPT_PAUSED the source is paused')
+  end
+end
+
+-- Returned jobs go in front of what the target has, behind those that were returned before: the oldest is taken
+-- first, so that workers of the target find the right one next at every moment. The ledger knows the last one that
+-- came, also of those that later passes put behind everything: whoever goes on with the way back goes on there.
+local function front(dest, ids)
+  local last = call('HGET', KEYS[12], 'front')
+  if last and call('LINDEX', dest, 0) == last then
+    call('LPUSH', dest, unpack(ids))
+  elseif last and call('LPOS', dest, last) then
+    for i = 1, #ids do
+      call('LINSERT', dest, 'BEFORE', last, ids[i])
+      last = ids[i]
+    end
+  else -- they all have been taken
+    local turned = {}
+    for i = 1, #ids do turned[i] = ids[#ids + 1 - i] end
+    call('RPUSH', dest, unpack(turned))
   end
 end
 
@@ -331,7 +350,8 @@ if n > 0 or ns > 0 then
     if ARGV[12] == '1' then call('ZREM', KEYS[10], unpack(gone)) end
   end
   if #push > 0 then
-    call(put == 'l' and 'LPUSH' or 'RPUSH', dest, unpack(push))
+    if put == 'f' then front(dest, push) else call(put == 'l' and 'LPUSH' or 'RPUSH', dest, unpack(push)) end
+    if undoing and put ~= 'r' then call('HSET', KEYS[12], 'front', push[#push]) end
     added = added + #push
   end
   if #prio > 0 then call('ZADD', KEYS[6], unpack(prio)) end

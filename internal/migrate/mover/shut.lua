@@ -9,5 +9,6 @@ if call('HGET', KEYS[4], 'held') == '1' then
   for i = 1, 3 do call('DEL', KEYS[i]) end
   call('HDEL', KEYS[4], 'held')
 end
+if ARGV[2] == 'there' then call('HDEL', KEYS[4], 'front') end -- of a way back that was given up
 if ARGV[2] ~= '' then call('HSET', KEYS[4], 'finished', ARGV[2]) end
 return 'ok'
