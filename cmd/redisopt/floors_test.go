@@ -48,7 +48,14 @@ func floors() []floor {
 		},
 		{"internal/migrate/mover/capture", nil, "it is data, with a way to load it and to compare"},
 		{"internal/migrate/mover", []string{"internal/runtime/upstream"}, "jobs are moved the same whoever asks for it"},
-		{"internal/migrate/livetest", nil, "tests of every package run the real libraries with it"},
+		{
+			"internal/migrate/rehearsal",
+			[]string{
+				"internal/migrate", "internal/migrate/journal", "internal/migrate/mover", "internal/migrate/mover/capture",
+				"internal/migrate/mover/tend", "internal/migrate/replica", "internal/migrate/step", "internal/runtime/...",
+			},
+			"a rehearsal runs the steps on a stage with what the runtime puts around them, and reads the real Redis alone",
+		},
 		{"internal/migrate/portable", nil, "a key is read and written the same whatever it is for"},
 		{"internal/migrate/transfer", []string{"internal/migrate", "internal/migrate/portable"}, "copying keys knows nothing of what they are for"},
 		{"internal/migrate/backup", []string{"internal/migrate/portable"}, "a file of keys knows nothing of why they are kept"},

@@ -12,15 +12,26 @@ import (
 )
 
 func (a *app) rollbackCommand() *cobra.Command {
-	return a.group("rollback", "Undo a migration, wherever it stopped",
+	var rehearse rehearseFlags
+	of := func(phase string) func([]string) rehearsed {
+		return func([]string) rehearsed { return rehearsed{phase: phase} }
+	}
+	var queue queueFlags
+	cmd := a.group("rollback", "Undo a migration, wherever it stopped, or rehearse that",
 		`  redisopt rollback phase3 --queue mail --dry-run
-  redisopt rollback phase3 --queue mail --reason 'new workers crash'`,
-		a.rollbackLastCommand(), a.rollbackPhase1Command(), a.rollbackPhase3Command(), a.rollbackPhaseCommand(step.Phase2Name), a.rollbackPhaseCommand(step.Phase4Name))
+  redisopt rollback phase3 --queue mail --reason 'new workers crash'
+  redisopt rollback --rehearse --engine bullmq`,
+		a.rehearsable(a.rollbackLastCommand(), &rehearse, func([]string) rehearsed { return rehearsed{last: true} }),
+		a.rehearsable(a.rollbackPhase1Command(), &rehearse, of(step.Phase1Name)),
+		a.rehearsable(a.rollbackPhase3Command(&queue), &rehearse, func([]string) rehearsed { return rehearsed{phase: step.Phase3Name, queueFlags: queue} }),
+		a.rehearsable(a.rollbackPhaseCommand(step.Phase2Name), &rehearse, of(step.Phase2Name)),
+		a.rehearsable(a.rollbackPhaseCommand(step.Phase4Name), &rehearse, of(step.Phase4Name)))
+	rehearse.register(cmd)
+	return a.rehearsable(cmd, &rehearse, func([]string) rehearsed { return rehearsed{queueFlags: queueFlags{prefix: "bull"}} })
 }
 
-func (a *app) rollbackPhase3Command() *cobra.Command {
+func (a *app) rollbackPhase3Command(which *queueFlags) *cobra.Command {
 	var (
-		which  queueFlags
 		tune   tuning
 		reason string
 		all    bool
@@ -34,9 +45,9 @@ func (a *app) rollbackPhase3Command() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: a.action(func(ctx context.Context, _ []string) error {
 			if all {
-				return a.rollbackAllQueues(ctx, which, tune, reason)
+				return a.rollbackAllQueues(ctx, *which, tune, reason)
 			}
-			return a.rollbackPhase3(ctx, which, tune, reason)
+			return a.rollbackPhase3(ctx, *which, tune, reason)
 		}),
 	}
 	which.register(cmd)

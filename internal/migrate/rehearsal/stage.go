@@ -1,0 +1,109 @@
+package rehearsal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
+	"github.com/redisopt/redisopt/internal/runtime/embedded"
+	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
+)
+
+// A Stage is where migrations are walked: an embedded Redis, a second one for the new side of phase 1, and
+// a directory for backups. It is for one goroutine.
+type Stage struct {
+	// Old is the Redis that has the copy, and New the side that phase 1 goes to.
+	Old, New *upstream.Upstream
+
+	// Dir is where a backup is kept.
+	Dir string
+
+	owned []func() error
+}
+
+// OpenStage starts two embedded Redises and makes a directory of its own. Close ends them.
+func OpenStage(ctx context.Context) (*Stage, error) {
+	s := &Stage{}
+	err := s.open(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start an embedded Redis: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Stage) open(ctx context.Context) error {
+	for _, side := range []**upstream.Upstream{&s.Old, &s.New} {
+		server, err := embedded.Start(ctx, embedded.Options{Plan: embedded.Plan{Name: "rehearsal, unlimited"}})
+		if err != nil {
+			return err
+		}
+		s.owned = append(s.owned, server.Close)
+		up, err := upstream.Open(ctx, upstream.Options{URL: server.URL(), Component: meter.Migrate, ClientName: "redisopt-rehearsal"})
+		if err != nil {
+			return err
+		}
+		s.owned = append(s.owned, up.Close)
+		*side = up
+	}
+	dir, err := os.MkdirTemp("", "redisopt-rehearsal")
+	if err != nil {
+		return err
+	}
+	s.Dir = dir
+	s.owned = append(s.owned, func() error { return os.RemoveAll(dir) })
+	return nil
+}
+
+// Close ends what OpenStage started; nothing where the stage is somebody else's.
+func (s *Stage) Close() error {
+	var errs []error
+	for i := len(s.owned) - 1; i >= 0; i-- {
+		errs = append(errs, s.owned[i]())
+	}
+	s.owned = nil
+	return errors.Join(errs...)
+}
+
+// load makes keys all that both sides have: the old one these keys, the new one nothing.
+func (s *Stage) load(ctx context.Context, keys []capture.Key, age time.Duration) error {
+	for _, side := range []*upstream.Upstream{s.Old, s.New} {
+		if err := side.Client().FlushAll(ctx).Err(); err != nil {
+			return fmt.Errorf("empty the stage: %w", err)
+		}
+	}
+	return capture.Restore(ctx, s.Old.Client(), shorter(keys, age))
+}
+
+// dump is everything on the old side but what redisopt keeps for itself while it migrates.
+func (s *Stage) dump(ctx context.Context) ([]capture.Key, error) {
+	all, err := capture.Dump(ctx, s.Old.Client(), "*")
+	if err != nil {
+		return nil, err
+	}
+	kept := all[:0]
+	for _, k := range all {
+		if !accounts(k.Name) {
+			kept = append(kept, k)
+		}
+	}
+	return kept, nil
+}
+
+// accounts is whether a key is an account of a migration and no key of the application: it is there while
+// the migration is, and gone with it.
+func accounts(name string) bool {
+	for _, prefix := range []string{
+		"redisopt:ledger:", "redisopt:phase2:", "redisopt:control", "redisopt:cron", "redisopt:probe:", "redisopt:rehearsal:",
+		"redisopt:id", "redisopt:migrations", "redisopt:journal:", "redisopt:lease:", "redisopt:fence:",
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return strings.HasPrefix(name, "{redisopt")
+}
