@@ -149,9 +149,9 @@ func (m *Mover) enterArgs(c *chunk) []any {
 	}
 	args = append(args, m.counter(c.lane.state), string(c.lane.how), string(c.lane.put),
 		strconv.Itoa(c.skip), strconv.Itoa(c.want), c.lane.to, string(from.Layout)+" "+string(c.lane.state)+" ",
-		strconv.Itoa(from.major()), to.Queue+":", lockKey(to.Queue, ""), strconv.Itoa(len(c.shapes)), strconv.Itoa(len(fields)))
-	for i := range c.shapes {
-		for _, s := range slices.Concat(c.shapes[i], c.forms[i]) {
+		strconv.Itoa(from.major()), to.Queue+":", lockKey(to.Queue, ""), strconv.Itoa(len(c.forms)), strconv.Itoa(len(fields)))
+	for _, form := range c.forms {
+		for _, s := range form {
 			args = append(args, s)
 		}
 	}
@@ -258,34 +258,6 @@ func (m *Mover) decideEnter(l lane, e entry) (claim, *Problem, []Loss) {
 		k.dedupID, k.scheduler = j.DedupID, j.SchedulerKey
 	}
 	return k, nil, losses
-}
-
-// learnEnter keeps the shape of a job that waits and has nothing but options, and what it becomes.
-func (m *Mover) learnEnter(c *chunk, k *claim, e entry) bool {
-	l := c.lane
-	if l.state != Waiting && l.state != Paused || k.action != statusMoved || k.dedupID != "" || k.scheduler != "" {
-		return false
-	}
-	const digitsOfNow = 13 // milliseconds, until the year 2286
-	parts := strings.SplitN(e.seen, seenSeparator, 3)
-	if n, ok := digits(k.id); !ok || n == 0 || len(parts) < 3 || !isCounter(parts[1]) || len(parts[1]) != digitsOfNow {
-		return false
-	}
-	before, after, ok := strings.Cut(parts[0], parts[1])
-	tail, rest, found := strings.Cut(k.tail, parts[1])
-	if !ok || !found || strings.Contains(rest, parts[1]) {
-		return false
-	}
-	shape := append([]string{before, after}, strings.Split(parts[2], seenSeparator)...)
-	if slices.ContainsFunc(c.shapes, func(known []string) bool { return slices.Equal(known, shape) }) {
-		return true
-	}
-	if len(c.shapes) == maxShapes {
-		return false
-	}
-	c.shapes = append(c.shapes, shape)
-	c.forms = append(c.forms, []string{k.head, tail, rest, strconv.Itoa(k.band), strconv.Itoa(k.losses)})
-	return true
 }
 
 // decideLeave says what shall become of a job on its way from asynq.

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -28,13 +29,15 @@ type origin struct {
 	hash    view
 	task    task
 	env     envelope
-	noData  bool // the hash had no field data
-	touched bool // something happened to it at asynq
-	born    bool // it was added at asynq
+	noData  bool  // the hash had no field data
+	kept    *kept // what moved_from says of a hash that is no longer there
+	touched bool  // something happened to it at asynq
+	born    bool  // it was added at asynq
 }
 
 // parseMovedFrom reads the field that marks a job that came from Bull or BullMQ: layout, state, score,
-// whether there was data, and the id.
+// whether there was data, and the id; of one that was taken by its shape also what its hash held, behind a
+// line feed.
 func (o *origin) parseMovedFrom(s string) bool {
 	parts := strings.SplitN(s, " ", 5)
 	if len(parts) != 5 {
@@ -43,6 +46,13 @@ func (o *origin) parseMovedFrom(s string) bool {
 	o.layout, o.state, o.id, o.noData = Layout(parts[0]), State(parts[1]), parts[4], parts[3] == "0"
 	if o.score = parts[2]; o.score == "-" {
 		o.score = ""
+	}
+	if parts[3] == "2" {
+		id, text, _ := strings.Cut(o.id, "\n")
+		o.id, o.kept = id, &kept{}
+		if json.Unmarshal([]byte(text), o.kept) != nil {
+			return false
+		}
 	}
 	return o.layout == Bull || o.layout == BullMQ
 }
@@ -62,9 +72,11 @@ func readAsynq(id string, state State, band int, score string, v view, queue str
 		return nil, &Problem{Rule: "batch", Message: "it is a batch of items: let it run first"}
 	}
 	o := &origin{task: t, env: env}
-	known := v.has[fieldMovedFrom] && o.parseMovedFrom(v.val[fieldMovedFrom]) &&
-		v.has[fieldOpts] && v.val[fieldTimestamp] == strconv.FormatInt(env.At, 10)
-	if known {
+	known, at := v.has[fieldMovedFrom] && o.parseMovedFrom(v.val[fieldMovedFrom]), strconv.FormatInt(env.At, 10)
+	if known && o.kept != nil {
+		known = o.kept.fill(&v, o.id, at)
+	}
+	if known && v.has[fieldOpts] && v.val[fieldTimestamp] == at {
 		o.hash = v
 		for f := fieldState; f < numFields; f++ {
 			o.hash.drop(f)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -233,9 +234,30 @@ func normal(keys []capture.Key) []capture.Key {
 			for name, text := range v {
 				v[name] = since.ReplaceAllString(text, "")
 			}
+			spellOut(v)
 		}
 	}
 	return keys
+}
+
+// spellOut gives the hash of a job that went to asynq by its shape the fields that one has which was claimed.
+func spellOut(hash map[string]string) {
+	var o origin
+	task, err := parseTask(withoutPayload(hash["msg"]))
+	if !o.parseMovedFrom(hash["moved_from"]) || o.kept == nil || err != nil {
+		return
+	}
+	env, _ := task.unseal()
+	var v view
+	if !o.kept.fill(&v, o.id, strconv.FormatInt(env.At, 10)) {
+		return
+	}
+	for f := range fieldState {
+		if v.has[f] {
+			hash[f.String()] = v.val[f]
+		}
+	}
+	hash["moved_from"] = fmt.Sprintf("%s %s - 1 %s", o.layout, o.state, o.id)
 }
 
 func TestACrashAtAnyScriptOfAMoveToAsynqAndBackEndsLikeAnUninterruptedRun(t *testing.T) {

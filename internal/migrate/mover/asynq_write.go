@@ -25,8 +25,9 @@ type placement struct {
 	msg   task
 }
 
-// asynqFields are the fields that a message is made of, beside those that a job is read by.
-func asynqFields() []field { return []field{fieldName, fieldFinishedOn, fieldFailedReason} }
+// asynqFields are the fields that a message is made of, beside those that a job is read by, and the last that
+// a job has which is taken by its shape.
+func asynqFields() []field { return []field{fieldName, fieldDelay, fieldFinishedOn, fieldFailedReason} }
 
 // writeAsynq says what the message of j is, where it goes, and what asynq cannot express. Times that
 // are counted from now are counted from it.

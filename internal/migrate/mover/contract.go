@@ -131,7 +131,8 @@ type Options struct {
 	MaxRate int
 
 	// Pace, when not nil, is asked before every chunk in the place of MaxRate, with the number of jobs
-	// in it; it returns when they may be moved, or an error that stops the move.
+	// in it; it returns when they may be moved, or an error that stops the move. On the way to asynq it is
+	// asked by two goroutines at once.
 	Pace func(ctx context.Context, jobs int) error
 
 	// SchedulerID chooses the BullMQ job scheduler id for a Bull repeatable; default: its repeat

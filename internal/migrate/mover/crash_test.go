@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -21,6 +22,16 @@ type crashHook struct {
 	at    int // counts from 0; negative: never
 	after bool
 	calls int
+
+	mu sync.Mutex // of calls: some scripts run two at a time
+}
+
+// count is the number of the next call.
+func (h *crashHook) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls++
+	return h.calls - 1
 }
 
 func (h *crashHook) DialHook(next redis.DialHook) redis.DialHook {
@@ -32,8 +43,7 @@ func (h *crashHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 		if !strings.HasPrefix(cmds[0].Name(), "eval") {
 			return next(ctx, cmds)
 		}
-		n := h.calls
-		h.calls++
+		n := h.count()
 		if n == h.at && h.after {
 			if err := next(ctx, cmds); err != nil {
 				return err
@@ -54,8 +64,7 @@ func (h *crashHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !strings.HasPrefix(cmd.Name(), "eval") {
 			return next(ctx, cmd)
 		}
-		n := h.calls
-		h.calls++
+		n := h.count()
 		if n == h.at && !h.after {
 			cmd.SetErr(errCrash)
 			return errCrash

@@ -1,6 +1,7 @@
 -- Moves one chunk of jobs of Bull or BullMQ to asynq and returns the next window of the source container:
--- move.lua says how such a script is to be read. The hash of a job is renamed, so that what asynq has no
--- place for stays with it; its data becomes the payload of the message, byte for byte.
+-- move.lua says how such a script is to be read. The hash of a claimed job is renamed, so that what asynq has
+-- no place for stays with it. A job of a known shape gets a new hash, since all else that its old one holds is
+-- known: it is named in moved_from. The data becomes the payload of the message, byte for byte.
 --
 -- KEYS  1 source container   2-4 target container in the bands normal, high, low
 --       5 source priority index   6 source repeat   7 source pause flag
@@ -10,8 +11,9 @@
 --      11 what the state is called  12 what marks a job as moved: layout and state, with a blank behind
 --      13 source: 4 5 6  14 what ids from the counter begin with  15 prefix of locks
 --      16 number of shapes  17 number of fields
---      then the shapes (opts before and after the timestamp, then the other fields, absent ones as \31;
---      message before the payload and behind the id, up to the timestamp and from there; band; losses),
+--      then the shapes (opts before the id, from there to the timestamp, and behind it; the first is \31 when
+--      the id is not in opts; message before the payload and behind the id, up to the timestamp and from
+--      there; band; losses; what moved_from says of the hash; number of other fields, their names and values),
 --      the names of the fields (opts, timestamp, others), the number of claims, and for each claim:
 --      id, new id, action (m move, h stay), score, band, target score, dedup id, scheduler key, what was
 --      seen, message before the payload and behind the id, losses
@@ -26,13 +28,18 @@ local mark, own, locks = ARGV[12], ARGV[14], ARGV[15]
 local isList, ended = how == 'R' or how == 'L', word == 'completed' or word == 'archived'
 local shapes, ns, nf, at = {}, tonumber(ARGV[16]), tonumber(ARGV[17]), 17
 for i = 1, ns do
-  local shape = {}
-  for k = 1, nf do shape[k] = ARGV[at + k] ~= '\31' and ARGV[at + k] end
-  at = at + nf
-  shape.head, shape.tail, shape.rest, shape.band = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], tonumber(ARGV[at + 4])
-  shape.losses = tonumber(ARGV[at + 5])
+  local shape, others = {}, {}
+  shape.first, shape.before, shape.after = ARGV[at + 1] ~= '\31' and ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
+  shape.head, shape.tail, shape.rest, shape.band = ARGV[at + 4], ARGV[at + 5], ARGV[at + 6], tonumber(ARGV[at + 7])
+  shape.losses, shape.kept = tonumber(ARGV[at + 8]), '\n' .. ARGV[at + 9]
+  local count = tonumber(ARGV[at + 10])
+  at = at + 10
+  for _ = 1, count do
+    others[ARGV[at + 1]] = ARGV[at + 2]
+    at = at + 2
+  end
+  shape.others, shape.size = others, 2 * count + 6 -- with opts, timestamp and data
   shapes[i] = shape
-  at = at + 5
 end
 local fields = {}
 for i = 1, nf do fields[i] = ARGV[at + i] end
@@ -52,9 +59,10 @@ local function varint(v)
   return s .. char(v)
 end
 
-local function message(head, data, id, tail)
-  if not data or data == '' then return head .. '\26' .. varint(#id) .. id .. tail end
-  return head .. '\18' .. varint(#data) .. data .. '\26' .. varint(#id) .. id .. tail
+local function message(head, data, id, tail, time, rest)
+  local size = #id < 128 and char(#id) or varint(#id)
+  if not data or data == '' then return head .. '\26' .. size .. id .. tail .. time .. rest end
+  return head .. '\18' .. (#data < 128 and char(#data) or varint(#data)) .. data .. '\26' .. size .. id .. tail .. time .. rest
 end
 
 -- What a hash shows, and its data and result.
@@ -74,20 +82,56 @@ local function is(key, kind)
   return (t.ok or t) == kind
 end
 
--- The shape of a job that needs no look: its id came from the counter, and all but the time is known.
+-- The shape of a job that needs no look: nothing in its hash is unknown but the time and the data. Also
+-- the id it gets. Its own id came from the counter, or is of letters that mean the same wherever they stand.
 local function plainShape(id)
-  if #id > 14 or byte(id) == 48 or find(id, '%D') then return end
-  local v = redis.pcall('HMGET', from .. id, unpack(fields))
-  local time, data = v[2], v[nf + 1]
-  if v.err or not time or #time ~= 13 or not data or find(time, '%D') then return end
+  local new = id
+  if not find(id, '%D') then
+    if #id > 14 or byte(id) == 48 then return end
+    new = own .. id
+  elseif #id > 200 or find(id, '[^%w_.:@/+-]') or sub(id, 1, 5) == 'cron:' or sub(id, 1, 7) == 'repeat:' or sub(id, 1, 2) == '0:' then
+    return
+  end
+  local v = redis.pcall('HGETALL', from .. id)
+  if v.err then return end
+  local size = #v
   for i = 1, ns do
     local shape = shapes[i]
-    if v[1] == shape[1] .. time .. shape[2] then
-      local k = 3
-      while k <= nf and v[k] == shape[k] do k = k + 1 end
-      if k > nf then return shape, data, time end
+    if size == shape.size then
+      local others, opts, time, data, k = shape.others, nil, nil, nil, 1
+      while k < size do
+        local name, value = v[k], v[k + 1]
+        local known = others[name]
+        if known then
+          if known ~= value then break end
+        elseif name == 'data' then
+          data = value
+        elseif name == 'opts' then
+          opts = value
+        elseif name == 'timestamp' then
+          time = value
+        else
+          break
+        end
+        k = k + 2
+      end
+      if k > size and data and time and #time == 13 and not find(time, '%D') then
+        local first = shape.first and shape.first .. id or ''
+        if opts == first .. shape.before .. time .. shape.after then return shape, data, time, new end
+      end
     end
   end
+end
+
+-- Whether a band has any job, of whatever state.
+local inhabited = {}
+local function holds(b)
+  if inhabited[b] == nil then
+    local q = sub(task[b], 1, -3)
+    inhabited[b] = call('EXISTS', q .. 'pending', q .. 'active', q .. 'scheduled', q .. 'retry', q .. 'archived',
+      q .. 'completed', q .. 'groups') > 0
+  end
+  return inhabited[b]
 end
 
 local function window(off, count)
@@ -156,6 +200,7 @@ if n > 0 or ns > 0 then
   -- which claim it is, its result and score.
   local stays, taken, picks, others = 0, {}, 0, {}
   local pid, pnew, pband, pdata, ptime, pwords, pclaim, presult, pscore, pshape = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+  local fresh = {}
   for i = 1, #ids do
     local id = ids[i]
     local c, code = claim[id], nil
@@ -191,12 +236,19 @@ if n > 0 or ns > 0 then
         stays = stays + 1
       end
     elseif ns > 0 then
-      local shape, data, time = plainShape(id)
+      local shape, data, time, new = plainShape(id)
       if shape and not (sides and is(from .. id .. ':lock', 'string')) then
         code = 'm'
         picks = picks + 1
-        pid[picks], pnew[picks], pband[picks], pdata[picks], ptime[picks] = id, own .. id, shape.band, data, time
+        local band = shape.band
+        pid[picks], pnew[picks], pband[picks], pdata[picks], ptime[picks] = id, new, band, data, time
         pwords[picks], pshape[picks] = 0, shape
+        fresh[#fresh + 1] = task[band + 1] .. new
+        if new == id then
+          for b = 1, 3 do
+            if b ~= band + 1 and holds(b) then fresh[#fresh + 1] = task[b] .. new end
+          end
+        end
         taken[id] = true
       end
     end
@@ -205,35 +257,44 @@ if n > 0 or ns > 0 then
 
   -- One EXISTS over the names that these jobs would have in the other bands, looked into only if there is any.
   local doubles = #others > 0 and call('EXISTS', unpack(others)) > 0
-  local function isTaken(i)
+  if #fresh > 0 and call('EXISTS', unpack(fresh)) > 0 then doubles = true end
+  local function isTaken(i, any)
     for b = 0, 2 do
-      if b ~= pband[i] and call('EXISTS', task[b + 1] .. pnew[i]) == 1 then return true end
+      if (any or b ~= pband[i]) and call('EXISTS', task[b + 1] .. pnew[i]) == 1 then return true end
     end
     return false
   end
 
   -- From here on everything is written, the hashes first: a target that exists is a collision.
-  local moved, losses, gone, add = 0, 0, {}, { {}, {}, {} }
-  local pending = word == 'pending'
+  local moved, losses, gone, dead, used, add = 0, 0, {}, {}, {}, { {}, {}, {} }
+  local pending, known = word == 'pending', mark .. '- 2 '
   for i = 1, picks do
     local id, new, band, data, o = pid[i], pnew[i], pband[i], pdata[i], pwords[i]
     local key = task[band + 1] .. new
-    if (doubles and o ~= 0 and isTaken(i)) or call('RENAMENX', from .. id, key) == 0 then
+    local free
+    if o == 0 then
+      free = not used[new] and not (doubles and isTaken(i, true))
+    else
+      free = not (doubles and isTaken(i)) and call('RENAMENX', from .. id, key) == 1
+    end
+    if not free then
       stays = stays + 1
       if o ~= 0 then status[pclaim[i]] = 'x' else clash[#clash + 1] = id end
     else
       moved = moved + 1
-      local origin = mark .. (pscore[i] or '-') .. (data and ' 1 ' or ' 0 ') .. id
-      call('HDEL', key, 'data')
+      used[new] = true
       if o == 0 then
         plain = plain + 1
         local shape, time = pshape[i], ptime[i]
         lost = lost + shape.losses
-        call('HSET', key, 'msg', message(shape.head, data, new, shape.tail .. time .. shape.rest), 'state', 'pending',
-          'moved_from', origin, 'pending_since', time .. '000000')
+        call('HSET', key, 'msg', message(shape.head, data, new, shape.tail, time, shape.rest), 'state', 'pending',
+          'moved_from', known .. id .. shape.kept, 'pending_since', time .. '000000')
+        dead[plain] = from .. id
       else
+        local origin = mark .. (pscore[i] or '-') .. (data and ' 1 ' or ' 0 ') .. id
+        call('HDEL', key, 'data')
         losses = losses + tonumber(ARGV[o + 11])
-        local set = { 'msg', message(ARGV[o + 9], data, new, ARGV[o + 10]), 'state', word, 'moved_from', origin }
+        local set = { 'msg', message(ARGV[o + 9], data, new, ARGV[o + 10], '', ''), 'state', word, 'moved_from', origin }
         if pending then
           set[7], set[8] = 'pending_since', ptime[i] .. '000000'
         end
@@ -258,6 +319,7 @@ if n > 0 or ns > 0 then
       list[#list + 1] = new
     end
   end
+  if plain > 0 then call('DEL', unpack(dead)) end
   all = plain > 0 and plain == #ids
   if #gone > 0 then
     if not isList then

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/alicebob/miniredis/v2"
@@ -15,8 +16,11 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
-// A betweenHook runs something before every script of the mover.
-type betweenHook struct{ run func(context.Context) }
+// A betweenHook runs something before every script of the mover, which may have two under way.
+type betweenHook struct {
+	mu  sync.Mutex
+	run func(context.Context)
+}
 
 func (h *betweenHook) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
@@ -29,7 +33,9 @@ func (h *betweenHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 func (h *betweenHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if strings.HasPrefix(cmd.Name(), "eval") {
+			h.mu.Lock()
 			h.run(ctx)
+			h.mu.Unlock()
 		}
 		return next(ctx, cmd)
 	}

@@ -25,10 +25,12 @@ type run struct {
 //
 // Price: per chunk one script of about three commands a job, plus about thirty commands.
 func (m *Mover) Move(ctx context.Context) (Result, error) {
-	m.started, m.budgeted, m.scriptCalls = time.Now(), 0, 0
+	m.started = time.Now()
+	m.budgeted.Store(0)
+	m.scriptCalls.Store(0)
 	r := &run{Mover: m, result: Result{Moved: map[State]int64{}, Held: []string{}, Skipped: []Problem{}}}
 	err := r.move(ctx)
-	r.result.Scripts = m.scriptCalls
+	r.result.Scripts = m.scriptCalls.Load()
 	r.result.Duration = time.Since(m.started)
 	if err != nil {
 		return r.result, fmt.Errorf("move %s to %s: %w", m.opts.From, m.opts.To, err)
@@ -168,6 +170,15 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 			}
 			r.room -= int64(len(out.next))
 		}
+		if r.unhindered(c, &out) {
+			var n int64
+			n, out, err = r.stream(ctx, c, out)
+			if moved += n; err != nil {
+				return moved, err
+			}
+			idle, stuck = 0, false
+			continue
+		}
 		if err := r.pace(ctx, max(len(out.next), out.plain)); err != nil {
 			return moved, err
 		}
@@ -176,11 +187,7 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 		if len(c.claims) == 0 {
 			c.want = r.opts.ChunkSize
 		}
-		if r.unhindered(c, &out) {
-			out, err = r.moveSeveral(ctx, c)
-		} else {
-			out, err = r.Mover.move(ctx, c)
-		}
+		out, err = r.Mover.move(ctx, c)
 		if err != nil {
 			return moved, err
 		}
@@ -192,18 +199,16 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 		} else {
 			idle++
 		}
-		if r.opts.OnProgress != nil && n > 0 {
-			r.opts.OnProgress(Progress{State: l.state, Moved: r.result.Moved[l.state], Total: r.total[l.state]})
-		}
+		r.tell(l, n)
 	}
 	return moved, nil
 }
 
-// unhindered says whether several chunks may go in one round trip: to asynq, when the last one was of plain
-// jobs alone, nothing stays behind, and nobody asked for a rate.
-func (r *run) unhindered(c *chunk, out *outcome) bool {
-	return r.opts.To.Layout == Asynq && r.opts.MaxRate == 0 && r.opts.Pace == nil && c.skip == 0 && len(c.claims) == 0 &&
-		len(out.next) == 0 && out.plain >= r.opts.ChunkSize
+// tell reports how far the lane is, when n jobs were just moved.
+func (r *run) tell(l lane, n int64) {
+	if r.opts.OnProgress != nil && n > 0 {
+		r.opts.OnProgress(Progress{State: l.state, Moved: r.result.Moved[l.state], Total: r.total[l.state]})
+	}
 }
 
 // shown is how many jobs are shown at a time. One that is shown is read twice and edited, which takes

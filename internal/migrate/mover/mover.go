@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -28,12 +29,12 @@ type Mover struct {
 	opts    Options
 	scripts scripts
 
-	scriptCalls int64
+	scriptCalls atomic.Int64
 	idKnown     int64 // the target's id counter is at least this
 	started     time.Time
-	budgeted    int64 // jobs counted against MaxRate since started
+	budgeted    atomic.Int64 // jobs counted against MaxRate since started
 	inOrder     bool  // on the way back the first pass takes the oldest jobs first
-	swept       bool  // everything was gone over once: on the way back, what comes now is newer
+	swept       bool         // everything was gone over once: on the way back, what comes now is newer
 }
 
 type scripts struct {
@@ -231,8 +232,7 @@ func (m *Mover) pace(ctx context.Context, n int) error {
 	if m.opts.MaxRate <= 0 {
 		return ctx.Err()
 	}
-	m.budgeted += int64(n)
-	due := m.started.Add(time.Duration(m.budgeted) * time.Second / time.Duration(m.opts.MaxRate))
+	due := m.started.Add(time.Duration(m.budgeted.Add(int64(n))) * time.Second / time.Duration(m.opts.MaxRate))
 	return sleepUntil(ctx, due)
 }
 

@@ -406,17 +406,14 @@ func eachExisting(ctx context.Context, client redis.UniversalClient, keys []stri
 }
 
 // price estimates what Move costs, from what was measured: two commands for a job that needs no
-// edit, five for one that does, four and five to asynq, seven from there, nineteen for each chunk, and two
-// passes over empty containers.
+// edit, five for one that does, seven from asynq, nineteen for each chunk, and two passes over empty
+// containers.
 func (p *planner) price() {
 	chunks := int64(math.Ceil(float64(p.plain)/float64(p.opts.ChunkSize)) + math.Ceil(float64(p.edited)/float64(p.shown())))
 	lanes := int64(len(p.lanes(false)) + 1)
 	schedulers := int64(len(p.plan.Repeats))
 	plain, edited := int64(2), int64(5)
-	switch { // a message is made, or parted again
-	case p.opts.To.Layout == Asynq:
-		plain = 4
-	case p.opts.From.Layout == Asynq:
+	if p.opts.From.Layout == Asynq { // a message is parted again
 		plain, edited = 7, 7
 	}
 	p.plan.Commands = Price{

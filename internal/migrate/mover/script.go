@@ -5,7 +5,6 @@ import (
 	_ "embed" // the scripts are compiled in
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -104,7 +103,7 @@ type chunk struct {
 	idMin  int64 // the target's id counter must be at least this; 0 for no opinion
 	claims []claim
 	shapes [][]string // what hashes that need no edit show: opts before and after the timestamp, the others
-	forms  [][]string // beside shapes, on the way to asynq: what becomes of them
+	forms  [][]string // on the way to asynq: shapes and what becomes of them; see learnEnter
 }
 
 // An outcome is what the move script answered.
@@ -119,47 +118,6 @@ type outcome struct {
 
 // more says whether there may be something left to look at.
 func (o *outcome) more() bool { return o.plain > 0 || len(o.next) > 0 }
-
-// abreast is how many chunks of jobs that need no look are sent in one round trip, each a script of its own.
-const abreast = 4
-
-// moveSeveral runs a chunk without claims several times in one round trip, so that the server need not wait
-// for the client. Each script looks at what is there then: one that finds less to do does less. Without a
-// script at the server, or when the source was just paused, it is one chunk after all.
-func (m *Mover) moveSeveral(ctx context.Context, c *chunk) (outcome, error) {
-	m.scriptCalls += abreast
-	replies := make([]*redis.Cmd, abreast)
-	_, err := m.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		keys, args := m.enterKeys(c.lane), m.enterArgs(c)
-		for i := range replies {
-			replies[i] = p.EvalSha(ctx, m.scripts.enter.Hash(), keys, args...)
-		}
-		return nil
-	})
-	if refused, ok := errors.AsType[redis.Error](err); ok && replies[0].Err() != nil &&
-		(redis.HasErrorPrefix(refused, "NOSCRIPT") || errors.Is(scriptError(refused), errPaused)) {
-		return m.move(ctx, c)
-	}
-	if err != nil {
-		return outcome{}, scriptError(err)
-	}
-	var sum outcome
-	for _, r := range replies {
-		out, err := parseOutcome(r.Val())
-		if err != nil {
-			return outcome{}, err
-		}
-		for _, id := range out.clash {
-			if !slices.Contains(sum.clash, id) {
-				sum.clash = append(sum.clash, id) // a next script meets it again
-			}
-		}
-		sum.plain += out.plain
-		sum.losses += out.losses
-		sum.skip, sum.next = out.skip, out.next
-	}
-	return sum, nil
-}
 
 // move runs one chunk: one round trip, and more only when the source was just paused.
 func (m *Mover) move(ctx context.Context, c *chunk) (outcome, error) {
@@ -185,7 +143,7 @@ func (m *Mover) move(ctx context.Context, c *chunk) (outcome, error) {
 
 // run runs a script, counts it, and names what it refused.
 func (m *Mover) run(ctx context.Context, s *redis.Script, keys []string, args ...any) (any, error) {
-	m.scriptCalls++
+	m.scriptCalls.Add(1)
 	reply, err := s.Run(ctx, m.client, keys, args...).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil

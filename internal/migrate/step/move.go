@@ -42,6 +42,12 @@ type comparer interface {
 	Compare(ctx context.Context, before mover.Snapshot) (mover.Comparison, error)
 }
 
+// A leaver can leave nothing behind of what the way back needs; *mover.Mover is one.
+type leaver interface {
+	Leftovers(ctx context.Context) (int64, error)
+	Clean(ctx context.Context) (int64, error)
+}
+
 // A Move is the step that takes every job of a queue to the target. It may run while producers and
 // workers of the source are alive: what a worker is running stays until it is done, and jobs that are
 // added while the last pass runs are left for another.

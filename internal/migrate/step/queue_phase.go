@@ -73,14 +73,34 @@ func (p QueuePhase) PlanBack(ctx context.Context) (migrate.Outline, error) {
 	return p.outline(plan), nil
 }
 
-// Irreversible says what Complete forgets.
-func (p QueuePhase) Irreversible(context.Context) ([]string, error) {
-	return []string{fmt.Sprintf("the ledger of %s is deleted: which jobs were moved, and the values that %s cannot express, are not known any more",
-		p.opts.Route.From, p.opts.Route.To.Layout)}, nil
+// Irreversible says what Complete forgets, and what that costs where it is more than the ledger. Price: as
+// mover.Leftovers says.
+func (p QueuePhase) Irreversible(ctx context.Context) ([]string, error) {
+	gone := []string{fmt.Sprintf("the ledger of %s is deleted: which jobs were moved, and the values that %s cannot express, are not known any more",
+		p.opts.Route.From, p.opts.Route.To.Layout)}
+	if c, ok := p.move.back.(leaver); ok {
+		n, err := c.Leftovers(ctx)
+		if err != nil {
+			return gone, err
+		}
+		if n > 0 {
+			gone = append(gone, fmt.Sprintf("what was kept in the hashes of the %d jobs now at %s is deleted, at most %d commands: the values that %s had and the target has no place for",
+				n, p.opts.Route.To, 2*n+3*(n/100+18), p.opts.Route.From.Layout))
+		}
+	}
+	return gone, nil
 }
 
-// Complete deletes the ledger. It may run twice.
-func (p QueuePhase) Complete(ctx context.Context) error { return fenced(p.move.back.Forget(ctx)) }
+// Complete deletes what was kept for the way back: first from the jobs themselves, then the ledger. It may run
+// twice.
+func (p QueuePhase) Complete(ctx context.Context) error {
+	if c, ok := p.move.back.(leaver); ok {
+		if _, err := c.Clean(ctx); err != nil {
+			return fenced(err)
+		}
+	}
+	return fenced(p.move.back.Forget(ctx))
+}
 
 // Keep takes over what straggling producers still add to the source. A queue that was converted in place
 // has no bridge.
