@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -128,14 +130,14 @@ Keys are the benchmark's own, expire, and are deleted at the end.
 	set.Uint64Var(&f.seed, "seed", 1, "choose the keys by this `number`")
 	set.StringVar(&f.trace, "trace", "", "replay this `file` that redis-cli MONITOR printed, under keys of the benchmark's own")
 	set.Float64Var(&f.speed, "speed", 1, "replay the trace so many times as fast")
-	set.StringVar(&f.inject, "inject", "", "with the Redis inside this program: `latency=200ms,drop=1%,quota=1000,connections=2`")
+	set.StringVar(&f.inject, "inject", "", "with the Redis inside this program: `faults` such as latency=200ms,drop=1%,quota=1000,connections=2")
 	set.BoolVar(&f.embedded, "embedded", false, "measure the Redis inside this program although one is configured")
-	set.StringVar(&f.against, "against", "", "measure another target in turns with this one: `tcp, rest, env:NAME or a URL` without a password")
+	set.StringVar(&f.against, "against", "", "measure another `target` in turns with this one: tcp, rest, env:NAME, or a URL without a password")
 	set.IntVar(&f.pairs, "pairs", 10, "with --against: how many turns each target has")
 	f.regress = percentage(0.10)
 	set.Var(&f.regress, "max-regress", "with --against: how much slower the other target may be")
 	set.BoolVar(&f.knee, "knee", false, "raise the rate until an assertion no longer holds, and say where")
-	set.StringVar(&f.out, "out", "", "write the result, with full histograms, to this `file`; with --against to FILE.a and FILE.b, before its extension")
+	set.StringVar(&f.out, "out", "", "write the result, with full histograms, to this `file`; with --against to two, new.json becoming new.a.json and new.b.json")
 	set.StringVar(&f.html, "html", "", "write a page with charts to this `file`")
 	cmd.AddCommand(a.benchCompareCommand(), a.benchMergeCommand(), a.benchHTTPCommand())
 	return cmd
@@ -226,10 +228,30 @@ func (f *benchFlags) validate(args []string) error {
 	if f.trace != "" && (len(args) > 0 || f.against != "") {
 		bad("--trace is what is run, so it goes with no scenario and not with --against")
 	}
+	for _, arg := range args {
+		if _, err := time.ParseDuration(arg); err == nil || strings.Contains(arg, "=") {
+			bad("%q is no scenario: --p95 takes its limits behind an equals sign, such as --p95=%s", arg, theBudgets)
+		}
+	}
+	errs = append(errs, directoriesExist(f.out, f.html))
 	if !(f.speed > 0 && f.speed <= 1000) {
 		bad("--speed: got %g, want more than 0 and at most 1000", f.speed)
 	}
 	return errors.Join(append(errs, f.load.validate(), f.options(time.Second).Validate())...)
+}
+
+// directoriesExist reports files that could not be written when all is measured.
+func directoriesExist(paths ...string) error {
+	var errs []error
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if at, err := os.Stat(filepath.Dir(path)); err != nil || !at.IsDir() {
+			errs = append(errs, fmt.Errorf("%s: there is no directory %s", path, filepath.Dir(path)))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // A percentage is a flag such as 10%.

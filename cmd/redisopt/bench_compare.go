@@ -238,6 +238,9 @@ one load at the sum of their rates; runs after one another are one longer run.`,
 }
 
 func (a *app) benchMerge(paths []string, out string) error {
+	if err := directoriesExist(out); err != nil {
+		return &usageError{err}
+	}
 	var sum *bench.File
 	for _, path := range paths {
 		f, err := bench.ReadFile(path)

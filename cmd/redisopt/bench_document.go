@@ -60,6 +60,7 @@ type benchOperation struct {
 	TLSP95MS      *float64 `json:"tls_p95_ms"`
 	ServerP95MS   *float64 `json:"server_p95_ms"`
 	LatenessP99MS *float64 `json:"lateness_p99_ms"`
+	LatenessMaxMS *float64 `json:"lateness_max_ms"`
 
 	CommandsPerOperation    *float64 `json:"commands_per_operation"`
 	InScriptPerOperation    *float64 `json:"in_script_per_operation"`
@@ -111,6 +112,7 @@ func operationOf(m bench.Measured, usd float64) benchOperation {
 	o.Connections = r.Connect.Count()
 	o.ConnectMaxMS, o.TLSMaxMS = longestOf(&r.Connect), longestOf(&r.TLS)
 	_, o.LatenessP99MS = quantileOf(&bench.Latency{All: r.Lateness}, 0.99)
+	o.LatenessMaxMS = longestOf(&r.Lateness)
 	if each := m.CommandsPerOperation(); each >= 0 {
 		o.CommandsPerOperation = &each
 		o.InScriptPerOperation = new(float64(m.InScript) / float64(r.Started))
@@ -241,17 +243,18 @@ func partColumns() []report.Column {
 	}
 }
 
-// partCells are where the time of o went. Of few connections the slowest is shown.
+// partCells are where the time of o went. Of few connections, and of a lateness that was not seen often enough,
+// the longest is shown.
 func partCells(o benchOperation) []string {
-	few := func(p95, longest *float64) string {
-		if p95 != nil || longest == nil {
-			return shortMS(p95)
+	few := func(percentile, longest *float64) string {
+		if percentile != nil || longest == nil {
+			return shortMS(percentile)
 		}
 		return shortMS(longest) + " max"
 	}
 	return []string{
 		shortMS(o.QueueingP95MS), few(o.ConnectP95MS, o.ConnectMaxMS), few(o.TLSP95MS, o.TLSMaxMS), shortMS(o.ServerP95MS),
-		shortMS(o.ServiceP95MS), shortMS(o.LatenessP99MS),
+		shortMS(o.ServiceP95MS), few(o.LatenessP99MS, o.LatenessMaxMS),
 	}
 }
 
@@ -327,11 +330,12 @@ type benchPlanData struct {
 	Evidence    bool                `json:"evidence"`
 	Scenarios   []scenario.Scenario `json:"scenarios"`
 	MaxCommands int64               `json:"commands_at_most"`
+	Seconds     float64             `json:"seconds_about"`
 }
 
 // benchPlanDocument says what would run.
 func benchPlanDocument(p scenario.Plan, t *benchTarget) report.Document {
-	data := benchPlanData{Target: t.name, Evidence: t.evidence, Scenarios: append([]scenario.Scenario{}, p.Scenarios...), MaxCommands: p.Commands()}
+	data := benchPlanData{Target: t.name, Evidence: t.evidence, Scenarios: append([]scenario.Scenario{}, p.Scenarios...), MaxCommands: p.Commands(), Seconds: p.Duration().Seconds()}
 	table := &report.Table{Columns: []report.Column{{Name: "scenario"}, {Name: "what", Elastic: true}}}
 	for _, s := range p.Scenarios {
 		table.Rows = append(table.Rows, []string{s.Name, s.About})
@@ -339,7 +343,7 @@ func benchPlanDocument(p scenario.Plan, t *benchTarget) report.Document {
 	return report.Document{
 		Kind: "bench.plan/v1", Data: data, Title: "plan: benchmark",
 		Sections: []report.Section{
-			{Fields: []report.Field{{Name: "target", Value: t.name}, {Name: "price", Value: "at most about " + plural(data.MaxCommands, "command")}}},
+			{Fields: []report.Field{{Name: "target", Value: t.name}, {Name: "price", Value: "at most about " + plural(data.MaxCommands, "command")}, {Name: "time", Value: "about " + p.Duration().Round(time.Second).String()}}},
 			{Table: table},
 		},
 	}

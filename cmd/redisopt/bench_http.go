@@ -111,7 +111,7 @@ func (a *app) benchHTTP(ctx context.Context, f benchHTTPFlags) error {
 		limits = append(limits, "p95<"+f.p95)
 	}
 	asserts, err := assertionsOf("", append(limits, f.asserts...))
-	if err := errors.Join(err, f.load.validate()); err != nil {
+	if err := errors.Join(err, f.load.validate(), directoriesExist(f.out, f.html)); err != nil {
 		return &usageError{err}
 	}
 	if a.flags.maxCommands > 0 {

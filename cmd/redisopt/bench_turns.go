@@ -46,7 +46,7 @@ func (a *app) benchInTurns(ctx context.Context, conf *config.Config, f benchFlag
 	}
 	p.Turns = f.pairs
 	if a.flags.dryRun {
-		a.note("the price is that of each of the two targets")
+		a.note("price and time are those of each of the two targets")
 		return a.print(benchPlanDocument(p, t))
 	}
 	// The configured Redis over TCP and over REST is one database.
@@ -181,6 +181,9 @@ func (a *app) otherTarget(conf *config.Config, against string) (upstream.Options
 			return opts, "", usagef("--against rest: no REST is configured: set UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN")
 		}
 		return opts, "redis over REST", nil
+	}
+	if strings.HasPrefix(against, "http://") || strings.HasPrefix(against, "https://") {
+		return upstream.Options{}, "", usagef("--against: a REST address goes with a token: set UPSTASH_REDIS_REST_URL and UPSTASH_REDIS_REST_TOKEN, and say --against rest")
 	}
 	url, name := against, "another redis"
 	if variable, isVariable := strings.CutPrefix(against, "env:"); isVariable {

@@ -38,7 +38,7 @@ const usageHint = "redisopt help lists the commands, redisopt COMMAND --help sho
 
 // usageHintOf is usageHint for cmd, nil for none: how it is used.
 func usageHintOf(cmd *cobra.Command) string {
-	if cmd == nil || !cmd.HasParent() || cmd.HasSubCommands() {
+	if cmd == nil || !cmd.HasParent() || cmd.HasSubCommands() && !cmd.Runnable() {
 		return usageHint
 	}
 	return fmt.Sprintf("the command is %s; %s --help shows examples", strings.TrimSuffix(cmd.UseLine(), " [flags]"), cmd.CommandPath())

@@ -69,6 +69,9 @@ func (p Pace) validate() error {
 // mean is the rate over the whole run.
 func (p Pace) mean() float64 { return (p.Rate + p.RampTo) / 2 }
 
+// Span is for how long operations start.
+func (p Pace) Span() time.Duration { return p.withDefaults().Duration }
+
 // Count is how many operations start within Duration; at least one.
 func (p Pace) Count() int {
 	if p.Times != nil {

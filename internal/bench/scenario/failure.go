@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/redisopt/redisopt/internal/bench"
+	"github.com/redisopt/redisopt/internal/runtime/cache"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/rest"
 )
@@ -18,6 +19,8 @@ import (
 type failure struct {
 	mu    sync.Mutex
 	err   error
+	inRow int64 // operations that were not answered, since the last one that was
+	known error // the last of those that says why
 	quota error
 }
 
@@ -27,11 +30,26 @@ func (f *failure) remember(op bench.Operation) bench.Operation {
 	return func(ctx context.Context, span *bench.Span) error {
 		err := op(ctx, span)
 		if err == nil {
+			f.mu.Lock()
+			f.inRow = 0
+			f.mu.Unlock()
 			return nil
+		}
+		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return err // it was interrupted
 		}
 		used := quotaUsedUp(err)
 		f.mu.Lock()
 		f.err = err
+		switch isUnanswered, why := unanswered(err); {
+		case !isUnanswered:
+			f.inRow = 0
+		case why:
+			f.known = err
+			fallthrough
+		default:
+			f.inRow++
+		}
 		if used && f.quota == nil {
 			f.quota = err
 		}
@@ -47,6 +65,36 @@ func (f *failure) get() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.err
+}
+
+// gone is the reason where the target did not answer the last operations any more, ten at least, and how many
+// those were.
+func (f *failure) gone() (n int64, err error) {
+	const fewest = 10
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.inRow < fewest {
+		return 0, nil
+	}
+	if f.known != nil {
+		return f.inRow, f.known
+	}
+	return f.inRow, f.err
+}
+
+// errDecidedAlone means that a limiter decided without the Redis.
+var errDecidedAlone = errors.New("the limiter decided without the Redis, which did not answer")
+
+// unanswered is whether err says that nobody answered, and whether it says why: an engine that was not answered
+// before does not ask again at once.
+func unanswered(err error) (is, why bool) {
+	switch upstream.Classify(err) { //nolint:exhaustive // every other class is an answer
+	case upstream.Refused, upstream.Reset, upstream.IdleClose, upstream.Timedout, upstream.DNS, upstream.Unreachable:
+		return true, true
+	case upstream.None, upstream.Unknown:
+		return errors.Is(err, errDecidedAlone) || errors.Is(err, cache.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded), false
+	}
+	return false, false
 }
 
 // usedUp is the first answer that said that the plan's commands are used up, or nil.

@@ -69,6 +69,9 @@ func Class(err error) string {
 	if class := upstream.Classify(err); class != upstream.None && class != upstream.Unknown {
 		return string(class)
 	}
+	if is, _ := unanswered(err); is {
+		return "unanswered"
+	}
 	return "error"
 }
 

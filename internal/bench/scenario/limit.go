@@ -2,7 +2,6 @@ package scenario
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -37,7 +36,7 @@ func check(ctx context.Context, l *limit.Limiter, key string) (limit.Result, err
 	}
 	switch r.Reason {
 	case limit.ReasonLocal, limit.ReasonOpen, limit.ReasonClosed:
-		return r, errors.New("the limiter decided without the Redis, which did not answer")
+		return r, errDecidedAlone
 	case limit.ReasonChecked, limit.ReasonLeased, limit.ReasonBlocked, limit.ReasonTooLarge, limit.ReasonOther:
 	}
 	return r, nil

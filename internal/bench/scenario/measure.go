@@ -56,6 +56,21 @@ func (p Plan) Commands() int64 {
 	return n
 }
 
+// Duration is about how long the plan takes, preparing and cleaning up left out.
+func (p Plan) Duration() time.Duration {
+	run, warm := p.Run, p.Run.WarmUp
+	if warm == 0 {
+		warm = time.Second
+	}
+	warm = max(0, warm)
+	// Of turns only the first of a side is warmed up; each rate is.
+	all := time.Duration(max(1, p.Turns))*run.Pace.Span() + warm
+	if n := time.Duration(len(p.Rates)); n > 0 {
+		all = n * (run.Pace.Span() + warm)
+	}
+	return time.Duration(len(p.Scenarios)) * all
+}
+
 // operations is how many operations of one scenario start, at all rates.
 func (p Plan) operations() int64 {
 	if len(p.Rates) == 0 {
@@ -170,6 +185,9 @@ func (p Plan) measure(ctx context.Context, s Scenario) (m *bench.Measured, err e
 		if err := last.get(); err != nil {
 			return m, fmt.Errorf("%s: none of %d operations ended well: %w", s.Name, m.Result.Started, err)
 		}
+	}
+	if n, err := last.gone(); err != nil {
+		return m, fmt.Errorf("%s: the target stopped answering, the last %d of %d operations failed: %w", s.Name, n, m.Result.Started, err)
 	}
 	broken, err := prepared.Check(ctx)
 	if err != nil {

@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,6 +81,33 @@ func TestATargetThatDiesKeepsWhatWasMeasuredBefore(t *testing.T) {
 	}
 	if class := upstream.Classify(err); class == upstream.None || class == upstream.Unknown {
 		t.Errorf("class = %q of %v, want one that says that nobody answers", class, err)
+	}
+}
+
+func TestATargetThatDiesDuringARunIsToldAsSuchWithWhatWasMeasured(t *testing.T) {
+	for _, name := range []string{"cache-get", "limit-cold"} {
+		t.Run(name, func(t *testing.T) {
+			server := redistest.Start(t)
+			p := scenario.Plan{Target: open(t, server.URL()), Scenarios: chosen(t, name, "limit-denied"), Options: scenario.Options{Keys: 20, Timeout: 200 * time.Millisecond}, Run: brief(50)}
+			p.Run.Pace.Duration, p.Run.Timeout = 1500*time.Millisecond, 300*time.Millisecond
+			var asked atomic.Int64
+			p.Run.Stop = func() error {
+				if asked.Add(1) == 25 {
+					server.Stop(t)
+				}
+				return nil
+			}
+			measured, err := scenario.Measure(t.Context(), p)
+			if len(measured) != 1 || measured[0].Result.Done == 0 || measured[0].Result.Failed() < 10 {
+				t.Fatalf("Measure = %d scenarios, %v; want one in part", len(measured), err)
+			}
+			if err == nil || !strings.Contains(err.Error(), name+": the target stopped answering, the last ") {
+				t.Errorf("err = %v, want that the target stopped answering", err)
+			}
+			if class := upstream.Classify(err); class == upstream.None || class == upstream.Unknown {
+				t.Errorf("class = %q of %v, want one that says that nobody answers", class, err)
+			}
+		})
 	}
 }
 

@@ -39,7 +39,7 @@ func All() []Scenario {
 		{Name: "cache-get", About: "read a cached entry that is not in memory", Usual: true, most: 1, prepare: cacheGet},
 		{Name: "cache-set", About: "write a cached entry", Usual: true, most: 1, prepare: cacheSet},
 		{Name: "cache-miss", About: "read an entry that is not there", most: 1, prepare: cacheMiss},
-		{Name: "cache-mixed", About: "nine reads for each write (ReadShare), some of them missing", Usual: true, most: 1, prepare: cacheMixed},
+		{Name: "cache-mixed", About: "nine reads for each write, some of them missing", Usual: true, most: 1, prepare: cacheMixed},
 		{Name: "cache-hot", About: "read entries that memory has most of the time", most: 1, prepare: cacheHot},
 		{Name: "limit-hot", About: "check one subject that asks all the time", Usual: true, most: 5, prepare: limitHot},
 		{Name: "limit-cold", About: "check a subject that was never seen", Usual: true, most: 5, prepare: limitCold},

@@ -92,6 +92,9 @@ func Alternate(ctx context.Context, s Scenario, a, b Target, o Options, run benc
 		if r != nil && r.Done == 0 && r.Limited == 0 && d.last.get() != nil {
 			return x, fmt.Errorf("%s on target %c: none of %d operations ended well: %w", s.Name, 'A'+rune(i), r.Started, d.last.get())
 		}
+		if n, err := d.last.gone(); err != nil {
+			return x, fmt.Errorf("%s on target %c: it stopped answering, the last %d operations failed: %w", s.Name, 'A'+rune(i), n, err)
+		}
 		if x.Sides[i].Broken, err = d.prepared.Check(ctx); err != nil {
 			return x, fmt.Errorf("check %s on target %c: %w", s.Name, 'A'+rune(i), err)
 		}
