@@ -33,7 +33,7 @@ func (a *app) withCache(ctx context.Context, writes bool, f func(c *cache.Cache,
 	return a.withRedis(ctx, use, func(up *upstream.Upstream, conf *config.Config) error {
 		o := cacheOptions(conf)
 		o.Client, o.BinarySafe = up.Client(), up.BinarySafe()
-		o.InScript = func(command string, n int64) { up.AddInScript(meter.Cache, command, n) }
+		o.InScript = func(_, command string, n int64) { up.AddInScript(meter.Cache, command, n) }
 		o.Cluster = up.Transport() == "tcp" && len(conf.Upstream.Cluster) > 0
 		c, err := cache.New(o)
 		if err != nil {

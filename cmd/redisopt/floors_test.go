@@ -37,7 +37,7 @@ func floors() []floor {
 				"internal/migrate", "internal/migrate/journal", "internal/migrate/mover", "internal/migrate/mover/tend",
 				"internal/migrate/portable", "internal/migrate/backup",
 				"internal/migrate/replica",
-				"internal/runtime/upstream", "internal/runtime/control", "internal/runtime/ramp", "internal/runtime/queue/cron",
+				"internal/runtime/upstream", "internal/runtime/control", "internal/runtime/ramp", "internal/runtime/queue/cron", "internal/runtime/limit",
 			},
 			"a step does one change and knows nothing of audits or of the other steps' order",
 		},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -160,7 +162,10 @@ func (a *app) openPhase(up *upstream.Upstream, t migrate.Target, options json.Ra
 
 // equip gives phase 1 what is not in its plan: credentials, and the replicas that there are now.
 func (a *app) equip(p *step.Phase1, conf *config.Config) error {
-	p.Fleet = fleetOf(conf)
+	var err error
+	if p.Fleet, err = fleetOf(conf); err != nil {
+		return err
+	}
 	if len(conf.Serve.Replicas) == 0 {
 		p.Fleet.URLs = p.Kept().Replicas
 	}
@@ -181,9 +186,27 @@ func (a *app) equip(p *step.Phase1, conf *config.Config) error {
 	return nil
 }
 
-// fleetOf is the replicas of the configuration.
-func fleetOf(conf *config.Config) replica.Fleet {
-	return replica.Fleet{URLs: replicasOf(conf), Token: conf.Serve.Token.Reveal()}
+// fleetOf is the replicas of the configuration, and whose certificates are trusted.
+func fleetOf(conf *config.Config) (replica.Fleet, error) {
+	fleet := replica.Fleet{URLs: replicasOf(conf), Token: conf.Serve.Token.Reveal()}
+	file := conf.Serve.ReplicasCA
+	if file == "" {
+		file = conf.Serve.TLSCert
+	}
+	if file == "" || !slices.ContainsFunc(fleet.URLs, func(at string) bool { return strings.HasPrefix(at, "https://") }) {
+		return fleet, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err == nil {
+		fleet.Client, err = replica.Trusting(pem)
+	}
+	if err != nil && conf.Serve.ReplicasCA == "" {
+		return fleet, nil // that of tls_cert is only one more to be trusted, and may be on another machine
+	}
+	if err != nil {
+		return fleet, &usageError{fmt.Errorf("serve.replicas_ca: %s: %w", file, err)}
+	}
+	return fleet, nil
 }
 
 // leaveNewSide closes the second upstream and tells what was spent there.

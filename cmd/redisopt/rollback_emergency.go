@@ -57,7 +57,10 @@ func (a *app) emergency(ctx context.Context, reason string) error {
 	if reason == "" {
 		reason = "emergency"
 	}
-	fleet := fleetOf(conf)
+	fleet, err := fleetOf(conf)
+	if err != nil {
+		return err
+	}
 	plan := emergencyDocument(reason, true, fleet.Ramps(ctx), 0)
 	if a.flags.dryRun {
 		return a.print(plan)

@@ -199,9 +199,11 @@ export class RampCache {
     return text === null || text === undefined ? undefined : JSON.parse(text);
   }
 
-  // set writes a value that has a JSON form; ttl is in seconds, none means that it does not expire.
-  set(key, value, { ttl } = {}) {
-    return this.setText(key, JSON.stringify(value), { ttl });
+  // set writes a value that has a JSON form; ttl is in whole seconds, none means that it does not expire.
+  async set(key, value, { ttl } = {}) {
+    const text = JSON.stringify(value);
+    if (text === undefined) throw new TypeError(`${typeof value} has no JSON form, so it cannot be stored`);
+    return this.setText(key, text, { ttl });
   }
 
   // getText is the text that is stored, or null.
@@ -224,6 +226,8 @@ export class RampCache {
       }
       if (text !== null && text !== undefined) return text;
       if (!failed && !mirrored) return null;
+      const write = this.behind.before.get(key); // that the old side has not taken yet
+      if (write) return write.remove ? null : write.text;
       const old = await this.#call('before', () => this.before.get(key), true);
       if (failed || old !== null) this.ramp.seen.new.fell_back++;
       return old;
@@ -234,15 +238,19 @@ export class RampCache {
 
   // setText writes text on the key's side, and where it is mirrored on the other one too.
   async setText(key, text, { ttl } = {}) {
+    if (typeof text !== 'string') throw new TypeError(`got ${typeof text}, want a text`);
+    if (ttl !== undefined && !(Number.isInteger(ttl) && ttl > 0)) throw new RangeError(`ttl: got ${ttl}, want whole seconds of 1 or more, or none`);
     const { side, mirrored } = this.#where(key);
     const write = { text, ttl };
     try {
       await this.#call(side, () => this[side].set(key, text, ttl));
     } catch (error) {
+      // Nobody knows whether the side has taken it, so the other one must not keep what may be older.
+      if (side === 'before' && mirrored) void this.#later('after', key, { remove: true });
       if (side === 'before' || !mirrored) throw error;
       await this.#call('before', () => this.before.set(key, text, ttl));
       this.ramp.seen.new.fell_back++;
-      this.#later('after', key, { remove: true });
+      void this.#later('after', key, { remove: true });
       return;
     }
     if (mirrored) await this.#later(other(side), key, write);
@@ -266,7 +274,7 @@ export class RampCache {
     return { side, mirrored };
   }
 
-  // call has a side do something, in time, and counts it.
+  // call has a side do something, in time, and counts it; reads says that a caller waits for what it finds.
   async #call(side, run, reads = false) {
     const seen = this.ramp.seen[side === 'before' ? 'old' : 'new'];
     const began = performance.now();
@@ -325,19 +333,24 @@ export class RampCache {
     if (!(shadow > 0) || Math.random() * 100 >= shadow) return;
     if (this.comparing >= 64) return this.#class('dropped');
     this.comparing++;
-    void this.#compare(key, text, mirrored)
-      .then((c) => this.#class(c, key), () => this.#class('failed'))
+    void this.#compare(key, text)
+      .then((c) => {
+        this.#class(c, key);
+        // What is wrong there is not to be read from there.
+        if (mirrored && (c === 'differs' || c === 'extra')) void this.#later('after', key, { remove: true });
+      }, () => this.#class('failed'))
       .finally(() => this.comparing--);
   }
 
   async #compare(key, text) {
-    let there = await this.#call('after', () => this.after.get(key), true);
+    let there = await this.#call('after', () => this.after.get(key));
     if (there === text && this.reads === 'upstash' && text !== null && !same(text)) return 'type';
     if (there === text) return 'match';
     if (there === null) return 'absent';
     await sleep(250); // writes go on meanwhile
-    there = await this.#call('after', () => this.after.get(key), true);
+    there = await this.#call('after', () => this.after.get(key));
     const here = await this.before.get(key);
+    if (this.#where(key).side !== 'before') return 'dropped'; // it has moved meanwhile
     if (there === here) return 'late';
     if (there === null) return 'absent';
     return here === null ? 'extra' : 'differs';

@@ -30,7 +30,7 @@ func newCached(t Target, o Options, memory bool) (*cached, error) {
 	c := &cached{t: t, o: o, prefix: prefix(), value: payload(o), choose: newChooser(o)}
 	opts := cache.Options{
 		Client: t.Upstream.As(meter.Bench), BinarySafe: t.Upstream.BinarySafe(), Cluster: t.Cluster,
-		InScript: func(command string, n int64) { t.Upstream.AddInScript(meter.Bench, command, n) },
+		InScript: func(_, command string, n int64) { t.Upstream.AddInScript(meter.Bench, command, n) },
 		Prefix:   c.prefix, DefaultTTL: o.TTL, Jitter: -1, L1Bytes: -1, Deadline: o.Timeout,
 		Deny: []string{},
 	}

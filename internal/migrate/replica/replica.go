@@ -5,6 +5,8 @@ package replica
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,8 +37,25 @@ type Fleet struct {
 	// Timeout bounds one answer. Default DefaultTimeout.
 	Timeout time.Duration
 
-	// Client sends the requests. Default: one without a proxy.
+	// Client sends the requests. Default: one without a proxy; see Trusting.
 	Client *http.Client
+}
+
+// Trusting is a Client for replicas whose certificates pem vouches for, besides those that the system trusts.
+func Trusting(pem []byte) (*http.Client, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool() // a system without any
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("no PEM certificate in it")
+	}
+	return client(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}), nil
+}
+
+// client is one without a proxy that keeps no connection open.
+func client(conf *tls.Config) *http.Client {
+	return &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: conf}}
 }
 
 // A Route is what GET /v1/ramp says about one route.
@@ -252,11 +271,11 @@ func (f Fleet) call(ctx context.Context, method, at string, in, out any) error {
 	if f.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+f.Token)
 	}
-	client := f.Client
-	if client == nil {
-		client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	by := f.Client
+	if by == nil {
+		by = client(nil)
 	}
-	answer, err := client.Do(req)
+	answer, err := by.Do(req)
 	if err != nil {
 		if cause, ok := errors.AsType[*url.Error](err); ok {
 			err = cause.Err // the address is in what we say

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -62,5 +63,27 @@ func TestEveryReplicaIsAskedAndOneThatIsGoneHidesNoOther(t *testing.T) {
 	var refused *StatusError
 	if err := f.Ramps(t.Context())[1].Err; !errors.As(err, &refused) || refused.Status != 401 || refused.Detail != "no token" {
 		t.Errorf("with a wrong token: %v, want what the replica said", err)
+	}
+}
+
+func TestAReplicaWithACertificateOfItsOwnIsTrustedWhenSaidSo(t *testing.T) {
+	t.Parallel()
+	up := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"epoch":3}`)
+	}))
+	defer up.Close()
+	f := Fleet{URLs: []string{up.URL}}
+	if a := f.Ramps(t.Context())[0]; a.Err == nil || !strings.Contains(a.Err.Error(), "certificate") {
+		t.Errorf("Ramps of a server that nobody vouches for = %+v, want it refused", a)
+	}
+	var err error
+	if f.Client, err = Trusting(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: up.Certificate().Raw})); err != nil {
+		t.Fatal(err)
+	}
+	if a := f.Ramps(t.Context())[0]; a.Err != nil || a.Said.Epoch != 3 {
+		t.Errorf("Ramps = %+v, want epoch 3", a)
+	}
+	if _, err := Trusting([]byte("no certificate")); err == nil {
+		t.Error("Trusting of no certificate = nil, want an error")
 	}
 }

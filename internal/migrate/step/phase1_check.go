@@ -24,7 +24,7 @@ type checkNote struct {
 	Passed time.Time `json:"passed"`
 }
 
-// Apply costs about 10 commands, and up to 200 SCANs of the new side.
+// Apply costs about 10 commands, up to 200 SCANs of the new side, and 12 scripts there where limits move.
 func (c *phase1Check) Apply(ctx context.Context) error {
 	p := c.phase
 	problems, err := p.problems(ctx)
@@ -41,6 +41,9 @@ func (c *phase1Check) Apply(ctx context.Context) error {
 		}
 		if same != p.plan.SameDatabase {
 			problems = append(problems, differentDatabases(same))
+		}
+		if slices.Contains(p.plan.Routes, ramp.Limit) {
+			problems = append(problems, p.limitProblems(ctx)...)
 		}
 	}
 	if err := (migrate.Outline{Target: p.Target(), Problems: problems}).Refused(); err != nil {
@@ -86,7 +89,7 @@ func differentDatabases(same bool) migrate.Problem {
 }
 
 // problems are what keeps phase 1 from beginning, as far as can be told by reading. Price: up to 200 SCANs of
-// the new side, and 1 command there.
+// the new side, 2 commands there, and 2 on the old side.
 func (p *Phase1) problems(ctx context.Context) ([]migrate.Problem, error) {
 	out := p.replicaProblems(ctx)
 	serves := slices.ContainsFunc(p.plan.Routes, own)
@@ -109,6 +112,9 @@ func (p *Phase1) problems(ctx context.Context) ([]migrate.Problem, error) {
 			Rule: "new-side-unreachable", Subject: p.plan.New, Message: "the new side does not answer: " + err.Error(), Blocking: true,
 			Fix: "see that it is up and that the credentials are right; redisopt audit connections --errors LOG says more",
 		}), nil
+	}
+	if slices.Contains(p.plan.Routes, ramp.Limit) && !p.plan.SameDatabase {
+		out = append(out, p.clockProblems(ctx)...)
 	}
 	d, err := p.current(ctx)
 	if err != nil {

@@ -279,14 +279,32 @@ func (p *Phase1) Complete(ctx context.Context) error {
 }
 
 // Irreversible says what Complete ends.
-func (p *Phase1) Irreversible(context.Context) ([]string, error) {
+func (p *Phase1) Irreversible(ctx context.Context) ([]string, error) {
 	if p.plan.SameDatabase {
 		return []string{"nothing is lost: both sides are one database; going back is a new plan"}, nil
 	}
-	return []string{
+	out := []string{
 		"keys are no longer written on the old side: what changes from then on is only on the new one",
 		"units of limits that are counted on the new side are no longer seen from the old one",
-	}, nil
+	}
+	if slices.Contains(p.plan.Routes, ramp.Limit) {
+		for _, rule := range slices.Sorted(maps.Keys(p.staying(ctx))) {
+			out = append(out, "the limit "+rule+" is counted on the old side until ramp becomes upstream in the configuration, and begins anew then")
+		}
+	}
+	return out, nil
+}
+
+// staying are the rules of limits that stay on the old side, and why, as the replicas have it. It costs no
+// command.
+func (p *Phase1) staying(ctx context.Context) map[string]string {
+	out := map[string]string{}
+	for _, a := range p.Fleet.Ramps(ctx) {
+		for _, s := range a.Said.Staying {
+			out[s.Rule] = s.Why
+		}
+	}
+	return out
 }
 
 // Emergency takes the keys of all routes back to the old side on every replica by itself, at once and also

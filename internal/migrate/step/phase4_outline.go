@@ -71,7 +71,9 @@ func (p *Phase4) Plan(ctx context.Context) (migrate.Outline, error) {
 			o.Problems = append(o.Problems, migrate.Problem{Rule: "no-keys", Subject: prefix, Message: "no key begins with " + prefix})
 		}
 	}
-	if slices.ContainsFunc(all, func(l Leftover) bool { return l.Workers < 0 && l.Queue.Layout != tend.Asynq && begins(l.Prefix, p.plan.Prefixes) }) {
+	if slices.ContainsFunc(all, func(l Leftover) bool {
+		return l.Workers < 0 && l.Queue.Layout != tend.Asynq && begins(l.Prefix, p.plan.Prefixes)
+	}) {
 		o.Problems = append(o.Problems, migrate.Problem{
 			Rule: "workers-unknown", Message: "this server does not list its clients, so nobody here knows whether workers are connected",
 			Fix: "see for yourself that no process uses these queues",

@@ -143,7 +143,7 @@ func TestPrices(t *testing.T) {
 		b.t = t
 		var inScript int64
 		o := options()
-		o.InScript = func(_ string, n int64) { inScript += n }
+		o.InScript = func(_, _ string, n int64) { inScript += n }
 		c := open(t, o)
 		mustSet(t, c, "guard:1", "old", cache.SetOptions{})
 		b.want("set", "set=1")

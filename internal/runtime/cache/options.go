@@ -40,7 +40,7 @@ type Options struct {
 
 	// InScript, when not nil, is told how many commands a script ran inside the server and what
 	// started it, so that the meter can charge them. Only guarded namespaces run one.
-	InScript func(command string, n int64)
+	InScript func(key, command string, n int64)
 
 	// BinarySafe is whether arguments may be any bytes. Where it is false, as over Upstash REST,
 	// envelopes are written as base64, a third larger. Either form is always read. Default false.

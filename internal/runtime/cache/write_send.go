@@ -292,7 +292,7 @@ func (c *Cache) compareAndSet(ctx context.Context, w *write) {
 	inside := int64(1 + boolInt(stored))
 	w.result.Commands += 1 + int(inside)
 	if c.opts.InScript != nil {
-		c.opts.InScript("evalsha", inside)
+		c.opts.InScript(w.store, "evalsha", inside)
 	}
 	c.finish(w, stored)
 }

@@ -55,6 +55,10 @@ type Serve struct {
 	// itself. Default none: only serve.listen is known.
 	Replicas []string `yaml:"replicas" env:"REDISOPT_REPLICAS"`
 
+	// ReplicasCA is the PEM file of the certificates that are trusted besides the system's when replicas are
+	// asked over https://: of an own authority, or of one that signed itself. Default that of tls_cert.
+	ReplicasCA string `yaml:"replicas_ca" env:"REDISOPT_REPLICAS_CA"`
+
 	// ControlKey is the key of the control document in the upstream. Default redisopt:control.
 	ControlKey string `yaml:"control_key" jsonschema:"minLength=1"`
 

@@ -91,7 +91,12 @@ func NewClient(o ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("ramp: %w", err)
 	}
 	lost := func(key string) { o.Ledger.Compared(o.Route, Lost, 1, Redact(key)) }
-	c := &Client{opts: o, toOld: newMirror(o.Old, o.Timeout, lost), toNew: newMirror(o.New, o.Timeout, lost)}
+	sent := func(side Side) func(int64, bool) {
+		return func(n int64, failed bool) {
+			o.Ledger.Called(Call{Route: o.Route, Side: side, Failed: failed}, n)
+		}
+	}
+	c := &Client{opts: o, toOld: newMirror(o.Old, o.Timeout, lost, sent(Old)), toNew: newMirror(o.New, o.Timeout, lost, sent(New))}
 	c.shadow = newShadow(c)
 	c.shell = redis.NewClient(&redis.Options{
 		Addr: "ramp", DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true,
@@ -140,6 +145,9 @@ func (c *Client) side(key string) Side {
 	}
 	return Old
 }
+
+// OnNew is whether a key is on the new side now.
+func (c *Client) OnNew(key string) bool { return c.side(key) == New }
 
 // mirrored is whether a key is to be written on both sides.
 func (c *Client) mirrored(key string) bool {

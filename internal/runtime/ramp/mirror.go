@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 // Bounds of a mirror.
 const (
 	mirrorBatch  = 128      // writes that leave as one pipeline
+	batchBytes   = 4 << 20  // of values in one pipeline, unless one alone has more
+	mirrorTries  = 5        // of one value alone, after which only the removal of the key is tried
 	mirrorWrites = 200_000  // that wait; what does not fit is lost, and counted
 	mirrorBytes  = 64 << 20 // of values that wait; beyond it only the removal of the key waits
 	firstPause   = 100 * time.Millisecond
@@ -23,11 +26,14 @@ const (
 var errBehind = errors.New("the other side of the ramp has not taken it yet")
 
 // A mirror brings writes to the side on which their keys are not, in the order of each key. What that side
-// does not take is tried again; a later write of a key takes the place of an earlier one that still waits.
+// does not take is tried again; a later write of a key takes the place of an earlier one that still waits. A
+// value that the side refuses for what it is, such as one that is too large, is removed there instead, so that
+// it keeps no other write waiting.
 type mirror struct {
 	client  redis.UniversalClient
 	timeout time.Duration
 	lost    func(key string)
+	sent    func(n int64, failed bool) // is told of every write that was sent, and whether it was taken
 
 	mu      sync.Mutex
 	waiting map[string]*copied
@@ -36,6 +42,7 @@ type mirror struct {
 	bytes   int
 	ring    chan struct{} // receives when something waits
 	failing error         // why the last batch was not taken; nil when it was
+	most    int           // writes in the next batch: fewer after one that had no answer
 }
 
 // A copied is one write on its way.
@@ -44,14 +51,15 @@ type copied struct {
 	value  []byte
 	ttl    time.Duration
 	remove bool
+	tries  int // alone, without an answer
 
 	done    chan struct{}   // closed when the side has taken it, or something newer
 	waiters []chan struct{} // done, and that of every write whose place it took
 }
 
-func newMirror(client redis.UniversalClient, timeout time.Duration, lost func(string)) *mirror {
+func newMirror(client redis.UniversalClient, timeout time.Duration, lost func(string), sent func(int64, bool)) *mirror {
 	return &mirror{
-		client: client, timeout: timeout, lost: lost,
+		client: client, timeout: timeout, lost: lost, sent: sent, most: mirrorBatch,
 		waiting: map[string]*copied{}, flying: map[string]*copied{}, ring: make(chan struct{}, 1),
 	}
 }
@@ -119,8 +127,7 @@ func (m *mirror) run(ctx context.Context) {
 			}
 			continue
 		}
-		err := m.send(context.WithoutCancel(ctx), batch)
-		m.land(batch, err)
+		err := m.land(batch, m.send(context.WithoutCancel(ctx), batch))
 		switch {
 		case err == nil:
 			pause = firstPause
@@ -143,48 +150,84 @@ func (m *mirror) take() []*copied {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var batch []*copied
-	n := 0
-	for ; n < len(m.order) && len(batch) < mirrorBatch; n++ {
-		if w := m.waiting[m.order[n]]; w != nil {
-			batch = append(batch, w)
-			delete(m.waiting, w.key)
-			m.flying[w.key] = w
-			m.bytes -= len(w.value)
+	n, size := 0, 0
+	for ; n < len(m.order) && len(batch) < m.most; n++ {
+		w := m.waiting[m.order[n]]
+		if w == nil {
+			continue
 		}
+		if size += len(w.value); size > batchBytes && len(batch) > 0 {
+			break
+		}
+		batch = append(batch, w)
+		delete(m.waiting, w.key)
+		m.flying[w.key] = w
+		m.bytes -= len(w.value)
 	}
 	m.order = slices.Delete(m.order, 0, n)
 	return batch
 }
 
-func (m *mirror) send(ctx context.Context, batch []*copied) error {
+// send brings a batch over, and returns of each write why it was not taken.
+func (m *mirror) send(ctx context.Context, batch []*copied) []error {
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
-	_, err := m.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds := make([]redis.Cmder, len(batch))
+	_, _ = m.client.Pipelined(ctx, func(p redis.Pipeliner) error { // the errors are in the commands
 		var gone []string
-		for _, w := range batch {
+		for i, w := range batch {
 			if w.remove {
 				gone = append(gone, w.key)
-				continue
+			} else {
+				cmds[i] = p.Set(ctx, w.key, w.value, w.ttl)
 			}
-			p.Set(ctx, w.key, w.value, w.ttl)
 		}
-		if len(gone) > 0 {
-			p.Unlink(ctx, gone...)
+		if len(gone) == 0 {
+			return nil
+		}
+		unlink := p.Unlink(ctx, gone...)
+		for i, w := range batch {
+			if w.remove {
+				cmds[i] = unlink
+			}
 		}
 		return nil
 	})
-	return err
+	errs := make([]error, len(batch))
+	failed := int64(0)
+	for i, cmd := range cmds {
+		if errs[i] = cmd.Err(); errs[i] != nil {
+			failed++
+		}
+	}
+	if failed > 0 {
+		m.sent(failed, true)
+	}
+	if taken := int64(len(batch)) - failed; taken > 0 {
+		m.sent(taken, false)
+	}
+	return errs
 }
 
-// land ends a batch: what was not taken waits again, unless something newer does.
-func (m *mirror) land(batch []*copied, err error) {
+// land ends a batch: what was not taken waits again, unless something newer does. It returns why something
+// was not, unless that is the fault of single values alone.
+func (m *mirror) land(batch []*copied, errs []error) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.failing = err
+	var failing error
 	var again []string
-	for _, w := range batch {
+	for i, w := range batch {
 		delete(m.flying, w.key)
-		newer := m.waiting[w.key]
+		newer, err := m.waiting[w.key], errs[i]
+		if err != nil && !refusesValue(err) {
+			failing = err
+			if len(batch) == 1 {
+				w.tries++
+			}
+		}
+		if err != nil && (refusesValue(err) || w.tries >= mirrorTries) {
+			w.value, w.remove = nil, true
+		}
 		switch {
 		case err == nil:
 			for _, done := range w.waiters {
@@ -199,6 +242,29 @@ func (m *mirror) land(batch []*copied, err error) {
 		}
 	}
 	m.order = append(again, m.order...)
+	m.failing, m.most = failing, min(2*m.most, mirrorBatch)
+	if failing != nil {
+		m.most = max(1, len(batch)/2)
+	}
+	return failing
+}
+
+// refusesValue is whether a server that works refuses one write, which it will do again: one that is too large,
+// or that this way cannot carry.
+func refusesValue(err error) bool {
+	server, ok := errors.AsType[redis.Error](err)
+	if !ok {
+		return false
+	}
+	for _, word := range []string{
+		"LOADING", "OOM", "READONLY", "MISCONF", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "NOAUTH", "NOPERM", "WRONGPASS",
+		"ERR max requests", "ERR max daily", "ERR max concurrent", "ERR max number of clients", "ERR DB capacity",
+	} {
+		if strings.HasPrefix(server.Error(), word) {
+			return false
+		}
+	}
+	return true
 }
 
 // A Backlog is what still has to be brought to a side.

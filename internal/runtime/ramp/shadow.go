@@ -90,6 +90,9 @@ func (s *shadow) judge(ctx context.Context, l look) Class {
 		if here, err = s.read(ctx, Old, l.key); err != nil {
 			return Dropped // it is not the new side that failed
 		}
+		if s.c.side(l.key) != Old {
+			return Dropped // the key has moved meanwhile: now the old side is the one that is told of writes
+		}
 	}
 }
 
@@ -103,7 +106,8 @@ func (s *shadow) read(ctx context.Context, side Side, key string) (look, error) 
 		err = nil
 	}
 	if side == New {
-		s.c.opts.Ledger.Called(Call{Route: s.c.opts.Route, Side: New, Took: time.Since(began), Failed: err != nil, Hit: there, Miss: !there && err == nil}, 1)
+		// Whether it finds something says nothing about what callers find.
+		s.c.opts.Ledger.Called(Call{Route: s.c.opts.Route, Side: New, Took: time.Since(began), Failed: err != nil}, 1)
 	}
 	return look{key, value, there}, err
 }

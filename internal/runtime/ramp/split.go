@@ -215,7 +215,7 @@ func (c *Client) planRead(j *job, key string, compares bool) {
 		err := j.cmd.Err()
 		value, isText := j.cmd.(*redis.StringCmd)
 		switch {
-		case side == New && err != nil && isText && compares && c.mirrored(key) && ctx.Err() == nil:
+		case side == New && err != nil && isText && compares && c.fallsBack(key) && ctx.Err() == nil:
 			retry := redis.NewStringCmd(ctx, j.cmd.Args()...)
 			j.again = []*part{{side: Old, cmd: retry, keys: j.keys, read: true}}
 			j.ended = func() { c.takeOver(value, retry, failed(err)) }
@@ -224,6 +224,10 @@ func (c *Client) planRead(j *job, key string, compares bool) {
 		}
 	}
 }
+
+// fallsBack is whether a read of key that the new side cannot answer may ask the old one: not while that has
+// not taken a delete, or a newer value.
+func (c *Client) fallsBack(key string) bool { return c.mirrored(key) && !c.toOld.behind(key) }
 
 // takeOver gives a reader what the old side has in place of what the new one does not.
 func (c *Client) takeOver(to, from *redis.StringCmd, wasFailure bool) {
@@ -292,7 +296,7 @@ func (c *Client) planMGet(j *job) {
 			}
 			for _, i := range at {
 				switch value, there := out[i].(string); {
-				case p.side == New && !there && c.mirrored(j.keys[i]):
+				case p.side == New && !there && c.fallsBack(j.keys[i]):
 					missing = append(missing, i)
 				case err != nil:
 					reply.SetErr(err)

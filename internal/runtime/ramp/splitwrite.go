@@ -55,7 +55,17 @@ func (c *Client) planSet(j *job, name string) {
 				c.toNew.put(&copied{key: key, remove: true})
 				c.opts.Ledger.FellBack(c.opts.Route, 1, 0)
 			}
+		case failed(err):
+			c.doubt(key, side)
 		}
+	}
+}
+
+// doubt is for a write of which nobody knows whether side has taken it: the other side must not keep what
+// it has, which may be older.
+func (c *Client) doubt(key string, side Side) {
+	if c.mirrored(key) {
+		c.across(side).put(&copied{key: key, remove: true})
 	}
 }
 
@@ -125,6 +135,9 @@ func (c *Client) planMSet(j *job) {
 		for _, p := range j.parts {
 			if err := p.cmd.Err(); err != nil {
 				j.cmd.SetErr(err)
+				for _, key := range p.keys {
+					c.doubt(key, p.side)
+				}
 				continue
 			}
 			for n, key := range p.keys {
@@ -213,8 +226,11 @@ func (c *Client) planScript(j *job) {
 		return
 	}
 	j.then = func(context.Context) {
-		if j.cmd.Err() == nil {
+		switch err := j.cmd.Err(); {
+		case !failed(err):
 			c.tell(j, side, &copied{key: key, remove: true})
+		case !redis.HasErrorPrefix(err, "NOSCRIPT"): // then it has not run
+			c.doubt(key, side)
 		}
 	}
 }

@@ -18,6 +18,16 @@ func (w *world) openRamp() (*ramp.Client, error) {
 	})
 }
 
+// holds is the upstream where a key of the cache is now.
+func (w *world) holds(key string) interface {
+	AddInScript(c meter.Component, command string, n int64)
+} {
+	if w.ramp != nil && w.ramp.OnNew(key) {
+		return w.next
+	}
+	return w.engines
+}
+
 // otherSide is where subjects of limits move to; nil without a second upstream.
 func (w *world) otherSide() *limit.Other {
 	if w.next == nil {

@@ -151,7 +151,7 @@ func (w *world) openEngines(context.Context) (err error) {
 		}
 		c.Client, c.BinarySafe = w.ramp.Redis(), up.BinarySafe() && w.next.BinarySafe()
 	}
-	c.InScript = func(command string, n int64) { up.AddInScript(meter.Cache, command, n) }
+	c.InScript = func(key, command string, n int64) { w.holds(key).AddInScript(meter.Cache, command, n) }
 	if w.conf.Cache.Bell {
 		c.Subscribe = func(ctx context.Context, channel string) (cache.Feed, error) {
 			messages, gaps, done, err := payloads(ctx, up.Bell(), channel)
