@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
+	"github.com/redisopt/redisopt/internal/migrate/preflight"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -27,6 +28,11 @@ type app struct {
 
 	// newSide is the second upstream of phase 1, nil while it is not used.
 	newSide *upstream.Upstream
+
+	// quota is what is left of the plan's commands this month, nil when that is not known; quotaAsked is true
+	// once somebody has asked.
+	quota      *preflight.Quota
+	quotaAsked bool
 
 	// now is the clock of documents; commands that wait use package time.
 	now func() time.Time

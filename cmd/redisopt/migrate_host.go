@@ -202,8 +202,8 @@ func (a *app) runPhase(ctx context.Context, r phaseRun) error {
 		if err != nil {
 			return err
 		}
-		price, _ := outline.Commands()
-		unfit, err := a.preflight(ctx, up, conf, s, r.target.Phase != step.Phase1Name, price, r.host.commandsLeft)
+		price, inScript := outline.Commands()
+		unfit, err := a.preflight(ctx, up, conf, s, r.target.Phase != step.Phase1Name, price+inScript, r.host.commandsLeft)
 		if err != nil {
 			return err
 		}

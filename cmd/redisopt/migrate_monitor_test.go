@@ -4,8 +4,6 @@ import (
 	"bufio"
 	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -74,34 +72,5 @@ func wantNoWrites(t *testing.T, client *redis.Client, words []string) {
 		if strings.Contains(flags, "write") || strings.HasPrefix(word, "eval") || word == "fcall" || word == "publish" {
 			t.Errorf("%s was sent, which can write: %s", word, flags)
 		}
-	}
-}
-
-func TestPlansAndDryRunsSendNoWriteCommand(t *testing.T) {
-	o := newOperator(t)
-	config := filepath.Join(t.TempDir(), "redisopt.yaml")
-	text := "version: 1\nqueues:\n  list:\n    - name: suggestion-generation\n    - name: calendar-sync\n      criticality: critical\n"
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o.wants(0, o.mixed().there()...)
-	for name, args := range map[string][]string{
-		"the plan of everything":   {"migrate", "plan", "all", "--engine", "bullmq", "--bullmq-major", "6", "--config", config, "--out", filepath.Join(t.TempDir(), "plan.json")},
-		"the plan of one phase":    {"migrate", "plan", "phase2", "--config", config},
-		"phase 2":                  {"migrate", "phase2", "--config", config, "--dry-run"},
-		"phase 3":                  append(journey{queue: "token-refresh", prefix: "{bull}"}.there(), "--dry-run"),
-		"phase 3 again":            append(o.mixed().there(), "--dry-run"),
-		"the way back":             append(o.mixed().back(), "--dry-run"),
-		"completing":               append(o.mixed().args("migrate", "complete"), "--dry-run"),
-		"hosting what is open":     {"migrate", "run", "--dry-run"},
-		"the way back of no phase": {"rollback", "phase2", "--dry-run"},
-		"verifying":                {"migrate", "verify", "--queue", mixedQueue},
-		"the status":               {"migrate", "status"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			o := o
-			o.t = t
-			wantNoWrites(t, o.client, monitored(t, o.client, func() { o.wants(0, args...) }))
-		})
 	}
 }

@@ -171,7 +171,7 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 		if err != nil {
 			return err
 		}
-		found, err := a.preflight(ctx, up, conf, s, true, plan.Commands.TopLevel, f.commandsLeft)
+		found, err := a.preflight(ctx, up, conf, s, true, plan.Commands.TopLevel+plan.Commands.InScript, f.commandsLeft)
 		if err != nil {
 			return err
 		}

@@ -48,8 +48,8 @@ func (a *app) migratePhase3All(ctx context.Context, f phase3Flags, request step.
 		}
 		commands := int64(0)
 		for _, o := range p.outlines {
-			top, _ := o.Commands()
-			commands += top
+			top, inScript := o.Commands()
+			commands += top + inScript
 		}
 		unfit, err := a.preflight(ctx, up, conf, migrate.Standing{}, true, commands, f.commandsLeft)
 		if err != nil {

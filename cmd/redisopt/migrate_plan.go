@@ -162,8 +162,8 @@ func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.P
 		if err != nil {
 			return nil, nil, err
 		}
-		price, _ := outline.Commands()
-		unfit, err := a.preflight(ctx, p.up, p.conf, s, r.target.Phase != step.Phase1Name, price, 0)
+		price, inScript := outline.Commands()
+		unfit, err := a.preflight(ctx, p.up, p.conf, s, r.target.Phase != step.Phase1Name, price+inScript, 0)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -74,7 +74,7 @@ type host struct {
 	wishes   Wishes
 	pulse    Pulse
 	progress *Progress
-	step     string // under way; empty while none is applied
+	step     string                  // under way; empty while none is applied
 	stop     context.CancelCauseFunc // interrupts the step under way; nil while none is
 	changed  chan struct{}           // has room for one: intents changed
 	approved bool

@@ -386,7 +386,7 @@ func TestHostingCostsWhatIsSaid(t *testing.T) {
 	close(s.slow.end)
 	s.opts.Stay, s.opts.Hold = true, true
 	s.opts.Session.LeaseTTL, s.opts.Session.LeaseRest = time.Second, time.Second // 1,200 times as fast
-	s.opts.Watch = bad{}                                                          // its samples are counted elsewhere
+	s.opts.Watch = bad{}                                                         // its samples are counted elsewhere
 	wait := s.host()
 	s.until(migrate.OnHold)
 	began, before, polls := time.Now(), s.counted(), int64(1)

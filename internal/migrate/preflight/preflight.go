@@ -19,6 +19,8 @@ import (
 const (
 	oldestMajor, oldestMinor = 6, 2
 	fullShare                = 0.9              // of maxmemory, from which nothing begins
+	closeShare               = 0.8              // and from which it is told
+	scarceShare              = 0.1              // of the month's commands, below which it is told
 	skewed                   = 2 * time.Second  // of the clocks, from which it is told
 	farSkewed                = 30 * time.Second // and from which nothing begins: intents and windows would not hold
 )
@@ -31,12 +33,23 @@ type Options struct {
 	// Queues is true when the phase touches job queues, whose keys must never be evicted.
 	Queues bool
 
-	// Commands is what the phase is expected to cost, and Left how many the provider's plan still allows
-	// this month; 0: not known, so not judged.
-	Commands, Left int64
+	// Commands is what the phase is expected to cost, those inside scripts included: some providers bill them.
+	Commands int64
+
+	// Quota is what the provider's plan still allows this month; nil: not known, so not judged.
+	Quota *Quota
 
 	// TLS is whether the connection is encrypted, and Local whether it does not leave this host.
 	TLS, Local bool
+}
+
+// A Quota is what is left of a plan's commands this month.
+type Quota struct {
+	Left int64 // 0 or less: it is spent
+	Plan int64 // of the whole month; 0: not known
+
+	// Source says where that comes from, such as "--commands-left".
+	Source string
 }
 
 // Check looks at the Redis of client. A Redis that does not answer is an error; everything else that is not
@@ -85,21 +98,29 @@ func asked(o Options) []migrate.Problem {
 			Fix: "wait, or when that process is gone: redisopt migrate --force-unlock",
 		})
 	}
-	switch {
-	case o.Left <= 0:
-	case o.Commands > o.Left:
-		out = append(out, migrate.Problem{
-			Rule: "quota", Blocking: true,
-			Message: fmt.Sprintf("it costs about %d commands and %d are left of the plan's month", o.Commands, o.Left),
-			Fix:     "wait for the next month, or raise the plan: redisopt audit plan",
-		})
-	case o.Commands > o.Left/2:
-		out = append(out, migrate.Problem{
-			Rule: "quota", Message: fmt.Sprintf("it costs about %d of the %d commands that are left of the plan's month", o.Commands, o.Left),
-			Fix: "keep some for others with --commands-left and --reserve",
-		})
+	return append(out, quota(o.Commands, o.Quota)...)
+}
+
+// quota judges what a phase costs by what is left of the month's commands.
+func quota(commands int64, q *Quota) []migrate.Problem {
+	if q == nil {
+		return nil
 	}
-	return out
+	p := migrate.Problem{Rule: "quota", Fix: "wait for the next month, or raise the plan: redisopt audit plan"}
+	switch {
+	case commands > q.Left:
+		p.Blocking = true
+		p.Message = fmt.Sprintf("it costs about %d commands, those inside scripts included, and %d are left of the plan's month (%s)",
+			commands, max(0, q.Left), q.Source)
+	case q.Plan > 0 && float64(q.Left) < scarceShare*float64(q.Plan):
+		p.Message = fmt.Sprintf("only %d of the plan's %d commands are left this month (%s), of which it costs about %d", q.Left, q.Plan, q.Source, commands)
+	case commands > q.Left/2:
+		p.Message = fmt.Sprintf("it costs about %d of the %d commands that are left of the plan's month (%s)", commands, q.Left, q.Source)
+		p.Fix = "keep some for others with --commands-left and --reserve"
+	default:
+		return nil
+	}
+	return []migrate.Problem{p}
 }
 
 // server judges who answers.
@@ -132,9 +153,9 @@ func memory(info map[string]string, queues bool) []migrate.Problem {
 	used, _ := strconv.ParseFloat(info["used_memory"], 64)
 	policy := info["maxmemory_policy"]
 	var out []migrate.Problem
-	if most > 0 && used > fullShare*most {
+	if most > 0 && used > closeShare*most {
 		out = append(out, migrate.Problem{
-			Rule: "memory", Blocking: true,
+			Rule: "memory", Blocking: used > fullShare*most,
 			Message: fmt.Sprintf("%.0f%% of maxmemory are used, and a move needs room for both sides of a chunk and its ledger", 100*used/most),
 			Fix:     "raise maxmemory, or delete what is not needed: redisopt audit keys",
 		})

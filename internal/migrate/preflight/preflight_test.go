@@ -35,6 +35,7 @@ func TestWhatIsNotFitIsTold(t *testing.T) {
 		"a replica":                     {"role:slave\r\nmaster_host:10.0.0.1\r\nmaster_port:6379\r\n", true, []string{"replica!"}},
 		"loading":                       {"loading:1\r\n", true, []string{"loading!"}},
 		"full":                          {"maxmemory:1000\r\nused_memory:901\r\n", true, []string{"memory!"}},
+		"close to full":                 {"maxmemory:1000\r\nused_memory:801\r\n", true, []string{"memory"}},
 		"jobs may be evicted":           {"maxmemory:1000\r\nused_memory:1\r\nmaxmemory_policy:allkeys-lru\r\n", true, []string{"eviction!"}},
 		"a cache may be evicted":        {"maxmemory:1000\r\nused_memory:1\r\nmaxmemory_policy:allkeys-lru\r\n", false, []string{"eviction"}},
 		"what expires may be evicted":   {"maxmemory:1000\r\nused_memory:1\r\nmaxmemory_policy:volatile-ttl\r\n", true, []string{"eviction"}},
@@ -65,9 +66,12 @@ func TestWhatIsAskedForIsJudgedWithoutTheServer(t *testing.T) {
 		"plain on this host":     {Options{Local: true}, nil},
 		"plain over the network": {Options{}, []string{"no-tls"}},
 		"somebody works on it":   {Options{TLS: true, Standing: held}, []string{"lease-held!"}},
-		"enough is left":         {Options{TLS: true, Commands: 400, Left: 1000}, nil},
-		"most of what is left":   {Options{TLS: true, Commands: 600, Left: 1000}, []string{"quota"}},
-		"more than is left":      {Options{TLS: true, Commands: 1001, Left: 1000}, []string{"quota!"}},
+		"enough is left":         {Options{TLS: true, Commands: 400, Quota: &Quota{Left: 1000}}, nil},
+		"most of what is left":   {Options{TLS: true, Commands: 600, Quota: &Quota{Left: 1000}}, []string{"quota"}},
+		"more than is left":      {Options{TLS: true, Commands: 1001, Quota: &Quota{Left: 1000}}, []string{"quota!"}},
+		"nearly spent":           {Options{TLS: true, Commands: 10, Quota: &Quota{Left: 49_000, Plan: 500_000}}, []string{"quota"}},
+		"a tenth is left":        {Options{TLS: true, Commands: 10, Quota: &Quota{Left: 50_000, Plan: 500_000}}, nil},
+		"spent, and more":        {Options{TLS: true, Commands: 1, Quota: &Quota{Left: -5, Plan: 500_000}}, []string{"quota!"}},
 	} {
 		if got := rules(asked(c.o)); !slices.Equal(got, c.want) {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)

@@ -63,8 +63,9 @@ func (o Phase3Options) validate() error {
 
 // A Phase3 is the move of one queue to another engine. It is for one goroutine.
 type Phase3 struct {
-	opts Phase3Options
-	move *Move
+	opts   Phase3Options
+	client redis.UniversalClient
+	move   *Move
 }
 
 // NewPhase3 returns the phase for one queue. It touches nothing yet.
@@ -97,7 +98,7 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 	if move.back, err = mover.New(client, back); err != nil {
 		return nil, err
 	}
-	return &Phase3{opts: opts, move: move}, nil
+	return &Phase3{opts: opts, client: client, move: move}, nil
 }
 
 // LedgerKey is the key prefix of the ledger for a queue that is moved from e. Both ways use the same.
@@ -126,7 +127,9 @@ func (p *Phase3) Plan(ctx context.Context) (mover.Plan, error) {
 		return plan, err
 	}
 	plan.Problems = append(plan.Problems, p.opts.Route.Schedulers.problems(plan.Repeats)...)
-	return plan, nil
+	there, err := targetProblems(ctx, p.client, p.opts.Route)
+	plan.Problems = append(plan.Problems, there...)
+	return plan, err
 }
 
 // PlanBack tells what moving back would do. It writes nothing.
