@@ -162,7 +162,7 @@ func TestTwoResultFilesAreComparedAndMerged(t *testing.T) {
 }
 
 func TestBenchOnARealRedis(t *testing.T) {
-	server := redistest.Start(t)
+	server, readFile := redistest.Start(t), bench.ReadFile
 	bench := func(env map[string]string, args ...string) (int, *recorder) {
 		t.Helper()
 		rec := &recorder{}
@@ -191,8 +191,18 @@ func TestBenchOnARealRedis(t *testing.T) {
 		t.Errorf("no other target: exit %d, stderr %s", code, rec.err.String())
 	}
 	two := map[string]string{"REDIS_URL": server.URL(), "OTHER": redistest.Start(t).URL()}
-	if code, rec = bench(two, append(quick, "cache-get", "--duration", "200ms", "--against", "env:OTHER", "--pairs", "6", "--max-regress", "100%")...); code != exitOK || !strings.Contains(rec.out.String(), `"b": "the redis of OTHER"`) {
+	sides := filepath.Join(t.TempDir(), "sides.json")
+	code, rec = bench(two, append(quick, "cache-set", "--duration", "200ms", "--against", "env:OTHER", "--pairs", "6", "--max-regress", "100%", "--out", sides, "--html", page)...)
+	if code != exitOK || !strings.Contains(rec.out.String(), `"b": "the redis of OTHER"`) || strings.Count(rec.out.String(), `"commands_per_operation": 1`) != 2 {
 		t.Errorf("in turns: exit %d, stderr %s, stdout %s", code, rec.err.String(), rec.out.String())
+	}
+	for _, side := range []string{"a", "b"} {
+		if one, err := readFile(sidePath(sides, side)); err != nil || one.Find("cache-set").Result.Done != 6*60 {
+			t.Errorf("side %s: %+v, %v; want all turns of it", side, one, err)
+		}
+	}
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "cache-set, B") {
+		t.Errorf("%v, want both sides on the page", err)
 	}
 	if code, rec = bench(here, "cache-get", "--knee", "--assert", "p95<1us", "--rate", "50", "--duration", "500ms", "--warm-up", "0s", "-o", "json"); code != exitOK || !strings.Contains(rec.out.String(), `"rate_per_second": 0,`) {
 		t.Errorf("knee: exit %d, stderr %s, stdout %s", code, rec.err.String(), rec.out.String())

@@ -107,9 +107,7 @@ func chartOf(m bench.Measured) chart {
 	if each := m.CommandsPerOperation(); each >= 0 {
 		c.Rows = append(c.Rows, row{"commands an operation", fmt.Sprintf("%.2f", each)})
 	}
-	if q, err := (&bench.Latency{All: r.Lateness}).Quantile(0.99); err == nil {
-		c.Rows = append(c.Rows, row{"we were late ourselves, p99", short(q.Value)})
-	}
+	c.Rows = append(c.Rows, parts(r)...)
 	if r.FirstError != "" {
 		c.Rows = append(c.Rows, row{"first error", r.FirstError})
 	}
@@ -118,6 +116,32 @@ func chartOf(m bench.Measured) chart {
 	}
 	c.Time, c.Curve, c.Heat = overTime(&r.Latency), percentiles(&r.Latency.All), heat(&r.Latency)
 	return c
+}
+
+// parts are where the time went. Of what was seen too rarely for a percentile the longest is shown.
+func parts(r *bench.Result) []row {
+	var out []row
+	for _, part := range []struct {
+		name string
+		h    *bench.Histogram
+		p    float64
+	}{
+		{"queued here", &r.Queueing, 0.95},
+		{"connecting, each new connection", &r.Connect, 0.95},
+		{"TLS, each new connection", &r.TLS, 0.95},
+		{"until the server's answer", &r.Server, 0.95},
+		{"from the actual start", &r.Service, 0.95},
+		{"we were late ourselves", &r.Lateness, 0.99},
+	} {
+		q, err := (&bench.Latency{All: *part.h}).Quantile(part.p)
+		switch {
+		case err == nil:
+			out = append(out, row{fmt.Sprintf("%s, p%g", part.name, part.p*100), short(q.Value)})
+		case part.h.Count() > 0:
+			out = append(out, row{part.name + ", longest", short(part.h.Max())})
+		}
+	}
+	return out
 }
 
 // short is d with three figures.

@@ -29,6 +29,8 @@ func result(n int) *bench.Result {
 
 func TestThePageNeedsNothingElseAndEscapesWhatItShows(t *testing.T) {
 	r := result(2000)
+	r.Connect.Record(2 * time.Millisecond)
+	r.Server.RecordN(time.Millisecond, 500)
 	r.FirstError = `<script>alert("x")</script>`
 	file := &bench.File{Target: "a <b>", Scenarios: []bench.Measured{{Name: "cache-get", Result: r, Commands: 2000}, {Name: "none", Result: &bench.Result{Loop: bench.Closed}}}}
 	a, err := bench.ParseAssertion("p95<100ms")
@@ -38,6 +40,11 @@ func TestThePageNeedsNothingElseAndEscapesWhatItShows(t *testing.T) {
 	text, err := page.Render(file, []bench.Verdict{bench.Judge("cache-get", a, r, 1)})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, part := range []string{"connecting, each new connection, longest</td><td>2ms", "until the server&#39;s answer, p95"} {
+		if !strings.Contains(string(text), part) {
+			t.Errorf("the page does not say %q", part)
+		}
 	}
 	for _, never := range []string{"<script", "http:", "https:", "<b>", "url("} {
 		if strings.Contains(string(text), never) {

@@ -200,8 +200,6 @@ func BenchmarkAccuracy(b *testing.B) {
 	}
 }
 
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
-
 // BenchmarkLoad shows how many requests a second of CPU generates, beside wrk: both as fast as a trivial
 // server answers, in turns.
 func BenchmarkLoad(b *testing.B) {

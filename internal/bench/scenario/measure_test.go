@@ -14,7 +14,7 @@ import (
 )
 
 // chosen are the scenarios of these names.
-func chosen(t *testing.T, names ...string) []scenario.Scenario {
+func chosen(t testing.TB, names ...string) []scenario.Scenario {
 	t.Helper()
 	out, err := scenario.Choose(names, true)
 	if err != nil {

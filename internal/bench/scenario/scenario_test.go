@@ -16,7 +16,7 @@ import (
 )
 
 // open reaches url as serve does.
-func open(t *testing.T, url string) scenario.Target {
+func open(t testing.TB, url string) scenario.Target {
 	t.Helper()
 	up, err := upstream.Open(t.Context(), upstream.Options{URL: url, Shared: true})
 	if err != nil {
