@@ -43,12 +43,13 @@ func sayAlive(path, token string) (*aliveFile, error) {
 	return &aliveFile{f}, nil
 }
 
-// close says that the holder of the lease is not there any more. A nil file is none.
+// close says that the holder of the lease is not there any more. The token stays, for a lease that could not be
+// given back because no Redis answered. A nil file is none.
 func (a *aliveFile) close() error {
 	if a == nil {
 		return nil
 	}
-	return errors.Join(a.file.Truncate(0), a.file.Close())
+	return a.file.Close()
 }
 
 // gone is true when it is certain that the process that took the lease with token has ended: the file at path

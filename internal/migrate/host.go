@@ -244,7 +244,11 @@ func (h *host) failed(ctx context.Context, err error) error {
 func (h *host) back(ctx context.Context) error {
 	h.say("", "")
 	asked := h.asked()
-	if asked == nil {
+	switch {
+	case h.opts.Back && h.opts.Cause == nil && asked != nil:
+		// Whoever runs this host asked too, perhaps before it was known that there was no other.
+		return h.engine.Rollback(ctx, &askedError{*asked})
+	case h.opts.Back || asked == nil:
 		return h.engine.Rollback(ctx, h.opts.Cause)
 	}
 	cause := &askedError{*asked}

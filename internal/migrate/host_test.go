@@ -226,6 +226,43 @@ func TestARollbackThatIsAskedForInterruptsTheStep(t *testing.T) {
 	}
 }
 
+// Somebody asks a host that is dead to roll back, and then rolls back himself.
+func TestARollbackThatWasAskedForBeforeIsNoFailureOfTheRollback(t *testing.T) {
+	s := newStage(t)
+	close(s.slow.end)
+	if _, err := s.host()(); err != nil {
+		t.Fatal(err)
+	}
+	s.ask(migrate.Intent{Verb: migrate.IntentRollback, Reason: "users wait"})
+	s.opts.Begin, s.opts.Back = false, true
+	hosted, err := s.host()()
+	if err != nil || hosted.State.Stage != migrate.RolledBack {
+		t.Fatalf("got %s, %v, want it rolled back", hosted.State.Stage, err)
+	}
+	for _, e := range s.until(migrate.WasRolledBack).Entries {
+		if e.Kind == journal.Back && !strings.Contains(string(e.Detail), "asked for rollback: users wait") {
+			t.Errorf("the journal says %s, want who asked and why", e.Detail)
+		}
+	}
+}
+
+// The bell rings before anybody listens, as a host begins.
+func TestWhatIsAskedForBeforeTheBellIsThereInterruptsTheStepToo(t *testing.T) {
+	s := newStage(t)
+	asked := make(chan struct{})
+	s.opts.Subscribe = func(ctx context.Context, channel string) (migrate.Rings, error) {
+		<-asked
+		return s.subscribe(ctx, channel)
+	}
+	wait := s.host()
+	<-s.slow.began
+	s.ask(migrate.Intent{Verb: migrate.IntentRollback})
+	close(asked)
+	if hosted, err := wait(); hosted.State.Stage != migrate.RolledBack {
+		t.Fatalf("Host = %s, %v, want it rolled back", hosted.State.Stage, err)
+	}
+}
+
 func TestARateThatIsAskedForIsInForceAtOnce(t *testing.T) {
 	s := newStage(t)
 	wait := s.host()

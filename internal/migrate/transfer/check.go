@@ -64,11 +64,11 @@ func Check(ctx context.Context, o Options) (Plan, error) {
 	pages := from.keys/scanCount + 1
 	p.SourceCommands = 2*pages + 4*from.keys
 	p.TargetCommands = 2 * from.keys
-	p.problems(o, from, to)
+	p.problems(o, from, to, s.before)
 	return p, nil
 }
 
-func (p *Plan) problems(o Options, from, to side) {
+func (p *Plan) problems(o Options, from, to side, before *Result) {
 	block := func(rule, message, fix string) {
 		p.Problems = append(p.Problems, migrate.Problem{Rule: rule, Message: message, Fix: fix, Blocking: true})
 	}
@@ -84,7 +84,12 @@ func (p *Plan) problems(o Options, from, to side) {
 	if from.run != "" && from.run == to.run && from.db == to.db {
 		block("same-database", fmt.Sprintf("source and target are the same database %s of one server", from.db), "name another server, or another database number in the URL")
 	}
-	if to.keys > 0 && !p.Resumes && o.Existing == Refuse {
+	switch fresh := to.keys > 0 && !p.Resumes && o.Existing == Refuse; {
+	case fresh && before != nil:
+		// Whoever was not told how it ended asks again. Copying once more could undo what was written there since.
+		block("copied-before", fmt.Sprintf("it has been done: %d keys were the same on both sides, %d differed, and the target has %d keys now",
+			before.Compared, before.DifferencesTotal, to.keys), "use the target; or to copy again empty it, or add --existing replace")
+	case fresh:
 		block("target-not-empty", fmt.Sprintf("the target has %d keys", to.keys), "empty it, or say what becomes of them with --existing replace or --existing keep")
 	}
 	if to.role == "slave" {

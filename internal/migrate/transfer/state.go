@@ -35,6 +35,8 @@ type state struct {
 	SourceRun string `json:"source_run"`
 
 	Result Result `json:"result"`
+
+	before *Result // of the copy that was done before this one; nil: there was none
 }
 
 // load reads the file, and begins where there is none or where the last copy is done.
@@ -55,7 +57,9 @@ func load(o Options, now time.Time) (*state, bool, error) {
 	case s.From != o.From || s.To != o.To:
 		return nil, false, &StateError{o.File, fmt.Sprintf("it is of a copy from %s to %s", s.From, s.To)}
 	case s.Done:
-		return begin(o, now), false, nil
+		next := begin(o, now)
+		next.before = &s.Result
+		return next, false, nil
 	case s.Existing != o.Existing && !s.Empty:
 		return nil, false, &StateError{o.File, fmt.Sprintf("the copy was begun with existing keys %q; go on with the same", s.Existing)}
 	}
