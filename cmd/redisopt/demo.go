@@ -18,12 +18,15 @@ func (a *app) demoCommand() *cobra.Command {
 	var opts demo.Options
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Try everything on an embedded Redis: audit, migrate, roll back, compare",
+		Short: "Try everything on an embedded Redis: audit, four phases there and back, compare",
 		Long: `demo starts a Redis inside this program, loads keys that a real Bull 4.16 left
-behind, attaches a simulated application, audits it, moves its queues to the
-BullMQ layout while a producer goes on adding, verifies, rolls back, and proves
-that the keys are what they were. It needs no network and nothing installed, and
-takes about 15 seconds.`,
+behind, attaches a simulated application and audits it. Then it walks all four
+phases: cache and limits go to a second Redis while callers go on, queues that
+can wait are paused, the queues move to the BullMQ layout while a producer goes
+on adding, and what is left of a queue is saved and deleted. It goes all the way
+back, one queue goes to redisopt's own engine and back besides, and every key is
+compared with what it was. It needs no network and nothing installed, and takes
+about 15 seconds.`,
 		Example: `  redisopt demo
   redisopt demo -o json | jq .data.table`,
 		Args: cobra.NoArgs,
@@ -64,9 +67,9 @@ func (a *app) demo(ctx context.Context, opts demo.Options) error {
 func demoDocument(r *demo.Result) report.Document {
 	doc := report.Document{
 		Kind: "demo/v1", Data: r,
-		Title: "Bull to BullMQ and back, on an embedded Redis",
+		Title: "Four phases there and back, on an embedded Redis",
 		Sections: []report.Section{
-			demoSummary(r), demoTable(r), demoQueues(r), demoLosses(r), demoDifferences(r), demoCost(r),
+			demoSummary(r), demoTable(r), demoPhases(r), demoQueues(r), demoLosses(r), demoDifferences(r), demoCost(r),
 		},
 		Checks: demoChecks(r),
 		Notes: []string{
@@ -112,6 +115,48 @@ func demoTable(r *demo.Result) report.Section {
 		Text:  "Top is what clients send, all is with what scripts call; providers bill either.",
 		Table: t,
 	}
+}
+
+// demoPhases tell what each phase moved, what it cost, and what came back.
+func demoPhases(r *demo.Result) report.Section {
+	t := &report.Table{Columns: []report.Column{
+		{Name: "Phase"},
+		{Name: "There"},
+		{Name: "Commands", Right: true},
+		{Name: "Back"},
+		{Name: "Commands", Right: true},
+		{Name: "As it was", Elastic: true},
+	}}
+	for _, p := range r.Phases {
+		t.Rows = append(t.Rows, []string{p.Name, legText(p.There), costText(p.There.Cost), legText(p.Back), costText(p.Back.Cost), asItWas(p)})
+	}
+	return report.Section{
+		Title: "All four phases and back", Table: t,
+		Text: "Phases 1, 2, 3, 4 there, then 4, 3, 2, 1 back. Commands are the migrations' own, a script is one.",
+	}
+}
+
+// legText is what a phase moved in one direction: "30 jobs".
+func legText(l demo.PhaseLeg) string {
+	if l.What == "" {
+		return "nothing"
+	}
+	return countOf(l.Moved, l.What)
+}
+
+// asItWas is what was compared after the way back.
+func asItWas(p demo.Phase) string {
+	switch {
+	case !p.Passed:
+		return "NO: " + p.Why
+	case p.Keys == 0:
+		return "see below"
+	}
+	text := fmt.Sprintf("%d of %d keys", p.Identical, p.Keys)
+	if t := p.Traffic; t != nil {
+		text += fmt.Sprintf(", %s wrong", plural(int64(len(t.Wrong)), "answer"))
+	}
+	return text
 }
 
 func demoQueues(r *demo.Result) report.Section {
@@ -194,6 +239,15 @@ func demoChecks(r *demo.Result) []report.Check {
 	}
 	checks := []report.Check{
 		check("every connection attributed", r.Connections.Unknown == 0, fmt.Sprintf("%d connections, %d unknown", r.Connections.Total, r.Connections.Unknown)),
+	}
+	for _, p := range r.Phases {
+		message := fmt.Sprintf("%s there, %s back", legText(p.There), legText(p.Back))
+		if !p.Passed {
+			message = p.Why
+		} else if p.Keys > 0 {
+			message += fmt.Sprintf("; %d of %d keys are what they were, %d must differ", p.Identical, p.Keys, p.Keys-p.Identical)
+		}
+		checks = append(checks, check(p.Name+" there and back", p.Passed, message))
 	}
 	for _, q := range r.Queues {
 		checks = append(checks,

@@ -41,6 +41,18 @@ func steady(r *demo.Result) {
 			p.Expected = 55
 		}
 	}
+	for i := range r.Phases {
+		p := &r.Phases[i]
+		for _, l := range []*demo.PhaseLeg{&p.There, &p.Back} {
+			l.Cost, l.Took, l.TookMS = upstream.Cost{Commands: 200, Writes: 40}, 50*time.Millisecond, 50
+			if p.Name == "phase 3" {
+				l.Moved = 100
+			}
+		}
+		if p.Traffic != nil {
+			p.Traffic.Reads, p.Traffic.Writes, p.Traffic.Checks, p.Traffic.Again = 320, 180, 80, 0
+		}
+	}
 	r.Added = demo.Added{There: 25, Back: 30}
 	// On a slow machine the capture's short-lived counters expire while it runs.
 	r.Comparison.Expected = slices.DeleteFunc(r.Comparison.Expected, func(e demo.Explanation) bool {

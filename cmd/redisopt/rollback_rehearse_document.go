@@ -135,7 +135,7 @@ func rehearsalWalks(d rehearsalData) report.Section {
 	}
 	return report.Section{
 		Title: "There and back", Table: t,
-		Text: "Commands are those sent for the copy there and back, scripts as one each; of phase 1 also those of callers.",
+		Text: "Commands are those sent for the copy, there and back, scripts as one each.",
 	}
 }
 
@@ -147,18 +147,20 @@ func movedText(w *rehearsal.Walk) string {
 	}
 	var parts []string
 	for _, what := range slices.Sorted(maps.Keys(moved)) {
-		n := moved[what]
-		word := strings.TrimSuffix(what, "s")
-		if what == "prefixes" {
-			word = "prefix"
-		}
-		if n == 1 {
-			parts = append(parts, "1 "+word)
-		} else {
-			parts = append(parts, fmt.Sprintf("%d %s", n, what))
-		}
+		parts = append(parts, countOf(moved[what], what))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// countOf is n of what a rehearsal counts, given as a plural: "1 prefix", "30 jobs".
+func countOf(n int64, what string) string {
+	switch {
+	case n != 1:
+		return fmt.Sprintf("%d %s", n, what)
+	case what == "prefixes":
+		return "1 prefix"
+	}
+	return "1 " + strings.TrimSuffix(what, "s")
 }
 
 func costText(c upstream.Cost) string {
@@ -289,6 +291,13 @@ func walkFindings(w *rehearsal.Walk) []report.Finding {
 	if t := w.Traffic; t != nil {
 		for _, text := range t.Wrong {
 			out = append(out, report.Finding{Rule: "wrong-answer", Severity: report.SeverityCritical, Subject: w.Target.String(), Message: text})
+		}
+		if t.Again > 0 {
+			out = append(out, report.Finding{
+				Rule: "limit-starts-anew", Severity: report.SeverityWarning, Subject: w.Target.String(),
+				Message: fmt.Sprintf("%d units were admitted beyond their limit after the way back: what only the new side had counted in the window is not seen any more", t.Again),
+				Remedy:  "expect up to one limit more for each subject in the window of a rollback",
+			})
 		}
 		for _, kind := range slices.Sorted(maps.Keys(t.NotCarried)) {
 			out = append(out, report.Finding{

@@ -134,7 +134,10 @@ func (w *walker) makePhase1(leg Leg) (migrate.Phase, []string, error) {
 		return nil, told, err
 	}
 	p.Fleet, p.Every = w.traffic.fleet(), gateEvery
-	p.New = w.traffic.next
+	p.New = w.stage.New.Client()
+	if plan.SameDatabase {
+		p.New = w.stage.Old.Client()
+	}
 	return p, told, nil
 }
 

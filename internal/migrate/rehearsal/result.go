@@ -96,8 +96,9 @@ type Traffic struct {
 	Reads   int64    `json:"reads"`
 	Writes  int64    `json:"writes"`
 	Checks  int64    `json:"limit_checks"`
-	Arrived int      `json:"arrived"` // keys that the new side had as they should be
-	Wrong   []string `json:"wrong"`   // what callers were answered wrongly
+	Again   int64    `json:"admitted_again"` // units beyond a limit after the way back, of those that only the new side had counted
+	Arrived int      `json:"arrived"`        // keys that the new side had as they should be
+	Wrong   []string `json:"wrong"`          // what callers were answered wrongly
 
 	// NotCarried are the copied keys of types that phase 1 does not move, by type.
 	NotCarried map[string]int64 `json:"not_carried"`

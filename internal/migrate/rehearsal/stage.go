@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -19,6 +21,10 @@ import (
 type Stage struct {
 	// Old is the Redis that has the copy, and New the side that phase 1 goes to.
 	Old, New *upstream.Upstream
+
+	// Callers are the ways of phase 1's callers to the two sides, so that what they send is not taken for
+	// what the migration costs. Nil: Old and New themselves.
+	Callers [2]*upstream.Upstream
 
 	// Dir is where a backup is kept.
 	Dir string
@@ -37,18 +43,20 @@ func OpenStage(ctx context.Context) (*Stage, error) {
 }
 
 func (s *Stage) open(ctx context.Context) error {
-	for _, side := range []**upstream.Upstream{&s.Old, &s.New} {
+	for i, side := range []**upstream.Upstream{&s.Old, &s.New} {
 		server, err := embedded.Start(ctx, embedded.Options{Plan: embedded.Plan{Name: "rehearsal, unlimited"}})
 		if err != nil {
 			return err
 		}
 		s.owned = append(s.owned, server.Close)
-		up, err := upstream.Open(ctx, upstream.Options{URL: server.URL(), Component: meter.Migrate, ClientName: "redisopt-rehearsal"})
-		if err != nil {
-			return err
+		for who, up := range map[meter.Component]**upstream.Upstream{meter.Migrate: side, meter.Cache: &s.Callers[i]} {
+			one, err := upstream.Open(ctx, upstream.Options{URL: server.URL(), Component: who, ClientName: "redisopt-rehearsal"})
+			if err != nil {
+				return err
+			}
+			s.owned = append(s.owned, one.Close)
+			*up = one
 		}
-		s.owned = append(s.owned, up.Close)
-		*side = up
 	}
 	dir, err := os.MkdirTemp("", "redisopt-rehearsal")
 	if err != nil {
@@ -69,6 +77,18 @@ func (s *Stage) Close() error {
 	return errors.Join(errs...)
 }
 
+// callers are the clients of phase 1's callers.
+func (s *Stage) callers() (old, next redis.UniversalClient) {
+	old, next = s.Old.Client(), s.New.Client()
+	if s.Callers[0] != nil {
+		old = s.Callers[0].Client()
+	}
+	if s.Callers[1] != nil {
+		next = s.Callers[1].Client()
+	}
+	return old, next
+}
+
 // load makes keys all that both sides have: the old one these keys, the new one nothing.
 func (s *Stage) load(ctx context.Context, keys []capture.Key, age time.Duration) error {
 	for _, side := range []*upstream.Upstream{s.Old, s.New} {
@@ -81,7 +101,8 @@ func (s *Stage) load(ctx context.Context, keys []capture.Key, age time.Duration)
 
 // dump is everything on the old side but what redisopt keeps for itself while it migrates.
 func (s *Stage) dump(ctx context.Context) ([]capture.Key, error) {
-	all, err := capture.Dump(ctx, s.Old.Client(), "*")
+	client, _ := s.callers() // looking is no part of what a migration costs
+	all, err := capture.Dump(ctx, client, "*")
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,10 @@ type Options struct {
 
 	// Timeout bounds one migration in one direction. Default 2 minutes.
 	Timeout time.Duration
+
+	// Only, when not nil, chooses by their names the keys that are compared. Default: all but those that
+	// redisopt keeps for itself while it migrates.
+	Only func(name string) bool
 }
 
 // errRehearsed is the reason of the way back in the diary.
@@ -78,27 +82,78 @@ func newWalker(stage *Stage, leg Leg, keys []capture.Key, opts Options) *walker 
 }
 
 // walk goes there and back and compares.
-func (w *walker) walk(ctx context.Context) (err error) {
-	defer func() {
-		if w.traffic != nil {
-			err = errors.Join(err, w.traffic.close())
-		}
-	}()
-	if err := w.prepare(ctx); err != nil || w.out.Verdict != Passed {
+func (w *walker) walk(ctx context.Context) error {
+	t := Trip{w}
+	err := w.prepare(ctx)
+	if err == nil && !w.out.OnlyBack {
+		err = t.There(ctx)
+	}
+	if err == nil {
+		err = t.Back(ctx)
+	}
+	return errors.Join(err, t.Close())
+}
+
+// A Trip is one migration that goes there and back on somebody else's stage, with other things between the
+// two. It is for one goroutine.
+type Trip struct{ w *walker }
+
+// Begin plans a migration on the stage as it is. keys are those from which callers of phase 1 choose. Whether
+// the migration may begin is in the Walk. Close ends it.
+func Begin(ctx context.Context, stage *Stage, leg Leg, keys []capture.Key, opts Options) (*Trip, error) {
+	t := &Trip{newWalker(stage, leg, keys, opts)}
+	if err := t.w.prepare(ctx); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// There applies every step, unless the migration may not begin. Callers of phase 1 go on until Back.
+func (t *Trip) There(ctx context.Context) error {
+	if t.w.out.Verdict != Passed {
+		return nil
+	}
+	t.w.call(ctx)
+	return t.w.forward(ctx)
+}
+
+// Back rolls every step back and compares, unless something went wrong before.
+func (t *Trip) Back(ctx context.Context) error {
+	if t.w.out.Verdict != Passed {
+		return nil
+	}
+	t.w.call(ctx)
+	if err := t.w.backward(ctx); err != nil || t.w.out.Verdict != Passed {
 		return err
 	}
-	if w.traffic != nil {
+	return t.w.compare(ctx)
+}
+
+// Walk is how it went so far.
+func (t *Trip) Walk() Walk { return *t.w.out }
+
+// Close ends callers that are still there.
+func (t *Trip) Close() error {
+	if t.w.traffic == nil {
+		return nil
+	}
+	return t.w.traffic.close()
+}
+
+// call starts the callers of phase 1, once.
+func (w *walker) call(ctx context.Context) {
+	if w.traffic != nil && w.traffic.stop == nil {
 		w.traffic.begin(ctx)
 	}
-	if !w.out.OnlyBack {
-		if err := w.forward(ctx); err != nil || w.out.Verdict != Passed {
-			return err
-		}
+}
+
+// dump is what is compared.
+func (w *walker) dump(ctx context.Context) ([]capture.Key, error) {
+	keys, err := w.stage.dump(ctx)
+	if only := w.opts.Only; only != nil {
+		keys = slices.DeleteFunc(keys, func(k capture.Key) bool { return !only(k.Name) })
 	}
-	if err := w.backward(ctx); err != nil || w.out.Verdict != Passed {
-		return err
-	}
-	return w.compare(ctx)
+	return keys, err
 }
 
 // prepare makes the phase, looks what is there, and plans.
@@ -120,7 +175,7 @@ func (w *walker) prepare(ctx context.Context) error {
 			return fmt.Errorf("journal of %s: %w", w.leg.Target, err)
 		}
 	}
-	if w.before, err = w.stage.dump(ctx); err != nil {
+	if w.before, err = w.dump(ctx); err != nil {
 		return err
 	}
 	w.loaded = time.Now()
@@ -206,7 +261,7 @@ func (w *walker) forward(ctx context.Context) error {
 		w.stuck("there", err)
 		return nil
 	}
-	there, err := w.stage.dump(ctx)
+	there, err := w.dump(ctx)
 	if err != nil {
 		return err
 	}
@@ -220,13 +275,16 @@ func (w *walker) forward(ctx context.Context) error {
 
 // backward rolls every step back.
 func (w *walker) backward(ctx context.Context) error {
+	if w.traffic != nil {
+		w.traffic.back()
+	}
 	err := w.passage(ctx, &w.out.Back, "back", func(ctx context.Context) error { return w.engine.Rollback(ctx, errRehearsed) })
 	if w.traffic != nil {
 		w.traffic.round(ctx, 0) // callers go on after the way back
 		w.traffic.end()
 		w.out.Traffic = &Traffic{
 			Keys: len(w.traffic.values), Reads: w.traffic.reads, Writes: w.traffic.writes, Checks: w.traffic.checks,
-			Arrived: w.arrived, Wrong: append([]string{}, w.traffic.wrong...), NotCarried: notCarried(w.keys),
+			Again: w.traffic.again, Arrived: w.arrived, Wrong: append([]string{}, w.traffic.wrong...), NotCarried: notCarried(w.keys),
 		}
 	}
 	if ctx.Err() != nil {
@@ -264,7 +322,7 @@ func (w *walker) moved(p *Passage) {
 
 // compare judges what there is after the way back.
 func (w *walker) compare(ctx context.Context) error {
-	after, err := w.stage.dump(ctx)
+	after, err := w.dump(ctx)
 	if err != nil {
 		return err
 	}

@@ -1,10 +1,12 @@
 package demo
 
 import (
+	"slices"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/inspect/connections"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
+	"github.com/redisopt/redisopt/internal/migrate/rehearsal"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
@@ -26,6 +28,9 @@ type Result struct {
 
 	// Queues are the moves there and back, one for each captured queue.
 	Queues []Queue `json:"queues"`
+
+	// Phases are the four phases there and back, in their order.
+	Phases []Phase `json:"phases"`
 
 	// Added is how many jobs the simulated producer added while the queues were moved: there, and back.
 	Added Added `json:"added_live"`
@@ -51,7 +56,36 @@ func (r *Result) Passed() bool {
 			return false
 		}
 	}
-	return len(r.Comparison.Unexplained) == 0
+	return len(r.Comparison.Unexplained) == 0 && !slices.ContainsFunc(r.Phases, func(p Phase) bool { return !p.Passed })
+}
+
+// A Phase is one phase there and back.
+type Phase struct {
+	Name  string   `json:"name"` // "phase 1"
+	There PhaseLeg `json:"there"`
+	Back  PhaseLeg `json:"back"`
+
+	// Keys are those that were compared after the way back, and Identical those that were what they had
+	// been; 0 for phase 3, whose queues are compared one by one.
+	Keys      int           `json:"keys"`
+	Identical int           `json:"identical"`
+	Explained []Explanation `json:"explained"`
+
+	// Traffic is what callers of phase 1 did and saw; nil for the others.
+	Traffic *rehearsal.Traffic `json:"traffic"`
+
+	Passed bool   `json:"passed"`
+	Why    string `json:"why"` // what is wrong, empty when nothing is
+}
+
+// A PhaseLeg is a phase in one direction.
+type PhaseLeg struct {
+	Moved  int64         `json:"moved"`
+	What   string        `json:"what"` // that was moved: "jobs", "keys", "queues", "prefixes"
+	Steps  int           `json:"steps"`
+	Cost   upstream.Cost `json:"cost"` // of the migration, without callers and producers
+	Took   time.Duration `json:"-"`
+	TookMS int64         `json:"duration_ms"`
 }
 
 // A Capture is a set of keys that a real library left behind.

@@ -15,6 +15,7 @@ import (
 	"github.com/redisopt/redisopt/internal/inspect/connections"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
+	"github.com/redisopt/redisopt/internal/migrate/rehearsal"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
@@ -65,6 +66,9 @@ type journey struct {
 	keys    []capture.Key // the capture, locks included
 	state   string        // directory of the journals
 	queues  []*passenger
+	stage   *rehearsal.Stage // where phases 1, 2 and 4 go
+	tours   []*tour
+	moved   struct{ there, back PhaseLeg } // phase 3
 	added   []string
 	cleanup []func() error
 }
@@ -98,9 +102,17 @@ func (j *journey) run(ctx context.Context) error {
 		{fmt.Sprintf("audit its commands for %s", j.opts.Window), j.auditCommands},
 		{"run eleven queues of redisopt's own beside it", j.ours},
 		{"plan the move to BullMQ and name its losses", j.plan},
-		{"stop the workers and move the queues, the producer going on", j.there},
-		{"roll back, the producer going on", j.back},
+		{"phase 1: take cache and limits to another Redis, share by share, callers going on", j.phase1},
+		{"phase 2: pause the queues that can wait", j.phase2},
+		{"phase 3: stop the workers and move the queues, the producer going on", j.costed(&j.moved.there, j.there)},
+		{"phase 4: save and delete what is left of a queue", j.phase4},
+		{"back from phase 4: restore it", func(ctx context.Context) error { return j.end(ctx, "phase 4") }},
+		{"back from phase 3: roll back, the producer going on", j.costed(&j.moved.back, j.back)},
+		{"back from phase 2: let the queues go on", func(ctx context.Context) error { return j.end(ctx, "phase 2") }},
+		{"back from phase 1: all keys at once", func(ctx context.Context) error { return j.end(ctx, "phase 1") }},
+		{"phase 3 once more: a queue to redisopt's own engine and back", j.toAsynq},
 		{"compare every key with the capture", j.compare},
+		{"tell what the phases did", j.tell},
 	} {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -115,8 +127,21 @@ func (j *journey) run(ctx context.Context) error {
 			}
 		}
 	}
-	j.result.Cost = Cost{Audit: j.audits.Spent(), Migrate: j.moves.Spent()}
+	j.result.Cost = Cost{Audit: j.audits.Spent(), Migrate: sum(j.moves.Spent(), j.stage.Old.Spent(), j.stage.New.Spent())}
 	return nil
+}
+
+// sum adds up what several clients spent.
+func sum(all ...upstream.Cost) (out upstream.Cost) {
+	for _, c := range all {
+		out.Commands += c.Commands
+		out.Writes += c.Writes
+		out.InScript += c.InScript
+		out.Unanswered += c.Unanswered
+		out.BytesOut += c.BytesOut
+		out.BytesIn += c.BytesIn
+	}
+	return out
 }
 
 // start starts the Redis and opens what the audits and the moves use.
@@ -163,6 +188,12 @@ func (j *journey) load(ctx context.Context) error {
 		}
 	}
 	j.queues = passengers()
+	if err := j.furnish(ctx); err != nil {
+		return err
+	}
+	if err := j.setStage(ctx); err != nil {
+		return err
+	}
 	j.result.Capture = Capture{Library: "bull", Version: "4.16.5", Queues: len(j.queues), Jobs: countJobs(j.keys), Keys: len(j.keys)}
 	return j.quietly(func(rdb redis.UniversalClient) error { return capture.Restore(ctx, rdb, load) })
 }
@@ -238,6 +269,15 @@ func (j *journey) compare(ctx context.Context) error {
 	return nil
 }
 
+// dumpAll reads every key.
+func (j *journey) dumpAll(ctx context.Context) (keys []capture.Key, err error) {
+	err = j.quietly(func(rdb redis.UniversalClient) error {
+		keys, err = capture.Dump(ctx, rdb, "*")
+		return err
+	})
+	return keys, err
+}
+
 // dump reads every key of one queue.
 func (j *journey) dump(ctx context.Context, e mover.Endpoint) (keys []capture.Key, err error) {
 	err = j.quietly(func(rdb redis.UniversalClient) error {
@@ -266,5 +306,6 @@ func simulated() []string {
 		"their idle commands: as often as counted on real Bull, in scripts that call the same commands",
 		"the workers never take a job: those of the captured queues wait on an empty list instead of wait",
 		"the producer: it writes what Bull's add writes, at most 200 times a second",
+		"the callers of phase 1: this program, by the way that redisopt serve goes; nothing soaks for a day",
 	}
 }

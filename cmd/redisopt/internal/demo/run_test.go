@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -33,6 +34,20 @@ func TestTheJourneyLosesNothing(t *testing.T) {
 	}
 	if r.Added.There < leastAdded || r.Added.Back < leastAdded {
 		t.Errorf("added live = %+v, want at least %d each way", r.Added, leastAdded)
+	}
+	var names []string
+	for _, p := range r.Phases {
+		names = append(names, p.Name)
+		t.Logf("%+v", p)
+		if !p.Passed || p.There.Moved == 0 || p.Back.Moved == 0 || p.There.Cost.Commands == 0 || p.Back.Cost.Commands == 0 {
+			t.Errorf("%s = %+v, want something moved there and back, at a price", p.Name, p)
+		}
+		if p.Name != "phase 3" && p.Keys == 0 {
+			t.Errorf("%s: nothing was compared", p.Name)
+		}
+	}
+	if got, want := strings.Join(names, ", "), "phase 1, phase 2, phase 3, phase 3, own engine, phase 4"; got != want {
+		t.Errorf("phases %q, want %q", got, want)
 	}
 	t.Logf("%+v", r.Comparison)
 	t.Logf("%+v %+v", r.Cost, r.Commands)
