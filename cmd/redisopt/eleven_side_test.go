@@ -78,7 +78,7 @@ func startServeSide(t *testing.T, book *jobBook, url string, opts sideOptions) *
 		s.producers = append(s.producers, &serveProducer{})
 	}
 	file := filepath.Join(t.TempDir(), "redisopt.yaml")
-	if err := os.WriteFile(file, []byte("version: 1\nqueues:\n  list:\n"+list.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("version: 1\nserve: {sample_every: 10s}\nqueues:\n  list:\n"+list.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	s.served = startServe(t, []string{"REDIS_URL=" + url, "REDISOPT_PUSH_SECRET=sesame-sesame-sesame-sesame-sesame"}, "--config", file)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -45,7 +46,7 @@ func elevenRoutes() []elevenRoute {
 }
 
 const (
-	elevenTick    = 2000 // milliseconds between two runs of each schedule
+	elevenTick    = 4000 // milliseconds between two runs of each schedule
 	elevenEvery   = 55   // milliseconds between two jobs of a queue: 200 a second in all
 	elevenWork    = 8    // milliseconds that a job takes
 	elevenBacklog = 150  // jobs that wait when a queue is moved
@@ -53,7 +54,7 @@ const (
 
 // TestElevenQueuesMoveThereAndBackUnderTraffic moves the queues of the design document between real libraries, and
 // back, while 200 jobs a second are added and run. Two routes are taken, one under -race, all with
-// TORTURE=1.
+// TORTURE=1. With ELEVEN_REPORT=DIR the report of migrate report, before and after, is written to that directory.
 func TestElevenQueuesMoveThereAndBackUnderTraffic(t *testing.T) {
 	routes := elevenRoutes()
 	switch {
@@ -65,6 +66,9 @@ func TestElevenQueuesMoveThereAndBackUnderTraffic(t *testing.T) {
 	}
 	for _, r := range routes {
 		t.Run(r.String(), func(t *testing.T) { newEleven(t, r).run() })
+	}
+	if dir := os.Getenv("ELEVEN_REPORT"); dir != "" {
+		t.Run("before and after", func(t *testing.T) { newEleven(t, elevenRoutes()[1]).report(dir, 4*time.Minute) })
 	}
 }
 
@@ -149,20 +153,41 @@ func (e *eleven) flow(letter string, n int) {
 	}
 }
 
-// moves runs a command line that moves a queue; a worker may hold a job for the moment, as the command says.
-func (e *eleven) moves(again []string, args ...string) {
-	e.t.Helper()
-	for try := 0; ; try++ {
-		code, out, errs := e.types(args...)
-		if code == 0 {
-			return
+// behind runs a command line beside the test, which waits for its end with what is returned. A worker may hold a job
+// for the moment; then the same command goes on with the rest.
+func (e *eleven) behind(verb string, args ...string) (wait func()) {
+	ended := make(chan string, 1)
+	go func() {
+		for try := 0; ; try++ {
+			code, out, errs := e.typesUnder(e.t.Context(), append([]string{verb}, args...)...)
+			if code != exitBlocked || try == 5 || !strings.Contains(errs, "running") {
+				ended <- fmt.Sprintf("exit %d\n%s%s", code, out, errs)
+				return
+			}
+			e.t.Logf("redisopt %s, once more: %s", verb, strings.TrimSpace(errs))
 		}
-		if code != exitBlocked || try == 5 || !strings.Contains(errs, "running") {
-			e.t.Fatalf("redisopt %s: exit %d\n%s%s", strings.Join(args, " "), code, out, errs)
+	}()
+	return func() {
+		e.t.Helper()
+		if end := <-ended; !strings.HasPrefix(end, "exit 0\n") {
+			e.t.Fatalf("redisopt %s %s: %s", verb, strings.Join(args, " "), end)
 		}
-		e.t.Logf("redisopt %s: %s", strings.Join(args, " "), strings.TrimSpace(errs))
-		args = again
 	}
+}
+
+// begun waits until jobs of a queue are being moved.
+func (e *eleven) begun(name string) {
+	e.t.Helper()
+	counts := step.LedgerKey(mover.Endpoint{Prefix: e.route.prefix, Queue: name}) + ":counts"
+	e.book.await("the move of "+name, func() bool { return e.client.Exists(e.t.Context(), counts).Val() == 1 })
+}
+
+// handOver lets the producers of the target go on with a queue.
+func (e *eleven) handOver(q int) {
+	e.t.Helper()
+	e.from.tell("stop", q)
+	e.to.tell("go", q)
+	e.answered("a", q, "stopped")
 }
 
 // hosted waits until somebody hosts every queue.
@@ -205,18 +230,21 @@ func (e *eleven) run() {
 	}
 	e.flow("a", 20)
 
-	// There: queue by queue, the producers of each go over when it has been moved.
+	// There: one command moves them one after the other, and the producers of each go over when it has been moved.
+	plan := filepath.Join(e.t.TempDir(), "plan.json")
+	e.wants(0, append([]string{"migrate", "plan", "phase3", "--out", plan}, e.route.flags...)...)
+	moved := e.behind("migrate", append([]string{"phase3", "--plan", plan, "--yes"}, e.route.flags...)...)
 	for q, name := range queues {
 		if crowded(q) {
 			e.from.tell("burst", q, elevenBacklog)
-			e.answered("a", q, "burst")
 		}
-		e.moves([]string{"migrate", "resume", "--queue", name, "--yes"},
-			append([]string{"migrate", "phase3", "--queue", name, "--yes"}, e.route.flags...)...)
-		e.from.tell("stop", q)
-		e.to.tell("go", q)
-		e.answered("a", q, "stopped")
+		e.begun(name)
+		if q > 0 {
+			e.handOver(q - 1)
+		}
 	}
+	moved()
+	e.handOver(len(queues) - 1)
 	there := time.Since(began)
 	ctx, interrupt := context.WithCancelCause(e.t.Context())
 	defer interrupt(nil)
@@ -239,20 +267,19 @@ func (e *eleven) run() {
 	}
 	e.check("there", "b", "a")
 
-	// Back, the same way.
+	// Back: the producers go over first, since what they add would keep the way back from ending.
 	begins := time.Now()
 	e.each(e.from, "a", "work", "works")
-	for q, name := range queues {
+	for q := range queues {
 		if crowded(q) {
-			e.to.tell("burst", q, elevenBacklog)
+			e.to.tell("burst", q, 3*elevenBacklog)
 			e.answered("b", q, "burst")
 		}
 		e.to.tell("stop", q)
 		e.from.tell("go", q)
 		e.answered("b", q, "stopped")
-		again := []string{"rollback", "phase3", "--queue", name, "--yes"}
-		e.moves(again, again...)
 	}
+	e.behind("rollback", "phase3", "--all-queues", "--yes")()
 	back := time.Since(begins)
 	e.each(e.to, "b", "rest", "rests")
 	e.settle("b")
@@ -310,3 +337,83 @@ func punctual() int64 {
 }
 
 func ms(n int64) string { return strconv.FormatInt(n, 10) + " ms" }
+
+// report runs for a while at Bull, moves the queues to redisopt serve, runs for as long there, and writes what migrate
+// report says of that to dir.
+func (e *eleven) report(dir string, each time.Duration) {
+	config, last := filepath.Join(e.t.TempDir(), "serve.yaml"), e.queues-1
+	serve, ok := e.to.(*serveSide)
+	if !ok {
+		e.t.Fatal("want a route to redisopt serve")
+	}
+	if err := os.WriteFile(config, []byte("version: 1\nserve: {state_dir: "+serve.StateDir+"}\n"), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+	e.each(e.from, "a", "schedule", "scheduled", elevenTick)
+	e.each(e.from, "a", "work", "works")
+	e.each(e.from, "a", "go", "")
+	e.passes(each)
+	for q, name := range elevenQueues()[:last] {
+		e.behind("migrate", append([]string{"phase3", "--queue", name, "--yes"}, e.route.flags...)...)()
+		e.handOver(q)
+	}
+	ctx, interrupt := context.WithCancelCause(e.t.Context())
+	defer interrupt(nil)
+	hosted := make(chan int, 1)
+	go func() {
+		code, _, _ := e.typesUnder(ctx, "migrate", "run", "--yes")
+		hosted <- code
+	}()
+	for q := range last {
+		e.book.await("what was added before", func() bool { return e.book.ran("a", q) >= e.book.stopped["a"][q] })
+	}
+	interrupt(errInterrupted)
+	if code := <-hosted; code != exitInterrupted {
+		e.t.Errorf("migrate run: exit %d, want %d", code, exitInterrupted)
+	}
+	// The process of Bull ends before the last queue is moved: from then on what is measured is after.
+	e.from.tell("stop", last)
+	e.answered("a", last, "stopped")
+	e.from.quit()
+	if err := e.client.Close(); err != nil {
+		e.t.Fatal(err)
+	}
+	e.to.tell("go", last)
+	e.behind("migrate", append([]string{"phase3", "--queue", elevenQueues()[last], "--yes"}, e.route.flags...)...)()
+	e.passes(each)
+	for name, args := range map[string][]string{
+		"report.md": {"-o", "markdown"}, "report.json": {"-o", "json"}, "report.txt": {"--out", filepath.Join(dir, "report.html")},
+	} {
+		args = append([]string{"migrate", "report", "--queue", elevenQueues()[last], "--config", config}, args...)
+		code, out, errs := e.types(args...)
+		if code != 0 && code != exitViolated {
+			e.t.Fatalf("redisopt %s: exit %d\n%s", strings.Join(args, " "), code, errs)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(out), 0o600); err != nil {
+			e.t.Fatal(err)
+		}
+	}
+	e.each(e.to, "b", "stop", "stopped")
+	e.settle("a")
+	e.settle("b")
+	sum, told := e.book.count(e.queues)
+	if sum.lost > 0 || sum.doubled > 0 {
+		e.t.Errorf("of %d jobs %d lost, %d begun more than once, want none:\n%s", sum.jobs, sum.lost, sum.doubled, strings.Join(told, "\n"))
+	}
+	ticks, missed, late, doubled, told := e.book.tickCounts(e.queues, elevenTick)
+	if missed > 0 || doubled > 0 {
+		e.t.Errorf("of %d ticks %d missed, %d doubled, want none:\n%s", ticks, missed, doubled, strings.Join(told, "\n"))
+	}
+	e.t.Logf("%d jobs, %d lost, %d doubled; %d ticks, %d missed, %d doubled, %d gaps after one that began late",
+		sum.jobs, sum.lost, sum.doubled, ticks, missed, doubled, late)
+}
+
+// passes lets traffic go on for a while.
+func (e *eleven) passes(d time.Duration) {
+	e.t.Helper()
+	select {
+	case <-time.After(d):
+	case <-e.t.Context().Done():
+		e.t.Fatal(e.t.Context().Err())
+	}
+}

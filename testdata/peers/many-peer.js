@@ -1,7 +1,8 @@
 // many-peer.js LIB PORT PREFIX: producers and workers of many queues at once, each of which is begun and ended
 // by itself, driven over stdin. LIB is bull, bullmq5 or bullmq6. PEER_OPTS is JSON:
 //
-//   queues   the names; verbs and lines call a queue by its index; one called control has the prefix control
+//   queues   the names; verbs and lines call a queue by its index; one called control is this
+//            side's own, whatever the prefix
 //   side     a letter that every job carries: who added it
 //   everyMs  between two jobs of one queue
 //   workMs   how long a job takes
@@ -27,7 +28,7 @@ const problem = e => process.stderr.write(String(e && e.stack || e) + '\n');
 const bull = lib === 'bull';
 const name = '__default__'; // what Bull calls an unnamed job; BullMQ wants a name
 
-const prefixOf = q => opts.queues[q] === 'control' ? 'control' : prefix;
+const prefixOf = q => opts.queues[q] === 'control' ? 'control-' + opts.side : prefix;
 
 const work = q => async job => {
   const now = Date.now(), d = job.data;
