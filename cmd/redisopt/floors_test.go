@@ -35,7 +35,7 @@ func floors() []floor {
 			"internal/migrate/step",
 			[]string{
 				"internal/migrate", "internal/migrate/journal", "internal/migrate/mover", "internal/migrate/mover/tend",
-				"internal/migrate/portable", "internal/migrate/backup",
+				"internal/migrate/outcome", "internal/migrate/portable", "internal/migrate/backup",
 				"internal/migrate/replica",
 				"internal/runtime/upstream", "internal/runtime/control", "internal/runtime/ramp", "internal/runtime/queue/cron", "internal/runtime/limit",
 			},
@@ -60,6 +60,11 @@ func floors() []floor {
 		{"internal/migrate/portable", nil, "a key is read and written the same whatever it is for"},
 		{"internal/migrate/transfer", []string{"internal/migrate", "internal/migrate/portable"}, "copying keys knows nothing of what they are for"},
 		{"internal/migrate/backup", []string{"internal/migrate/portable"}, "a file of keys knows nothing of why they are kept"},
+		{
+			"internal/migrate/outcome",
+			[]string{"internal/migrate", "internal/migrate/mover"},
+			"what became of jobs is read in the layouts that can be moved, and is evidence for gates",
+		},
 		{"internal/migrate/replica", nil, "replicas are asked over HTTP, whoever wants to know"},
 		{
 			"internal/migrate/preflight",

@@ -155,6 +155,7 @@ func (a *app) migrationDir(conf *config.Config) (string, error) {
 func (a *app) runOptions(up *upstream.Upstream, dir string, t tuning, hosting migrate.HostOptions) (opts step.RunOptions, done func()) {
 	p := a.progress("jobs")
 	var state mover.State
+	hosting = a.withMetricsToken(hosting)
 	hosting.Subscribe = func(ctx context.Context, channel string) (migrate.Rings, error) { return ringsOf(ctx, up, channel) }
 	hosting.Track, hosting.OnPulse = tracking(up), a.tellPulses()
 	opts = step.RunOptions{

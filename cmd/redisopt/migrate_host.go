@@ -84,6 +84,7 @@ func (f *hostFlags) options() (migrate.HostOptions, error) {
 func (a *app) hosting(up *upstream.Upstream, o migrate.HostOptions) (migrate.HostOptions, func()) {
 	p := a.progress("items")
 	part := ""
+	o = a.withMetricsToken(o)
 	o.Client = up.Client()
 	o.Subscribe = func(ctx context.Context, channel string) (migrate.Rings, error) { return ringsOf(ctx, up, channel) }
 	o.Track = tracking(up)

@@ -26,10 +26,15 @@ type phase2Flags struct {
 	hold    time.Duration
 	stage   time.Duration
 	limit   int64
+	soakFlags
 }
 
+// phase2Soak is how long the design watches the critical queues after the others were paused.
+const phase2Soak = 48 * time.Hour
+
 func (a *app) migratePhase2Command() *cobra.Command {
-	var f phase2Flags
+	f := phase2Flags{soakFlags: newSoakFlags()}
+	f.soak = phase2Soak
 	cmd := &cobra.Command{
 		Use:   "phase2",
 		Short: "Pause the queues that are not critical",
@@ -50,7 +55,8 @@ connections: what closes them is a restart of the processes that the plan names.
 	cmd.Flags().DurationVar(&f.hold, "hold", 0, "stay and look after the paused queues for so long (0: as long as pauses are bounded)")
 	cmd.Flags().DurationVar(&f.stage, "stage", 5*time.Minute, "a staged resume of one queue takes at most so long")
 	cmd.Flags().Int64Var(&f.limit, "connection-limit", 0, "the plan allows `n` connections (0: what the server says)")
-	f.register(cmd)
+	f.hostFlags.register(cmd)
+	f.soakFlags.register(cmd, "0: not at all")
 	return cmd
 }
 
@@ -84,8 +90,16 @@ func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *co
 		err := verdictf(exitBlocked, "no queue may be paused: %s", problemsText(left))
 		return nil, withHint(err, "queues.list in redisopt.yaml says how critical each queue is, and what depends on it")
 	}
+	critical := criticalQueues(candidates)
+	if len(critical) == 0 && f.page == "" { // nobody is there whose jobs could be judged
+		f.gates.JobSuccess, f.gates.BacklogGrowth = -1, -1
+	}
+	soak, err := f.soaking(critical...)
+	if err != nil {
+		return nil, &usageError{err}
+	}
 	p, err := step.NewPhase2(up.Client(), step.Phase2Plan{
-		Queues: queues, HoldMS: f.hold.Milliseconds(), StageMS: f.stage.Milliseconds(), ConnectionLimit: f.limit,
+		Queues: queues, HoldMS: f.hold.Milliseconds(), StageMS: f.stage.Milliseconds(), ConnectionLimit: f.limit, Soak: soak,
 	}, migrate.Env{})
 	if err != nil {
 		return nil, &usageError{err}
@@ -93,6 +107,17 @@ func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *co
 	p.Left = left
 	p.Facts, err = pauseFacts(ctx, up, queues)
 	return p, err
+}
+
+// criticalQueues are those whose jobs are looked at while others are paused.
+func criticalQueues(all []step.Candidate) []mover.Endpoint {
+	var out []mover.Endpoint
+	for _, c := range all {
+		if c.Critical && c.Queue != nil {
+			out = append(out, *c.Queue)
+		}
+	}
+	return out
 }
 
 func problemsText(problems []migrate.Problem) string {
@@ -176,7 +201,8 @@ func pauseFacts(ctx context.Context, up *upstream.Upstream, queues []step.Paused
 
 // proposePhase2 proposes to pause what may be paused; nothing when that is nothing.
 func (a *app) proposePhase2(_ context.Context, p planning) ([]phaseRun, error) {
-	f := phase2Flags{stage: 5 * time.Minute}
+	f := phase2Flags{stage: 5 * time.Minute, soakFlags: newSoakFlags()}
+	f.soak = phase2Soak
 	if p.queue != "" {
 		f.only = []string{p.queue}
 	}

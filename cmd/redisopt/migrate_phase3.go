@@ -67,11 +67,15 @@ func (t *tuning) register(cmd *cobra.Command) {
 		"wait this long for a running worker to finish its active jobs (negative: do not wait)")
 }
 
+// phase3Soak is how long the design watches all queues after they were moved.
+const phase3Soak = 7 * 24 * time.Hour
+
 // phase3Flags are the flags of migrate phase3.
 type phase3Flags struct {
 	queueFlags
 	tuning
 	hostFlags
+	soakFlags
 	plan       string
 	engine     engine
 	toPrefix   string
@@ -86,8 +90,12 @@ type phase3Flags struct {
 // request is what the flags ask for.
 func (f *phase3Flags) request() (step.Request, error) {
 	ids, err := step.ParseSchedulerIDs(f.schedulers)
+	if err != nil {
+		return step.Request{}, err
+	}
+	soak, err := f.soaking()
 	return step.Request{
-		Queue: f.queue, Prefix: f.prefix, Engine: mover.Layout(f.engine), ToPrefix: f.toPrefix, InPlace: f.inPlace,
+		Soak: soak, Queue: f.queue, Prefix: f.prefix, Engine: mover.Layout(f.engine), ToPrefix: f.toPrefix, InPlace: f.inPlace,
 		Order: mover.Order(f.order), Major: f.major, Schedulers: ids,
 	}, err
 }
@@ -108,7 +116,7 @@ func (f *phase3Flags) validate(r step.Request) error {
 }
 
 func (a *app) migratePhase3Command() *cobra.Command {
-	f := phase3Flags{order: order(mover.Keep)}
+	f := phase3Flags{order: order(mover.Keep), soakFlags: newSoakFlags()}
 	cmd := &cobra.Command{
 		Use:   "phase3",
 		Short: "Move queues to another engine while they run",
@@ -124,11 +132,17 @@ others are moved. Interrupted or stopped by one queue, the same command goes on 
   redisopt migrate phase3 --queue mail --engine asynq --yes
   redisopt migrate phase3 --engine bullmq --queue-order mail,sms --yes`,
 		Args: cobra.NoArgs,
-		RunE: a.action(func(ctx context.Context, _ []string) error { return a.migratePhase3(ctx, f) }),
 	}
+	cmd.RunE = a.action(func(ctx context.Context, _ []string) error {
+		if f.queue == "" && !cmd.Flags().Changed("soak") {
+			f.soak = phase3Soak
+		}
+		return a.migratePhase3(ctx, f)
+	})
 	f.queueFlags.register(cmd)
 	f.tuning.register(cmd)
 	f.hostFlags.register(cmd)
+	f.soakFlags.register(cmd, "default: none with --queue, 168h for all queues, as the design has it")
 	cmd.Flags().StringVar(&f.plan, "plan", "", "run exactly what this plan `file` says of the queue")
 	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq or asynq (no default)")
 	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq; asynq's is always asynq)")

@@ -37,16 +37,18 @@ type Watch interface {
 
 // The KPIs of the design document that have an instrument somewhere. A Watch may know others.
 const (
-	KPIConnections      = "connections"            // connections: the highest number in the window
-	KPICommandsPerDay   = "commands_per_day"       // commands a day at the window's mean rate
-	KPICommandsPerMonth = "commands_per_month"     // commands in 30 days at the window's mean rate
-	KPIConnectionErrors = "connection_errors"      // connection errors in the window
-	KPIErrorReplies     = "error_replies"          // error replies of the server in the window
-	KPILatencyP95       = "latency_p95_ms"         // p95 of the operations that the phase moves, in ms
-	KPIHitRate          = "hit_rate_percent"       // cache hits of all cache reads, in %
-	KPIJobSuccess       = "job_success_percent"    // jobs that succeeded of all that ended, in %
-	KPIMismatches       = "shadow_mismatches"      // shadow reads that differed, in the window
-	KPIBacklog          = "backlog_jobs"           // jobs that wait in the queues concerned, now
-	KPICriticalWaiting  = "critical_wait_seconds"  // age of the oldest waiting job of a critical queue, in s
-	KPILimiterDenied    = "limiter_denied_percent" // checks denied of all checks, in %
+	KPIConnections      = "connections"                  // connections: the highest number in the window
+	KPICommandsPerDay   = "commands_per_day"             // commands a day at the window's mean rate
+	KPICommandsPerMonth = "commands_per_month"           // commands in 30 days at the window's mean rate
+	KPIConnectionErrors = "connection_errors"            // connection errors in the window
+	KPIErrorReplies     = "error_replies"                // error replies of the server in the window
+	KPILatencyP95       = "latency_p95_ms"               // p95 of the operations that the phase moves, in ms
+	KPIHitRate          = "hit_rate_percent"             // cache hits of all cache reads, in %
+	KPIJobSuccess       = "job_success_percent"          // jobs that succeeded of all that ended, in %
+	KPIMismatches       = "shadow_mismatches"            // shadow reads that differed, in the window
+	KPIBacklog          = "backlog_jobs"                 // jobs that wait in the queues concerned, now
+	KPIBacklogGrowth    = "backlog_growth_jobs"          // by how many more jobs wait at the end of the window than at its beginning
+	KPILatencyIncrease  = "latency_p95_increase_percent" // by how much the p95 exceeds what it was before the phase, in %
+	KPICriticalWaiting  = "critical_wait_seconds"        // age of the oldest waiting job of a critical queue, in s
+	KPILimiterDenied    = "limiter_denied_percent"       // checks denied of all checks, in %
 )

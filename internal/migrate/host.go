@@ -166,8 +166,15 @@ func (h *host) env() Env {
 			}
 			return nil
 		},
+		Readings: h.session.Readings, Vouched: h.vouched, MetricsToken: h.opts.MetricsToken,
 		Pace: h.pace, Watch: h.opts.Watch, Track: h.opts.Track, OnProgress: h.tell,
 	}
+}
+
+// vouched tells whether somebody has vouched for a KPI since the last run began.
+func (h *host) vouched(kpi string) bool {
+	state, err := h.engine.State()
+	return err == nil && state.Vouched(h.target.Phase, kpi)
 }
 
 // A move is what the host does next.

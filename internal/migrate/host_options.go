@@ -58,6 +58,9 @@ type HostOptions struct {
 	// Watch is asked by gates. Nil: a Sampler that keeps its samples beside the journals.
 	Watch Watch
 
+	// MetricsToken, when not empty, is sent to the application's metrics page. No journal keeps it.
+	MetricsToken string
+
 	// Subscribe opens the bell for a channel. Nil: intents are found by the sweep alone.
 	Subscribe func(ctx context.Context, channel string) (Rings, error)
 

@@ -80,6 +80,15 @@ type Env struct {
 	// Watch is asked by gates for evidence. Nil: no evidence, so gates are inconclusive.
 	Watch Watch
 
+	// Readings is the path of a file for what a phase sees of its jobs, beside the local journal. Empty: none.
+	Readings string
+
+	// MetricsToken is the bearer token for the application's metrics page, empty when it needs none.
+	MetricsToken string
+
+	// Vouched tells whether somebody has vouched for a KPI in this migration. Nil: nobody has.
+	Vouched func(kpi string) bool
+
 	// Track follows every change of keys that begin with one of the prefixes. Nil: there is no such bell.
 	Track func(ctx context.Context, prefixes ...string) (Rings, error)
 

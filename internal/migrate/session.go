@@ -106,6 +106,9 @@ type Session struct {
 	Lease   *Lease
 	Journal *journal.Journal
 
+	// Readings is the path of the file for what is seen of the migration's jobs; see Target.Readings.
+	Readings string
+
 	alive *aliveFile // nil when it could not be had
 }
 
@@ -135,7 +138,7 @@ func OpenSession(ctx context.Context, client redis.UniversalClient, opts Session
 	}
 	// Without the file the lease is a lease all the same; only its end has to be waited for after a crash.
 	alive, _ := sayAlive(alivePath(opts.StateDir, id, lease.Key()), lease.Token())
-	return &Session{Lease: lease, Journal: j, alive: alive}, nil
+	return &Session{Lease: lease, Journal: j, Readings: opts.Target.Readings(opts.StateDir, id), alive: alive}, nil
 }
 
 // takeLease takes the lease of a migration, also from a process that is known to be gone.

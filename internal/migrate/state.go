@@ -127,6 +127,22 @@ type Signature struct {
 	At   time.Time `json:"at"`
 }
 
+// Vouched tells whether somebody has vouched, since the last run began, for the criterion of phase that is about
+// kpi.
+func (s *State) Vouched(phase, kpi string) bool {
+	for _, sig := range s.Signed {
+		if sig.At.Before(s.Since) {
+			continue
+		}
+		for _, c := range Criteria(phase) {
+			if c.Name == sig.KPI && c.Gate != nil && c.Gate.KPI == kpi {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // ReadState tells from a journal's entries where the migration stands. It is pure. An entry that cannot
 // follow the ones before it is an error.
 func ReadState(entries []journal.Entry) (State, error) {

@@ -98,6 +98,10 @@ func (t Target) file(dir, id string) string {
 		fmt.Sprintf("%s-%s-%s.journal", t.Phase, readable[:min(len(readable), longest)], hex.EncodeToString(sum[:4])))
 }
 
+// Readings is the path of the file beside t's journal under dir that keeps what was seen of its jobs and of the
+// application, for the database called id.
+func (t Target) Readings(dir, id string) string { return t.file(dir, id) + ".readings" }
+
 // Targets lists every migration that was ever begun in the database, sorted. Price: 1 command.
 func Targets(ctx context.Context, client redis.UniversalClient) ([]Target, error) {
 	fields, err := client.HGetAll(ctx, registryKey).Result()

@@ -34,6 +34,7 @@ func (w *walker) makePhase(ctx context.Context, leg Leg) (migrate.Phase, []strin
 		if err != nil {
 			return nil, nil, planError(leg, err)
 		}
+		route.Soak = nil // nothing soaks here
 		p, err := step.NewQueuePhase(client, step.Phase3Options{Route: route, WorkersStopped: true, ActiveTimeout: -1}, w.env())
 		return p, []string{"no worker runs, so jobs that are active move as those of a worker that died"}, err
 	case step.Phase4Name:

@@ -46,6 +46,9 @@ type Request struct {
 
 	// Schedulers says how repeatables are called at the target.
 	Schedulers SchedulerIDs
+
+	// Soak, when not nil, is waited for after the move. A migration that was begun keeps its own.
+	Soak *Soaking
 }
 
 func (r Request) withDefaults() Request {
@@ -140,7 +143,7 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 	}
 	route := Route{
 		To:    mover.Endpoint{Layout: r.Engine, Major: r.Major, Prefix: r.ToPrefix, Queue: r.Queue},
-		Order: r.Order, Schedulers: r.Schedulers,
+		Order: r.Order, Schedulers: r.Schedulers, Soak: r.Soak,
 	}.withDefaults()
 	if s.Stage != migrate.NotStarted && s.Stage != migrate.RolledBack {
 		begun, err := ReadRoute(s.Options)
@@ -148,6 +151,9 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 			return Route{}, err
 		}
 		route.From = begun.From
+		if r.Soak == nil {
+			route.Soak = begun.Soak
+		}
 		switch {
 		case r.Engine != mover.BullMQ || r.Major != 0:
 		case begun.To.Layout == mover.BullMQ:

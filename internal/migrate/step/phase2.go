@@ -85,13 +85,7 @@ type Phase2Plan struct {
 	ConnectionLimit int64 `json:"connection_limit,omitempty"`
 
 	// Soak, when not nil, is waited for after everything is paused.
-	Soak *Phase2Soak `json:"soak,omitempty"`
-}
-
-// A Phase2Soak is what must have been well for how long before phase 2 counts as in place.
-type Phase2Soak struct {
-	ForMS int64          `json:"for_ms"`
-	Gates []migrate.Gate `json:"gates"`
+	Soak *Soaking `json:"soak,omitempty"`
 }
 
 func (p Phase2Plan) withDefaults() Phase2Plan {
@@ -127,6 +121,9 @@ func (p Phase2Plan) validate() error {
 		if q.MaxPauseMS < 0 || q.BacklogLimit < 0 {
 			errs = append(errs, fmt.Errorf("queue %s: max pause and backlog limit: want 0 or more", q.Label()))
 		}
+	}
+	if p.Soak != nil {
+		errs = append(errs, p.Soak.validate())
 	}
 	if p.HoldMS < 0 || p.StageMS < 0 || p.ConnectionLimit < 0 {
 		errs = append(errs, errors.New("hold, stage and connection limit: want 0 or more"))
@@ -189,12 +186,9 @@ func (p *Phase2) Steps() []migrate.Step {
 		all = append(all, &Hold{phase: p})
 	}
 	if s := p.plan.Soak; s != nil {
-		soak, err := migrate.NewSoak(migrate.SoakOptions{
-			Name: "phase2.soak", For: time.Duration(s.ForMS) * time.Millisecond, Gates: s.Gates, Env: p.env,
-		})
-		if err == nil { // its options have no other way to be wrong
-			all = append(all, soak)
-		}
+		first := &baseline{name: "phase2.preflight-baseline", soak: *s, env: p.env, client: p.client, queues: s.Watched}
+		all = append([]migrate.Step{first}, all...)
+		all = append(all, &soakStep{name: "phase2.soak", first: first, queues: s.Watched})
 	}
 	return all
 }

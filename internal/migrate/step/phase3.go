@@ -50,7 +50,8 @@ type Phase3Options struct {
 	// and 200 jobs field by field. It doubles what a move costs, and is done when one process moves all there is.
 	Compare bool
 
-	straggling bool // of a Bridge: the target's workers run
+	straggling bool        // of a Bridge: the target's workers run
+	env        migrate.Env // of the host, for the soak
 }
 
 func (o Phase3Options) validate() error {
@@ -114,7 +115,11 @@ func TargetOf(r Route) migrate.Target {
 
 // Steps are the phase's steps, in the order in which they are applied.
 func (p *Phase3) Steps() []migrate.Step {
-	return []migrate.Step{&Ledger{back: p.move.back}, p.move}
+	steps := []migrate.Step{&Ledger{back: p.move.back}, p.move}
+	if p.opts.Route.Soak == nil {
+		return steps
+	}
+	return append(append([]migrate.Step{p.baseline()}, steps...), p.soak())
 }
 
 // Options is what an Engine keeps in the journal as its plan.

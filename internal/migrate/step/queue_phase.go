@@ -48,6 +48,7 @@ func NewQueuePhase(client redis.UniversalClient, opts Phase3Options, env migrate
 			})
 		}
 	}
+	opts.env = env
 	p, err := NewPhase3(client, opts)
 	return QueuePhase{Phase3: p, client: client, env: env}, err
 }
@@ -137,6 +138,7 @@ func (p QueuePhase) outline(plan mover.Plan) migrate.Outline {
 			},
 		},
 	}
+	o.Steps = p.soakOutline(o.Steps)
 	for _, l := range plan.Losses {
 		o.Losses = append(o.Losses, migrate.Loss{
 			Subject: l.JobID, Field: l.Field, Was: l.Was, Becomes: l.Becomes, Why: l.Why, Reversible: l.Reversible,

@@ -21,6 +21,9 @@ type Route struct {
 
 	// Schedulers says how repeatables are called at the target.
 	Schedulers SchedulerIDs `json:"schedulers"`
+
+	// Soak, when not nil, is waited for after the queue was moved.
+	Soak *Soaking `json:"soak,omitempty"`
 }
 
 func (r Route) withDefaults() Route {
@@ -42,6 +45,9 @@ func (r Route) validate() error {
 	}
 	if r.Order != mover.Keep && r.Order != mover.ByPriority {
 		errs = append(errs, fmt.Errorf("order: got %q, want %s or %s", r.Order, mover.Keep, mover.ByPriority))
+	}
+	if r.Soak != nil {
+		errs = append(errs, r.Soak.validate())
 	}
 	return errors.Join(errs...)
 }
