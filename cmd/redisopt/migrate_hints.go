@@ -130,6 +130,12 @@ func blockedNext(e *step.BlockedError) string {
 		return "stop every process of this queue and run the same command again, or move to another prefix, without --in-place"
 	case has("scheduler-id-colon"), has("unknown-repeatable"):
 		return "name the repeatable with --scheduler-id KEY=ID; the plan of --dry-run shows the keys"
+	case has("colliding-prefix"):
+		return "choose another prefix with --to-prefix; redisopt queue ls shows who has which"
+	case has("unknown-version"):
+		return "use a version of redisopt that knows it; nothing was changed"
+	case has("missing-hash"), has("malformed-opts"), has("malformed-field"), has("collision"):
+		return "redisopt queue show tells the job; or move to another prefix, without --in-place: what cannot be converted then stays at the source"
 	}
 	return "solve that and run the same command again; --dry-run shows the whole plan"
 }

@@ -135,7 +135,7 @@ func (r Request) Target() migrate.Target {
 // which BullMQ it was planned for unless r says so: neither is asked of Redis again, where both may
 // look different by now.
 //
-// Price: that of mover.Show, and 1 command; for an unknown queue that of mover.DetectQueues too.
+// Price: that of mover.Show, and 1 command, 2 for a queue of BullMQ; for an unknown queue that of mover.DetectQueues too.
 func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migrate.State) (Route, error) {
 	r = r.withDefaults()
 	if err := r.Validate(); err != nil {
@@ -174,24 +174,49 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
 	}
 	route.From = source.Endpoint
+	if route.From.Layout == mover.BullMQ {
+		if _, err := notedMajor(ctx, client, route.From); err != nil {
+			return Route{}, err
+		}
+	}
 	if r.Major == 0 && r.Engine == mover.BullMQ {
 		route.To.Major, err = bullMQMajor(ctx, client, route.To, source.Paused)
 	}
 	return route, err
 }
 
-// bullMQMajor finds out which BullMQ will run the target: what its Queue noted when it was opened, else
-// the latest, unless the difference matters.
-func bullMQMajor(ctx context.Context, client redis.UniversalClient, e mover.Endpoint, paused bool) (int, error) {
+// notedMajor is the major version that a BullMQ noted when it opened the queue at e; 0 when none did. One that
+// came after those that are known here is a *BlockedError: nobody knows how it keeps its jobs. Price: 1 command.
+func notedMajor(ctx context.Context, client redis.UniversalClient, e mover.Endpoint) (int, error) {
 	note, err := client.HGet(ctx, e.Key("meta"), "version").Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return 0, fmt.Errorf("read %s: %w", e.Key("meta"), err)
 	}
-	if version, ok := strings.CutPrefix(note, "bullmq:"); ok {
-		first, _, _ := strings.Cut(version, ".")
-		if major, err := strconv.Atoi(first); err == nil && (major == 5 || major == 6) {
-			return major, nil
-		}
+	version, ok := strings.CutPrefix(note, "bullmq:")
+	if !ok {
+		return 0, nil
+	}
+	first, _, _ := strings.Cut(version, ".")
+	major, err := strconv.Atoi(first)
+	if err != nil {
+		return 0, nil //nolint:nilerr // a note that is no version says nothing
+	}
+	if major > latestBullMQ {
+		return 0, &BlockedError{Queue: e, Problems: []mover.Problem{{Rule: "unknown-version", Blocking: true, Message: fmt.Sprintf(
+			"it was opened by BullMQ %s, and this version of redisopt knows BullMQ up to %d", version, latestBullMQ)}}}
+	}
+	return major, nil
+}
+
+// bullMQMajor finds out which BullMQ will run the target: what its Queue noted when it was opened, else
+// the latest, unless the difference matters.
+func bullMQMajor(ctx context.Context, client redis.UniversalClient, e mover.Endpoint, paused bool) (int, error) {
+	major, err := notedMajor(ctx, client, e)
+	if err != nil {
+		return 0, err
+	}
+	if major == 5 || major == 6 {
+		return major, nil
 	}
 	if paused {
 		return 0, &MajorError{Queue: e}
