@@ -121,6 +121,12 @@ func (a *app) withMigrationOf(
 		if err != nil {
 			return a.migrationHint(err, t)
 		}
+		if err := remember(&s, dir, up); err != nil {
+			return err
+		}
+		if s.Emergency != nil {
+			a.note("warning: %s", s.Emergency)
+		}
 		if use.writes && !use.intents && !a.flags.dryRun {
 			if err := s.Held(); err != nil { // before a plan costs a command for each job
 				return a.migrationHint(err, t)

@@ -191,6 +191,9 @@ func statusNotes(s migrate.Standing, next string) []string {
 	note := func(format string, args ...any) {
 		out = append(out, targetName(s.Target)+": "+fmt.Sprintf(format, args...))
 	}
+	if s.Emergency != nil {
+		note("%s; when it is over: redisopt rollback %s", s.Emergency, s.Target.Phase)
+	}
 	if s.State.Reason != "" {
 		note("%s", s.State.Reason)
 	}

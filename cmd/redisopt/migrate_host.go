@@ -209,7 +209,7 @@ func (a *app) runPhase(ctx context.Context, r phaseRun) error {
 			return err
 		}
 		outline.Problems = append(outline.Problems, unfit...)
-		refused := firstOf(s.Held(), changedPlan(s, phase), outline.Refused())
+		refused := firstOf(s.Held(), afterEmergency(s), changedPlan(s, phase), outline.Refused())
 		doc := outlineDocument([]migrate.Outline{outline}, "")
 		if a.flags.dryRun {
 			return errors.Join(a.print(doc), refused)

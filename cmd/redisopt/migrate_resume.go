@@ -58,6 +58,9 @@ func (a *app) migrateResume(ctx context.Context, t migrate.Target, tune tuning, 
 				return err
 			}
 		}
+		if err := afterEmergency(s); err != nil && s.State.Stage != migrate.Backward {
+			return err
+		}
 		if t.Phase != step.Phase3Name {
 			return a.resumePhase(ctx, up, s, dir, float64(tune.maxRate), hosting)
 		}

@@ -97,8 +97,15 @@ func (a *app) openMigrations(ctx context.Context, up *upstream.Upstream, which w
 		if err != nil {
 			return nil, a.migrationHint(err, t)
 		}
+		if err := remember(&s, dir, up); err != nil {
+			return nil, err
+		}
 		switch {
 		case !s.State.Stage.Open() && s.State.Stage != migrate.Complete:
+		case s.Emergency != nil && s.State.Stage != migrate.Backward && which.named():
+			return nil, afterEmergency(s)
+		case s.Emergency != nil && s.State.Stage != migrate.Backward:
+			a.note("%s is not hosted: %s; redisopt rollback %s", t, s.Emergency, t.Phase)
 		case s.Holder != nil && which.named():
 			return nil, a.migrationHint(s.Held(), t)
 		case s.Holder != nil:

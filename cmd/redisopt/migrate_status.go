@@ -80,6 +80,9 @@ func (a *app) standings(ctx context.Context, up *upstream.Upstream, which whichM
 		if err != nil {
 			return nil, a.migrationHint(err, t)
 		}
+		if err := remember(&s, dir, up); err != nil {
+			return nil, err
+		}
 		all = append(all, s)
 	}
 	return all, nil

@@ -142,6 +142,9 @@ func (a *app) migrateComplete(ctx context.Context, t migrate.Target) error {
 		case migrate.NotStarted, migrate.Backward, migrate.RolledBack:
 			return &migrate.StageError{Verb: "complete", Stage: s.State.Stage}
 		}
+		if err := afterEmergency(s); err != nil {
+			return err
+		}
 		phase, err := a.openPhase(up, t, s.State.Options, migrate.Env{})
 		if err != nil {
 			return err

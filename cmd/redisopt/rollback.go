@@ -129,7 +129,7 @@ func (a *app) rollbackPhase(ctx context.Context, t migrate.Target, reason string
 		switch s.State.Stage {
 		case migrate.NotStarted, migrate.RolledBack:
 			a.note("nothing to roll back: the migration is %s", s.State.Stage)
-			return a.print(statusDocument([]migrate.Standing{s}))
+			return errors.Join(a.print(statusDocument([]migrate.Standing{s})), a.reconcile(s, dir, up))
 		case migrate.Finishing, migrate.Finished:
 			return &migrate.FinishedError{Since: s.State.Since}
 		case migrate.Forward, migrate.Complete, migrate.Backward:
@@ -155,10 +155,9 @@ func (a *app) rollbackPhase(ctx context.Context, t migrate.Target, reason string
 		if err := a.confirm(ctx, doc, "Roll it back?"); err != nil {
 			return err
 		}
-		var cause error
-		if reason != "" {
-			cause = errors.New(reason)
+		if err := a.hostPhase(ctx, up, t, dir, 0, migrate.HostOptions{Back: true, Cause: whyBack(s, reason)}, s.State.Options); err != nil {
+			return err
 		}
-		return a.hostPhase(ctx, up, t, dir, 0, migrate.HostOptions{Back: true, Cause: cause}, s.State.Options)
+		return a.reconcile(s, dir, up)
 	})
 }

@@ -38,6 +38,9 @@ type emergencyData struct {
 	DryRun   bool               `json:"dry_run"`
 	Replicas []emergencyReplica `json:"replicas"`
 	TookMS   int64              `json:"took_ms"`
+
+	// Note is the file in the state directory that remembers it; empty for a dry run.
+	Note string `json:"note"`
 }
 
 // An emergencyReplica is what became of one replica.
@@ -70,7 +73,18 @@ func (a *app) emergency(ctx context.Context, reason string) error {
 	}
 	began := time.Now()
 	said := step.Emergency(ctx, fleet, reason)
-	if err := a.print(emergencyDocument(reason, false, said, time.Since(began))); err != nil {
+	took := time.Since(began)
+	note, noteErr := a.noteEmergency(ctx, conf, reason, said)
+	if noteErr != nil {
+		note = ""
+		a.note("warning: this is not remembered, write it down: %v", noteErr)
+	}
+	doc := emergencyDocument(reason, false, said, took)
+	if data, ok := doc.Data.(emergencyData); ok {
+		data.Note = note
+		doc.Data = data
+	}
+	if err := a.print(doc); err != nil {
 		return err
 	}
 	missed := 0

@@ -56,6 +56,10 @@ type Standing struct {
 	Pulse   *Pulse          `json:"pulse,omitempty"`
 	Intents []Intent        `json:"intents"`
 	Entries []journal.Entry `json:"-"`
+
+	// Emergency is a way back without the Redis of which the journal does not know yet, where whoever
+	// looked knows of one; nil without.
+	Emergency *Emergency `json:"emergency,omitempty"`
 }
 
 // Held returns a *HeldError when somebody works on the migration, and nil when nobody does.
