@@ -44,6 +44,10 @@ type Writer struct {
 	// Written is told of each key: nil, or ErrExists. Any other error ends the writing instead.
 	Written func(k Key, err error)
 
+	// Refused is asked whether to go on without a key that is kept as a DUMP and that the server refuses.
+	// Nil: its error ends the writing.
+	Refused func(k Key, err error) bool
+
 	ctx    context.Context //nolint:containedctx // a Sink's methods have none, and a Writer lives for one call
 	client redis.UniversalClient
 
@@ -329,6 +333,7 @@ func (w *Writer) restore(expiry int64) error {
 	switch {
 	case redis.HasErrorPrefix(err, "BUSYKEY"):
 		w.tell(w.k, 0)
+	case err != nil && w.Refused != nil && w.Refused(w.k, err):
 	case err != nil:
 		return w.failed(err)
 	default:

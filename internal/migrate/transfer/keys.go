@@ -189,6 +189,12 @@ func (r *running) typed(ctx context.Context, names []string) (copied, kept int64
 		}
 		copied++
 	}
+	writer.Refused = func(_ portable.Key, err error) bool {
+		if notTaken(err) {
+			r.refuse(err) // a later pass lists it as missing
+		}
+		return notTaken(err)
+	}
 	if _, err = r.reader.Read(ctx, names, shifted{writer, r.skew}); err == nil {
 		err = writer.Flush()
 	}

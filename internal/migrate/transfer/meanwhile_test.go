@@ -152,6 +152,27 @@ func TestWritesThatWereNotHeldBackLongEnoughAreNoProof(t *testing.T) {
 	}
 }
 
+func TestWritesAreHeldBackForAPassAlsoWhenTheOneBeforeFoundNothing(t *testing.T) {
+	source := redistest.Start(t)
+	from, to := source.Client(t), redistest.Start(t).Client(t)
+	ctx := t.Context()
+	for i := range 200 {
+		from.Set(ctx, fmt.Sprint("k:", i), i, 0)
+	}
+	o := options(t, from, to)
+	o.PauseWrites = 20 * time.Second
+	other := source.Client(t)
+	o.OnProgress = func(now migrate.Progress) {
+		if now.Part == "compare, pass 1" && now.Done == 200 { // all were found the same
+			other.Set(ctx, "k:1", "late", 0)
+		}
+	}
+	result, err := transfer.Run(ctx, o)
+	if err != nil || to.Get(ctx, "k:1").Val() != "late" || result.Passes[1].Differ != 0 || len(result.Passes) != 4 {
+		t.Errorf("Run = %+v, %v, want what was written last to be there", result.Passes, err)
+	}
+}
+
 // clustered is a client that goes to the nodes of a Cluster, as those of upstream do.
 type clustered struct{ redis.UniversalClient }
 

@@ -119,9 +119,14 @@ func (r *running) passes(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if r.s.Pass > 0 && found == 0 && !r.s.Broken {
+		if r.s.Pass == 0 || found > 0 || r.s.Broken {
+			continue
+		}
+		if r.o.PauseWrites == 0 {
 			return nil
 		}
+		r.next()
+		break // what is written meanwhile is seen only once it is held back
 	}
 	if r.o.PauseWrites == 0 {
 		_, err := r.pass(ctx, true, false) // only tells what still differs
@@ -137,8 +142,8 @@ func (r *running) paused(ctx context.Context) error {
 	if err := r.o.Source.Do(ctx, "client", "pause", r.o.PauseWrites.Milliseconds(), "write").Err(); err != nil {
 		return fmt.Errorf("hold back writes at the source: %w", err)
 	}
-	_, err := r.pass(ctx, true, true)
-	if err == nil {
+	found, err := r.pass(ctx, true, true)
+	if err == nil && found > 0 {
 		r.next()
 		_, err = r.pass(ctx, true, false)
 	}
@@ -203,9 +208,10 @@ func (r *running) pass(ctx context.Context, compare, fix bool) (int64, error) {
 }
 
 // private is true for keys that belong to one server: who holds a lease there, and what is being built.
-func private(name string) bool {
-	return strings.HasPrefix(name, "redisopt:lease:") || strings.HasPrefix(name, "redisopt:restoring:")
-}
+func private(name string) bool { return leased(name) || strings.HasPrefix(name, "redisopt:restoring:") }
+
+// leased is true for keys that say who holds a lease.
+func leased(name string) bool { return strings.HasPrefix(name, "redisopt:lease:") }
 
 // current is what is told of the pass under way.
 func (r *running) current() *Pass {
@@ -374,7 +380,7 @@ func (r *running) extras(ctx context.Context, now *Pass, fix bool) error {
 		if err != nil {
 			return fmt.Errorf("scan the target: %w", err)
 		}
-		names = slices.DeleteFunc(names, private)
+		names = slices.DeleteFunc(names, leased) // what an interrupted copy was building goes
 		for chunk := range slices.Chunk(names, chunkSize) {
 			if err := r.o.Pace.Wait(ctx, len(chunk)); err != nil {
 				return err

@@ -243,14 +243,16 @@ func TestAWriterWhoNeverStopsIsListedOrHeldBack(t *testing.T) {
 func TestATargetThatDoesNotTakeADumpIsWrittenByType(t *testing.T) {
 	from, to := debuggable(t), debuggable(t)
 	fill(t, from, 100)
-	from.Del(t.Context(), "events") // a stream is a DUMP anyhow
 	if err := to.Do(t.Context(), "acl", "setuser", "default", "-restore").Err(); err != nil {
 		t.Fatal(err)
 	}
-	result, err := transfer.Run(t.Context(), options(t, from, to))
-	if err != nil {
-		t.Fatal(err)
+	o := options(t, from, to)
+	result, err := transfer.Run(t.Context(), o)
+	var differ *transfer.DifferError
+	if !errors.As(err, &differ) || differ.Count != 1 || differ.Keys[0] != (transfer.Difference{Key: "events", What: "missing"}) {
+		t.Fatalf("Run = %v, want it to say that the stream, which is a DUMP anyhow, is missing", err)
 	}
+	from.Del(t.Context(), "events")
 	wantSame(t, from, to)
 	if result.ByType != 205 || !strings.Contains(result.Why, "NOPERM") {
 		t.Errorf("%d keys by type because of %q, want all 205 because of NOPERM", result.ByType, result.Why)
