@@ -35,13 +35,14 @@ func (a *app) migrateReportCommand() *cobra.Command {
 		Short: "Every success criterion before and after a migration, with its evidence",
 		Long: `report judges each success criterion of the design by what was measured before the migration began and since
 its last change: value, source, window, samples and coverage. What lacks evidence is inconclusive and says
-what is missing. What no instrument measures is for a person to vouch for, with --sign and --by.`,
+what is missing. What no instrument measures, and what lacks evidence, is for a person to vouch for, with
+--sign and --by; what was measured and missed stays missed.`,
 		Example: `  redisopt migrate report phase1 -o markdown
   redisopt migrate report phase1 --out report.html
   redisopt migrate report phase1 --sign users --by 'Ann Lee' --note 'no ticket in 7 days' --yes`,
 	}, func(ctx context.Context, which whichMigration) error { return a.migrateReport(ctx, which.target(), f) })
 	cmd.Flags().StringVar(&f.out, "out", "", "also write a page with charts, which needs nothing else, to this `file`")
-	cmd.Flags().StringVar(&f.sign, "sign", "", "vouch for this `criterion`, which no instrument measures")
+	cmd.Flags().StringVar(&f.sign, "sign", "", "vouch for this `criterion`, which no instrument measured")
 	cmd.Flags().StringVar(&f.by, "by", "", "with --sign, the `name` of who vouches")
 	cmd.Flags().StringVar(&f.why, "note", "", "with --sign, on what grounds")
 	cmd.Flags().BoolVar(&f.strict, "strict", false, "exit 8 when something is inconclusive")
@@ -129,9 +130,7 @@ func (a *app) samples(
 func (a *app) sign(ctx context.Context, up *upstream.Upstream, s *migrate.Standing, dir string, f reportFlags) error {
 	var names []string
 	for _, c := range migrate.Criteria(s.Target.Phase) {
-		if c.Gate == nil {
-			names = append(names, c.Name)
-		}
+		names = append(names, c.Name)
 	}
 	if !slices.Contains(names, f.sign) {
 		return usagef("--sign: got %q, want one of: %s", f.sign, strings.Join(names, ", "))

@@ -69,3 +69,43 @@ func TestAReportComparesTheDayBeforeWithTheTimeSince(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatLacksEvidenceCanBeVouchedForAndWhatWasMissedCannot(t *testing.T) {
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	note := func(success float64) json.RawMessage {
+		raw, err := json.Marshal(SoakNote{Gates: []GateResult{{
+			Gate: Gate{KPI: KPIJobSuccess}, Evidence: Evidence{Known: true, Value: success, Samples: 50, Coverage: 1, From: now.Add(-8 * day), To: now},
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	before, err := json.Marshal(BaselineNote{At: now, Evidence: map[string]Evidence{KPIJobSuccess: {Known: true, Value: 97, Samples: 400, Coverage: 1}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		soak json.RawMessage
+		want Verdict
+	}{"nothing was measured": {nil, GatePass}, "it was missed": {note(80), GateFail}, "it was reached": {note(99), GatePass}} {
+		s := Standing{Target: Target{Phase: "phase3", Prefix: "bull", Queue: "mail"}, State: State{
+			Since:  now.Add(-9 * day),
+			Signed: []Signature{{KPI: "job success", By: "Ann", At: now}},
+			Steps: []StepState{
+				{Name: "phase3.preflight-baseline", Mark: Applied, Checkpoint: before}, {Name: "phase3.soak", Mark: Applied, Checkpoint: tt.soak},
+			},
+		}}
+		for _, a := range Assess(s, nil, now) {
+			if a.Name != "job success" {
+				continue
+			}
+			if a.Verdict != tt.want || !a.Before.Known || a.Before.Value != 97 {
+				t.Errorf("%s: %s, %s, before %+v, want %s and 97 before", name, a.Verdict, a.Why, a.Before, tt.want)
+			}
+		}
+		if !s.State.Vouched("phase3", KPIJobSuccess) || s.State.Vouched("phase3", KPIConnections) {
+			t.Errorf("%s: Vouched is wrong about who vouched for what", name)
+		}
+	}
+}

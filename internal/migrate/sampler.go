@@ -197,6 +197,12 @@ func SampleEvidence(samples []history.Sample, kpi string, from, to time.Time) Ev
 	case KPIConnectionErrors, KPIConnections, KPICommandsPerDay, KPICommandsPerMonth, KPIErrorReplies:
 	default:
 		e.Missing = []string{"INFO does not tell " + kpi + ", and nothing else here measures it"}
+		switch kpi {
+		case KPIJobSuccess:
+			e.Missing = []string{"what became of jobs was not looked at: a soak does (--soak)"}
+		case KPILatencyIncrease:
+			e.Missing = []string{"the application's latency is not known: a soak with --metrics and --metric p95_ms=SERIES judges it"}
+		}
 		return e
 	}
 	var span time.Duration
