@@ -35,8 +35,13 @@ func (w *walker) makePhase(ctx context.Context, leg Leg) (migrate.Phase, []strin
 			return nil, nil, planError(leg, err)
 		}
 		route.Soak = nil // nothing soaks here
+		told := []string{"no worker runs, so jobs that are active move as those of a worker that died"}
+		if route.Soak != nil {
+			route.Soak = nil
+			told = append(told, "nothing soaks")
+		}
 		p, err := step.NewQueuePhase(client, step.Phase3Options{Route: route, WorkersStopped: true, ActiveTimeout: -1}, w.env())
-		return p, []string{"no worker runs, so jobs that are active move as those of a worker that died"}, err
+		return p, told, err
 	case step.Phase4Name:
 		var plan step.Phase4Plan
 		if err := json.Unmarshal(leg.Options, &plan); err != nil {

@@ -89,6 +89,7 @@ func legs(t *testing.T) []rehearsal.Leg {
 		route := step.Route{From: e, To: to}
 		out = append(out, leg(t, step.TargetOf(route), route))
 		route.To = mover.Endpoint{Layout: mover.Asynq, Prefix: "asynq", Queue: e.Queue}
+		route.Soak = &step.Soaking{ForMS: 3_600_000, Gates: []migrate.Gate{{KPI: migrate.KPIJobSuccess, Unit: "%", AtLeast: true, Limit: 95}}}
 		out = append(out, leg(t, step.TargetOf(route), route))
 	}
 	return append(out, leg(t, migrate.Target{Phase: step.Phase4Name}, step.Phase4Plan{Prefixes: []string{"bull:old:"}, File: "/nonexistent/never.backup"}))
