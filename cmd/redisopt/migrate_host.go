@@ -41,7 +41,7 @@ func (f *hostFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.autoRollback, "auto-rollback", false, "roll back when a gate fails, and exit 9")
 	flags.DurationVar(&f.maxLatency, "max-latency", 0, "wait while the Redis takes longer than this to answer (0: never)")
 	flags.Int64Var(&f.maxConnections, "max-connections-open", 0, "wait while more than `n` connections are open (0: never)")
-	flags.Int64Var(&f.commandsLeft, "commands-left", 0, "the provider's plan still allows `n` commands; wait before they are spent (0: not limited)")
+	flags.Int64Var(&f.commandsLeft, "commands-left", 0, "the provider's plan still allows `n` commands this month, which later hosts remember; wait before they are spent (0: what was said before)")
 	flags.Int64Var(&f.reserve, "reserve", 0, "of --commands-left, keep `n` for others")
 }
 

@@ -107,6 +107,7 @@ func (h *host) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	helpers.Go(func() { h.follow(ctx) })
+	h.opts.Throttle = h.opts.Throttle.remember(allowanceFile(h.session.Readings), time.Now())
 	helpers.Go(func() { h.opts.Throttle.run(ctx, h.gauge, h.pace, h.session.Lease.Resting, h.throttled) })
 	var sampled error
 	if sampler != nil {

@@ -21,8 +21,15 @@ type Throttle struct {
 	MaxConnections int64
 
 	// CommandsLeft is how many commands the provider's plan still allowed at the beginning, and Reserve
-	// how many of them are for others. A CommandsLeft of 0 means that they are not limited.
+	// how many of them are for others. A host remembers what is left for the hosts of the same database that come
+	// later in the month. A CommandsLeft of 0 means that nothing new is said: they are not limited unless that was.
 	CommandsLeft, Reserve int64
+
+	// keep is the file in which what is left is remembered; empty: nowhere.
+	keep string
+
+	// said is what an earlier host left there, where CommandsLeft says nothing new.
+	said *allowance
 
 	// Every is how often it is looked while something moves. Default 5 seconds; at least 10 milliseconds.
 	Every time.Duration
@@ -57,7 +64,19 @@ func (t Throttle) withDefaults() Throttle {
 }
 
 // on is false when t never throttles.
-func (t Throttle) on() bool { return t.MaxLatency > 0 || t.MaxConnections > 0 || t.CommandsLeft > 0 }
+func (t Throttle) on() bool {
+	return t.MaxLatency > 0 || t.MaxConnections > 0 || t.CommandsLeft > 0 || t.said != nil
+}
+
+// remember keeps what is left in the file at path, and takes what an earlier host left there this month when t says
+// nothing of it.
+func (t Throttle) remember(path string, now time.Time) Throttle {
+	t.keep = path
+	if t.CommandsLeft == 0 {
+		t.said = readAllowance(path, now)
+	}
+	return t
+}
 
 // A reading is one look at a Redis.
 type reading struct {
@@ -99,7 +118,8 @@ func (t Throttle) run(ctx context.Context, g *gauge, pace *Pace, resting func() 
 	tick := time.NewTicker(t.Every)
 	defer tick.Stop()
 	base := int64(history.Unknown)
-	var well, looked time.Time
+	var left allowance
+	var well, looked, kept time.Time
 	for {
 		was := pace.Throttled()
 		if was != "" || !resting() || time.Since(looked) >= calmEvery {
@@ -109,7 +129,15 @@ func (t Throttle) run(ctx context.Context, g *gauge, pace *Pace, resting func() 
 				return
 			}
 			if base < 0 && r.err == nil {
+				if t.said != nil {
+					t.CommandsLeft, t.Reserve = max(1, t.said.after(r.counters, looked).Left), t.said.Reserve
+				}
 				base = r.counters.Commands
+				left = allowance{Left: t.CommandsLeft, Reserve: t.Reserve, At: looked, RunID: r.counters.RunID, Counted: base}
+			}
+			if r.err == nil && t.CommandsLeft > 0 && t.keep != "" && !looked.Before(kept.Add(calmEvery)) {
+				left, kept = left.after(r.counters, looked), looked
+				left.write(t.keep)
 			}
 			why := t.judge(r, base)
 			switch {
