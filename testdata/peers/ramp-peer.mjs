@@ -116,6 +116,29 @@ ramp.state = { percent: 100, mirror: 0, shadow: 0 };
 out.silenceAfterwards = ramp.now().percent; // nothing is mirrored any more: only the new side has it
 ramp.state = last;
 
+// What has no JSON form is refused, and a time to live that is none.
+out.bad = 0;
+for (const wrong of [() => cache.set('bad', undefined), () => cache.set('bad', 1, { ttl: 0 }), () => cache.set('bad', 1, { ttl: 0.5 }), () => cache.setText('bad', 7)]) {
+  await wrong().catch(() => out.bad++);
+}
+
+// A delete that the old side has not taken yet is not read from there, and a write of which nobody knows whether
+// the old side has taken it leaves nothing older on the new one.
+ramp.state = { percent: 100, mirror: 100, shadow: 0 };
+ramp.heard = Date.now();
+ramp.timeout = 50;
+const down = () => Promise.reject(new Error('down'));
+await cache.set('late', 1);
+const undeleted = ramp.cache({ ...ioredis(before), del: down }, upstash(after));
+out.lateDelete = await undeleted.del('late').then(() => 'succeeded', () => 'failed');
+out.lateRead = (await undeleted.get('late')) === undefined && (await before.get('late')) === '1';
+ramp.timeout = 5000;
+await cache.set('doubt', 'older');
+ramp.state = { percent: 0, mirror: 100, shadow: 0 };
+out.doubt = await ramp.cache({ ...ioredis(before), set: down }, upstash(after)).set('doubt', 'newer').then(() => 'succeeded', () => 'failed');
+await until('the new side forgets it', async () => (await after.get('doubt')) === null);
+ramp.state = last;
+
 // A client that deserialises by itself is refused, because what is stored cannot be told from it.
 try {
   upstash(new Upstash({ url: at.gateway, token: at.gatewayToken, enableTelemetry: false }));
