@@ -149,8 +149,8 @@ func (m *Mover) enterArgs(c *chunk) []any {
 	}
 	args = append(args, m.counter(c.lane.state), string(c.lane.how), string(c.lane.put),
 		strconv.Itoa(c.skip), strconv.Itoa(c.want), c.lane.to, string(from.Layout)+" "+string(c.lane.state)+" ",
-		strconv.Itoa(from.major()), to.Queue+":", lockKey(to.Queue, ""), strconv.Itoa(len(c.forms)), strconv.Itoa(len(fields)))
-	for _, form := range c.forms {
+		strconv.Itoa(from.major()), to.Queue+":", lockKey(to.Queue, ""), strconv.Itoa(len(c.shapes)), strconv.Itoa(len(fields)))
+	for _, form := range c.shapes {
 		for _, s := range form {
 			args = append(args, s)
 		}

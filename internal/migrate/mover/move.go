@@ -3,7 +3,6 @@ package mover
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -179,13 +178,17 @@ func (r *run) lane(ctx context.Context, l lane) (int64, error) {
 			idle, stuck = 0, false
 			continue
 		}
-		if err := r.pace(ctx, max(len(out.next), out.plain)); err != nil {
-			return moved, err
-		}
 		problems := r.claims(c, out, stuck)
 		c.skip, c.want = out.skip, r.shown()
+		jobs := max(len(out.next), out.plain)
 		if len(c.claims) == 0 {
 			c.want = r.opts.ChunkSize
+			if len(out.next) == r.shown() { // there may be more than was shown
+				jobs = r.opts.ChunkSize
+			}
+		}
+		if err := r.pace(ctx, jobs); err != nil {
+			return moved, err
 		}
 		out, err = r.Mover.move(ctx, c)
 		if err != nil {
@@ -240,49 +243,6 @@ func (r *run) claims(c *chunk, out outcome, each bool) []*Problem {
 		c.idMin, r.idKnown = highest, highest
 	}
 	return problems
-}
-
-// maxShapes is how many shapes of plain jobs are kept for one container.
-const maxShapes = 16
-
-// learn keeps the shape of a job that moves without any edit, so that the script can move the jobs
-// that look like it without showing them first. Everything but the time of adding must be equal.
-// Active jobs are never taken unseen, and on the way back the ledger has to be asked about each.
-// It says whether the script will know this very job.
-func (r *run) learn(c *chunk, k *claim, e entry) bool {
-	if r.opts.To.Layout == Asynq {
-		return r.learnEnter(c, k, e)
-	}
-	if r.opts.From.Layout == Asynq {
-		return false
-	}
-	if c.lane.state == Active || c.lane.edit || r.opts.Reverse || r.inPlace() {
-		return false
-	}
-	if n, ok := digits(k.id); !ok || n == 0 || n > r.idKnown {
-		return false
-	}
-	if k.action != statusMoved || k.newID != k.id || k.undo != "" || k.losses > 0 || len(k.hset) > 0 ||
-		len(k.hdel) > 0 || k.priority != "" || k.dedupID != "" || k.scheduler != "" {
-		return false
-	}
-	parts := strings.SplitN(e.seen, seenSeparator, 3) // opts, timestamp, the others
-	if len(parts) < 3 || !isCounter(parts[1]) {
-		return false
-	}
-	before, after, ok := strings.Cut(parts[0], parts[1])
-	if !ok {
-		return false
-	}
-	shape := append([]string{before, after}, strings.Split(parts[2], seenSeparator)...)
-	if slices.ContainsFunc(c.shapes, func(known []string) bool { return slices.Equal(known, shape) }) {
-		return true
-	}
-	if len(c.shapes) == maxShapes {
-		return false
-	}
-	c.shapes = append(c.shapes, shape)
-	return true
 }
 
 // isCounter says whether s is a positive whole number in its shortest form.

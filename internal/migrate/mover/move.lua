@@ -3,8 +3,8 @@
 -- second half can fail on what the first half has seen, and nothing runs in between.
 --
 -- A job is moved either because it was claimed, with the edits that were worked out for exactly the
--- hash that is still there; or because it is plain: its hash, but for the time it was added, is one
--- of the shapes that are known to need no edit at all.
+-- hash that is still there; or because it is plain: its hash, but for its id and the time it was added, is
+-- one of the shapes of which it is known what becomes of them.
 --
 -- KEYS  1 source container   2 target container (for lists: wait)   3 target paused list
 --       4 target pause flag (bullmq: meta; bull: meta-paused)       5 target marker
@@ -17,11 +17,14 @@
 --       8 how many to skip  9 window wanted  10 smallest allowed id counter  11 undoing: 1 or 0
 --      12 ids are dropped from the source's priority index: 1 or 0
 --      13 what the target's id counter is at least  14 number of shapes  15 number of fields
---      then the shapes (opts before and after the timestamp, then the other fields, absent ones as
---      \31), the names of the fields (opts, timestamp, others), the number of claims, and for each claim: id, new id, action (m move, p move to prioritized, e edit and stay, h stay),
+--      then the shapes (opts before the id, from there to the timestamp, and behind it; the first is \31 when
+--      the id is not in opts; the other fields, absent ones as \31; what becomes of opts in the same three
+--      parts, the last \31 when they stay; what follows the time in the undo line, \31 for none; losses;
+--      number of other HSET words, number of HDEL words, the words), the names of the fields (opts, timestamp, others), the number of claims, and for each claim: id, new id, action (m move, p move to prioritized, e edit and stay, h stay),
 --      score, priority, dedup id, scheduler key, what was seen, undo line, number of HSET words,
 --      number of HDEL words, number of losses, the words
--- Returns the number to skip, a letter for each claim, the number of plain jobs moved, the number of
+-- Returns the number to skip, a letter for each claim, with a plus and the losses of plain jobs behind them if
+-- there are any, the number of plain jobs moved, the number of
 -- ids that follow as colliding (\29 before one that collides with what is no job), these ids, then id, score, what is seen and undo line of each job of
 -- the next window. The window is left out when all that was looked at was plain.
 local call = redis.call
@@ -33,11 +36,16 @@ local skip, want, undoing = tonumber(ARGV[8]), tonumber(ARGV[9]), ARGV[11] == '1
 local floor, isList = tonumber(ARGV[13]), how == 'R' or how == 'L'
 local shapes, ns, nf = {}, tonumber(ARGV[14]), tonumber(ARGV[15])
 local at = 15
+local function word(i) return ARGV[i] ~= '\31' and ARGV[i] end
 for i = 1, ns do
-  local shape = {}
-  for k = 1, nf do shape[k] = ARGV[at + k] ~= '\31' and ARGV[at + k] end
+  local shape = { first = word(at + 1), before = ARGV[at + 2], behind = ARGV[at + 3] }
+  for k = 3, nf do shape[k] = word(at + k + 1) end
+  at = at + nf + 1
+  shape.toFirst, shape.toBefore, shape.toBehind = word(at + 1), ARGV[at + 2], word(at + 3)
+  shape.undo, shape.losses = word(at + 4), tonumber(ARGV[at + 5])
+  shape.hset, shape.hdel, shape.words = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), at + 8
+  at = at + 7 + shape.hset + shape.hdel
   shapes[i] = shape
-  at = at + nf
 end
 local fields = {}
 for i = 1, nf do fields[i] = ARGV[at + i] end
@@ -63,21 +71,26 @@ local function is(key, kind)
   return (t.ok or t) == kind
 end
 
--- Whether nothing needs to be done to a job but moving it: its id came from the counter, and its
--- hash has a known shape. In a shape the timestamp is cut out of opts, everything else is exact.
-local function isPlain(id)
-  if #id > 14 or not find(id, '^[1-9]%d*$') or tonumber(id) > floor then return false end
+-- The shape of a job that needs no look, and its time: its id came from the counter, or is of letters that
+-- mean the same wherever they stand and is no name of a key, and its hash has a known shape. In a shape the id
+-- and the timestamp are cut out of opts, everything else is exact.
+local function plainShape(id)
+  if not find(id, '%D') then
+    if #id > 14 or sub(id, 1, 1) == '0' or tonumber(id) > floor then return end
+  elseif #id > 200 or find(id, '[^%w_.:@/+-]') or not find(id, '%d') or sub(id, 1, 7) == 'repeat:' or sub(id, 1, 2) == '0:' then
+    return
+  end
   local v = redis.pcall('HMGET', from .. id, unpack(fields))
-  if v.err or not v[2] or not find(v[2], '^[1-9]%d+$') then return false end
+  local time = v[2]
+  if v.err or not time or not find(time, '^[1-9]%d+$') then return end
   for i = 1, ns do
     local shape = shapes[i]
-    if v[1] == shape[1] .. v[2] .. shape[2] then
+    if v[1] == (shape.first and shape.first .. id or '') .. shape.before .. time .. shape.behind then
       local k = 3
       while k <= nf and v[k] == shape[k] do k = k + 1 end
-      if k > nf then return true end
+      if k > nf then return shape, time end
     end
   end
-  return false
 end
 
 -- The next ids to look at, in the order in which they are to be handled.
@@ -132,7 +145,7 @@ local function front(dest, ids)
   end
 end
 
-local status, plain, clash, all = {}, 0, {}, false
+local status, plain, clash, all, suffix = {}, 0, {}, false, ''
 if n > 0 or ns > 0 then
   -- Claims by id: where their words begin, and which they are.
   local claim, p = {}, at + 1
@@ -164,12 +177,12 @@ if n > 0 or ns > 0 then
   if ARGV[12] == '1' and not expect(KEYS[10], 'zset') then bad = KEYS[10] end
   if not expect(KEYS[12], 'hash') then bad = KEYS[12] end
   if ARGV[10] ~= '' and not expect(KEYS[8], 'string') then bad = KEYS[8] end
+  if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
   if n > 0 then -- what only claims write
     if put ~= 'z' and not expect(KEYS[6], 'zset') then bad = KEYS[6] end
     if put ~= 'z' and target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
       bad = KEYS[7]
     end
-    if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
   end
   if bad ~= '' then
     return redis.error_reply('REDISOPT_WRONGTYPE ' .. bad)
@@ -202,7 +215,7 @@ if n > 0 or ns > 0 then
 
   -- An id can be twice in a list, but has one hash: the second one is met again without it.
   local picks, stays, taken = 0, 0, {}
-  local pid, pnew, pcode, pwords, pclaim, ppos = {}, {}, {}, {}, {}, {}
+  local pid, pnew, pcode, pwords, pclaim, ppos, pshape, ptime = {}, {}, {}, {}, {}, {}, {}, {}
   for i = 1, #ids do
     local id = ids[i]
     local c, code = claim[id], nil
@@ -232,11 +245,15 @@ if n > 0 or ns > 0 then
       elseif code ~= 'c' then
         stays = stays + 1
       end
-    elseif ns > 0 and isPlain(id) and not (sides and is(from .. id .. ':lock', 'string')) then
-      code = 'm'
-      picks = picks + 1
-      pid[picks], pnew[picks], pcode[picks], pwords[picks], ppos[picks] = id, id, code, 0, i
-      taken[id] = true
+    elseif ns > 0 then
+      local shape, time = plainShape(id)
+      if shape and not (sides and is(from .. id .. ':lock', 'string')) then
+        code = 'm'
+        picks = picks + 1
+        pid[picks], pnew[picks], pcode[picks], pwords[picks], ppos[picks] = id, id, code, 0, i
+        pshape[picks], ptime[picks] = shape, time
+        taken[id] = true
+      end
     end
     -- A list is taken strictly in its order: what changed or is new comes first the next time.
     if isList and (not code or code == 'c') then break end
@@ -249,7 +266,7 @@ if n > 0 or ns > 0 then
   end
 
   -- From here on everything is written, the hashes first: a target that exists is a collision.
-  local moved, losses = 0, 0
+  local moved, losses, lost = 0, 0, 0
   for i = 1, picks do
     local id, new, o = pid[i], pnew[i], pwords[i]
     if (from ~= to or new ~= id) and call('RENAMENX', from .. id, to .. new) == 0 then
@@ -265,10 +282,16 @@ if n > 0 or ns > 0 then
       stays = stays + 1
     else
       moved = moved + 1
-      if o == 0 then plain = plain + 1 else losses = losses + tonumber(ARGV[o + 11]) end
+      if o == 0 then
+        plain = plain + 1
+        lost = lost + pshape[i].losses
+      else
+        losses = losses + tonumber(ARGV[o + 11])
+      end
     end
   end
   all = plain > 0 and plain == #ids
+  if lost > 0 then suffix = '+' .. lost end
 
   local gone, push, zadd, undo, prio, seen, added = {}, {}, {}, {}, {}, {}, 0
   local function write(i)
@@ -301,6 +324,21 @@ if n > 0 or ns > 0 then
       elseif ARGV[o + 8] ~= '' then
         undo[#undo + 1] = new
         undo[#undo + 1] = ARGV[o + 8]
+      end
+    else
+      local shape, time = pshape[i], ptime[i]
+      if shape.toBehind then
+        call('HSET', key, 'opts', (shape.toFirst and shape.toFirst .. id or '') .. shape.toBefore .. time .. shape.toBehind,
+          unpack(ARGV, shape.words, shape.words + shape.hset - 1))
+      elseif shape.hset > 0 then
+        call('HSET', key, unpack(ARGV, shape.words, shape.words + shape.hset - 1))
+      end
+      if shape.hdel > 0 then
+        call('HDEL', key, unpack(ARGV, shape.words + shape.hset, shape.words + shape.hset + shape.hdel - 1))
+      end
+      if shape.undo then
+        undo[#undo + 1] = new
+        undo[#undo + 1] = '{"ts":"' .. time .. shape.undo
       end
     end
     if undoing and from ~= to then seen[#seen + 1] = id end -- in place it is met again
@@ -375,13 +413,13 @@ if n > 0 or ns > 0 then
     call('SET', KEYS[8], ARGV[10])
   end
   if moved > 0 and ARGV[4] ~= '' then call('HINCRBY', KEYS[12], ARGV[4], moved) end
-  if losses > 0 then call('HINCRBY', KEYS[12], 'losses', losses) end
+  if losses + lost > 0 then call('HINCRBY', KEYS[12], 'losses', losses + lost) end
   if #undo > 0 then call('HSET', KEYS[13], unpack(undo)) end
   if #seen > 0 then call('HDEL', KEYS[13], unpack(seen)) end
   skip = skip + stays
 end
 
-local out = { skip, join(status), plain, #clash }
+local out = { skip, join(status) .. suffix, plain, #clash }
 for i = 1, #clash do out[4 + i] = clash[i] end
 if all then return out end
 local ids, scores = window(skip, want)

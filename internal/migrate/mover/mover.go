@@ -33,7 +33,7 @@ type Mover struct {
 	idKnown     int64 // the target's id counter is at least this
 	started     time.Time
 	budgeted    atomic.Int64 // jobs counted against MaxRate since started
-	inOrder     bool  // on the way back the first pass takes the oldest jobs first
+	inOrder     bool         // on the way back the first pass takes the oldest jobs first
 	swept       bool         // everything was gone over once: on the way back, what comes now is newer
 }
 

@@ -102,8 +102,7 @@ type chunk struct {
 	want   int
 	idMin  int64 // the target's id counter must be at least this; 0 for no opinion
 	claims []claim
-	shapes [][]string // what hashes that need no edit show: opts before and after the timestamp, the others
-	forms  [][]string // on the way to asynq: shapes and what becomes of them; see learnEnter
+	shapes [][]string // of jobs that need no look, and what becomes of them; see form
 }
 
 // An outcome is what the move script answered.

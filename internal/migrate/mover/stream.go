@@ -13,7 +13,7 @@ const abreast = 2
 // unhindered says whether several chunks may be under way at once: to asynq, when the last one was of plain
 // jobs alone and nothing stays behind.
 func (r *run) unhindered(c *chunk, out *outcome) bool {
-	return r.opts.To.Layout == Asynq && c.skip == 0 && out.skip == 0 && len(c.forms) > 0 && len(out.next) == 0 &&
+	return r.opts.To.Layout == Asynq && c.skip == 0 && out.skip == 0 && len(c.shapes) > 0 && len(out.next) == 0 &&
 		len(out.clash) == 0 && out.plain >= r.opts.ChunkSize
 }
 

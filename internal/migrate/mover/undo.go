@@ -2,6 +2,7 @@ package mover
 
 import (
 	"encoding/json"
+	"unicode/utf8"
 )
 
 // An undoing is what the ledger keeps of a job that the rules alone would not bring back exactly.
@@ -10,6 +11,16 @@ type undoing struct {
 	ID        []byte            `json:"id,omitempty"`  // the id at the source, when it was changed
 	Fields    map[string][]byte `json:"set,omitempty"` // base64, since not every hash holds UTF-8
 	Gone      []string          `json:"del,omitempty"` // fields that the rules add and the source had not
+
+	// Opts are those at the source in parts, where they can be cut and are no field of Fields; see cutOpts.
+	Opts []string `json:"opts,omitempty"`
+}
+
+func (u *undoing) keep(f field, value string) {
+	if u.Fields == nil {
+		u.Fields = map[string][]byte{}
+	}
+	u.Fields[f.String()] = []byte(value)
 }
 
 // undoLine is the ledger line for j, which became c; empty when converting back gives j again.
@@ -26,15 +37,17 @@ func undoLine(from, to Layout, j *Job, c *change) string {
 	for f := range numFields {
 		switch {
 		case j.before.has[f] && (!again.has[f] || again.val[f] != j.before.val[f]):
-			if u.Fields == nil {
-				u.Fields = map[string][]byte{}
+			if f == fieldOpts && utf8.ValidString(j.before.val[f]) {
+				if u.Opts = cutOpts(j.before.val[f], j.ID, j.Timestamp); u.Opts != nil {
+					continue
+				}
 			}
-			u.Fields[f.String()] = []byte(j.before.val[f])
+			u.keep(f, j.before.val[f])
 		case again.has[f] && !j.before.has[f]:
 			u.Gone = append(u.Gone, f.String())
 		}
 	}
-	if len(u.ID) == 0 && u.Fields == nil && u.Gone == nil {
+	if len(u.ID) == 0 && u.Fields == nil && u.Gone == nil && u.Opts == nil {
 		return ""
 	}
 	line, err := json.Marshal(u)
@@ -53,6 +66,13 @@ func (c *change) restore(from, to Layout, j *Job, line string) {
 	}
 	if len(u.ID) > 0 {
 		c.newID = string(u.ID)
+	}
+	if len(u.Opts) > 0 {
+		id := j.ID
+		if len(u.ID) > 0 {
+			id = c.newID
+		}
+		u.keep(fieldOpts, joinOpts(u.Opts, id, u.Timestamp))
 	}
 	exact := c.after
 	for f := range numFields {

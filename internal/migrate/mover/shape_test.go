@@ -76,35 +76,51 @@ func TestJobsThatMoveByTheirShapeComeBackAsTheyWere(t *testing.T) {
 		"redis-server": redistest.Start(t).Client(t),
 		"miniredis":    redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()}),
 	} {
-		t.Run(name, func(t *testing.T) {
-			ctx := t.Context()
-			for chunk := range 12 {
-				client.FlushAll(ctx)
-				from, _ := queueQ()
-				oddJobs(ctx, t, client, from, 40)
-				client.Set(ctx, from.Key("id"), 1000, 0)
-				before := everything(t, client)
-				waiting := client.LLen(ctx, from.Key("wait")).Val()
-				opts := toAsynq(from)
-				opts.ChunkSize = 1 + 5*chunk
-				there := mustMove(ctx, t, client, opts)
-				if there.Moved[Waiting] != waiting || len(there.Skipped) > 0 {
-					t.Fatalf("chunks of %d: moved %v of %d, skipped %v", opts.ChunkSize, there.Moved, waiting, there.Skipped)
-				}
-				there = mustMove(ctx, t, client, fromAsynq(from))
-				if len(there.Skipped) > 0 {
-					t.Errorf("skipped on the way back: %v", there.Skipped)
-				}
-				for _, d := range capture.Compare(before, everything(t, client)) {
-					if !strings.HasPrefix(d.Key, "redisopt:") && !strings.HasPrefix(d.Key, "asynq:queues") && d.Key != "asynq:{q}:paused" {
-						t.Errorf("chunks of %d: %s", opts.ChunkSize, d)
+		from, bullMQ := queueQ()
+		for _, to := range []Endpoint{asynqQueue(from.Queue), bullMQ} {
+			t.Run(name+" to "+string(to.Layout), func(t *testing.T) {
+				for chunk := range 12 {
+					if thereAndBack(t, client, from, to, 1+5*chunk); t.Failed() {
+						return
 					}
 				}
-				if t.Failed() {
-					return
-				}
-			}
-		})
+			})
+		}
+	}
+}
+
+func thereAndBack(t *testing.T, client *redis.Client, from, to Endpoint, chunk int) {
+	t.Helper()
+	ctx := t.Context()
+	client.FlushAll(ctx)
+	oddJobs(ctx, t, client, from, 40)
+	client.Set(ctx, from.Key("id"), 1000, 0)
+	before := everything(t, client)
+	waiting := client.LLen(ctx, from.Key("wait")).Val()
+	opts := Options{From: from, To: to, ChunkSize: chunk, ActiveTimeout: -1, WorkersStopped: true, Timetable: hourly}
+	there := mustMove(ctx, t, client, opts)
+	if there.Moved[Waiting] != waiting || len(there.Skipped) > 0 {
+		t.Fatalf("chunks of %d: moved %v of %d, skipped %v", chunk, there.Moved, waiting, there.Skipped)
+	}
+	if want := client.HGet(ctx, "redisopt:ledger:bull:q:counts", "losses").Val(); want != "" && want != fmt.Sprint(there.Losses) {
+		t.Errorf("chunks of %d: the ledger counts %s losses, the result %d", chunk, want, there.Losses)
+	}
+	for id := range 2 {
+		if opts := client.HGet(ctx, to.Key(fmt.Sprintf("user:%d", id+1)), "opts").Val(); strings.Contains(opts, "timeout") {
+			t.Errorf("chunks of %d: BullMQ was given %s", chunk, opts)
+		}
+	}
+	opts.From, opts.To, opts.Reverse = to, from, true
+	if back := mustMove(ctx, t, client, opts); len(back.Skipped) > 0 {
+		t.Errorf("skipped on the way back: %v", back.Skipped)
+	}
+	for _, d := range capture.Compare(before, everything(t, client)) {
+		if strings.HasPrefix(d.Key, "bull:") {
+			t.Errorf("chunks of %d: %s", chunk, d)
+		}
+	}
+	if left := client.Keys(ctx, to.jobKey("*[0-9]*")).Val(); len(left) > 0 {
+		t.Errorf("chunks of %d: left at the target: %v", chunk, left)
 	}
 }
 
