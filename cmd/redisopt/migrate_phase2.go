@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,7 @@ connections: what closes them is a restart of the processes that the plan names.
 	cmd.Flags().StringVar(&f.catchUp, "catch-up", "", "what becomes of the backlog on the way back: staged, all, newest or none (default: as configured)")
 	cmd.Flags().DurationVar(&f.hold, "hold", 0, "stay and look after the paused queues for so long (0: as long as pauses are bounded)")
 	cmd.Flags().DurationVar(&f.stage, "stage", 5*time.Minute, "a staged resume of one queue takes at most so long")
-	cmd.Flags().Int64Var(&f.limit, "connection-limit", 0, "the plan allows `n` connections (0: what the server says)")
+	cmd.Flags().Int64Var(&f.limit, "connection-limit", 0, "the plan allows `n` connections (0: budgets.connections.plan_limit, else what the server says)")
 	f.hostFlags.register(cmd)
 	f.soakFlags.register(cmd, "0: not at all")
 	return cmd
@@ -79,6 +80,10 @@ func (a *app) migratePhase2(ctx context.Context, f phase2Flags) error {
 
 // phase makes phase 2 as the flags, the configuration and the Redis have it.
 func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *config.Config) (migrate.Phase, error) {
+	if allowed := int64(conf.Budgets.Connections.PlanLimit); allowed > 0 {
+		f.limit = cmp.Or(f.limit, allowed)
+		f.gates.Connections = cmp.Or(f.gates.Connections, float64(allowed))
+	}
 	candidates, err := pauseCandidates(ctx, up, conf)
 	if err != nil {
 		return nil, err

@@ -39,7 +39,7 @@ func (f *soakFlags) register(cmd *cobra.Command, usual string) {
 	flags.Int64Var(&f.gates.MinJobs, "min-jobs", f.gates.MinJobs, "--min-job-success needs `n` jobs that ended, and waits for them")
 	flags.Float64Var(&f.gates.BacklogGrowth, "max-backlog-growth", f.gates.BacklogGrowth, "gate: at most `n` more jobs wait at the end than at the beginning (negative: not judged)")
 	flags.Float64Var(&f.gates.CommandsPerDay, "max-commands-per-day", 0, "gate: at most `n` commands a day of the whole Redis (0: not judged, the report tells)")
-	flags.Float64Var(&f.gates.Connections, "max-connections", 0, "gate: at most `n` connections of the whole Redis (0: not judged, the report tells)")
+	flags.Float64Var(&f.gates.Connections, "max-connections", 0, "gate: at most `n` connections of the whole Redis (0: phase 2 takes budgets.connections.plan_limit, else not judged)")
 	flags.StringVar(&f.page, "metrics", "", "the application's metrics page, a `URL` in Prometheus' text format (token: "+metricsToken+")")
 	flags.StringArrayVar(&f.series, "metric", nil, "what a series of --metrics means: `NAME=SERIES`, NAME being done, failed, errors, waiting or p95_ms (repeatable)")
 }
