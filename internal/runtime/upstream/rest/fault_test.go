@@ -316,7 +316,7 @@ func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 		if slow.Load() {
 			select {
 			case <-r.Context().Done():
-			case <-time.After(30 * time.Millisecond):
+			case <-time.After(400 * time.Millisecond):
 			}
 		}
 		return false
@@ -330,7 +330,7 @@ func TestImpatientCallersDoNotOpenTheBreaker(t *testing.T) {
 	}
 	for range 5 {
 		c := dial(t, tr)
-		_ = c.SetReadDeadline(time.Now().Add(5 * time.Millisecond))
+		_ = c.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
 		_, _ = io.WriteString(c, words("GET", "a"))
 		_, err := c.Read(make([]byte, 1))
 		wantKind(t, err, rest.TimedOut)
