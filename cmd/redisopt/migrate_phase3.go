@@ -84,6 +84,7 @@ type phase3Flags struct {
 	major      int
 	schedulers []string
 	compare    bool
+	allJobs    bool
 	first      []string // queues that come first, without --queue
 }
 
@@ -155,6 +156,7 @@ others are moved. Interrupted or stopped by one queue, the same command goes on 
 		"read every job before and after, and compare digests, the order, and 200 jobs field by field; doubles the price")
 	cmd.Flags().StringSliceVar(&f.first, "queue-order", nil,
 		"without --queue, begin with these `queues` in this order (default: queues.list, then the design's order, then by name)")
+	cmd.Flags().BoolVar(&f.allJobs, "all-jobs", false, "let the plan read every job, for a command each, instead of 1,000 of each state")
 	_ = cmd.MarkFlagRequired("engine") // the flag exists
 	return cmd
 }
@@ -180,7 +182,7 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 			return err
 		}
 		opts, done := a.runOptions(up, dir, f.tuning, hosting)
-		opts.Compare = f.compare
+		opts.Compare, opts.AllJobs = f.compare, f.allJobs
 		plan, err := step.PlanStart(ctx, up.Client(), s, route, opts)
 		if err != nil {
 			return err
@@ -226,7 +228,7 @@ func (f *phase3Flags) route(ctx context.Context, up *upstream.Upstream, request 
 	if err != nil {
 		return route, err
 	}
-	phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, WorkersStopped: f.workersStopped}, migrate.Env{})
+	phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, WorkersStopped: f.workersStopped, AllJobs: f.allJobs}, migrate.Env{})
 	if err != nil {
 		return route, err
 	}

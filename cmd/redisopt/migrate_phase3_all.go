@@ -189,7 +189,7 @@ func (a *app) planQueue(
 	if err != nil {
 		return migrate.Outline{}, route, err
 	}
-	phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, WorkersStopped: f.workersStopped}, migrate.Env{})
+	phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, WorkersStopped: f.workersStopped, AllJobs: f.allJobs}, migrate.Env{})
 	if err != nil {
 		return migrate.Outline{}, route, err
 	}

@@ -26,6 +26,7 @@ type migratePlanFlags struct {
 	out      string
 	code     string
 	detailed bool
+	allJobs  bool
 }
 
 // A planning is what the makers of phases are given.
@@ -79,6 +80,7 @@ hash over its content; redisopt migrate phaseN --plan FILE runs exactly that and
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queues, 5 or 6 (0: find out)")
 	cmd.Flags().StringVar(&f.out, "out", "", "write the plan to this `file`")
 	cmd.Flags().StringVar(&f.code, "code", "", "name the lines of the application in this `directory` that must change")
+	cmd.Flags().BoolVar(&f.allJobs, "all-jobs", false, "in phase 3 read every job, for a command each, instead of 1,000 of each state")
 	cmd.Flags().BoolVar(&f.detailed, "detailed-exitcode", false, "exit 10 when the plan has changes, 0 when there is nothing to do")
 	return cmd
 }
@@ -296,7 +298,7 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 				if err != nil {
 					return nil, err
 				}
-				return step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route}, migrate.Env{})
+				return step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, AllJobs: p.allJobs}, migrate.Env{})
 			},
 		}
 	}

@@ -175,6 +175,10 @@ type Options struct {
 	// taken in without pausing them, and asynq's bands are not paused while it arrives.
 	Straggling bool
 
+	// Sample is how many jobs of each state Plan reads, spread evenly, where there are more. 0: all of them. A
+	// plan in place, and Move itself, always look at every job.
+	Sample int64
+
 	// OnProgress, when not nil, is called after every chunk from the goroutine that called Move.
 	OnProgress func(Progress)
 }

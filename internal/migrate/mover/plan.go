@@ -10,8 +10,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// planPage is how many jobs are read at a time when nothing is moved.
-const planPage = 500
+// planPage is how many jobs are read at a time when nothing is moved, and samplePages how many pages a sample of
+// a container has.
+const (
+	planPage    = 500
+	samplePages = 10
+)
 
 // A planner collects a Plan while it streams over a queue.
 type planner struct {
@@ -24,7 +28,7 @@ type planner struct {
 
 // Plan says what Move would do: counts, what the target cannot express, and what would stay behind
 // and why. It writes nothing and keeps no more than a page of jobs and 1,000 losses and problems in
-// memory. Price: about one command a job and four a page.
+// memory. Price: about one command a job that is read, which Options.Sample bounds, and four a page.
 func (m *Mover) Plan(ctx context.Context) (Plan, error) {
 	p := &planner{Mover: m, pending: map[string]bool{}, plan: Plan{
 		From: m.opts.From, To: m.opts.To, Repeats: []Repeat{}, Losses: []Loss{}, Problems: []Problem{},
@@ -237,48 +241,94 @@ func (p *planner) scheduler(ctx context.Context, member string, next int64) (*sc
 		"the target already has a scheduler %q: it would fire twice", s.repeat.TargetKey)}, nil
 }
 
-// lane streams over one container.
+// lane reads one container: all of it, or where Options.Sample says so and it is longer, pages of it that are
+// spread evenly, from which the price of the rest is told.
 func (p *planner) lane(ctx context.Context, l lane) error {
-	for at := int64(0); ; at += planPage {
-		entries, err := readPage(ctx, p.client, &p.opts, p.inPlace(), p.ledgerKey("undo"), l, at, planPage)
+	long, err := p.long(ctx, l)
+	if err != nil {
+		return err
+	}
+	if long == 0 {
+		for at := int64(0); ; at += planPage {
+			if n, err := p.page(ctx, l, at, planPage); n == 0 || err != nil {
+				return err
+			}
+		}
+	}
+	plain, edited, read := p.plain, p.edited, int64(0)
+	size := max(1, p.opts.Sample/samplePages)
+	for i := range int64(samplePages) {
+		n, err := p.page(ctx, l, i*(long-size)/(samplePages-1), size)
 		if err != nil {
 			return err
 		}
-		if len(entries) == 0 {
-			return nil
-		}
-		claims := make([]claim, 0, len(entries))
-		for _, e := range entries {
-			if p.pending[e.id] {
-				continue
-			}
-			k, problem, losses := p.decide(l, e)
-			if problem != nil {
-				p.problem(*problem)
-				continue
-			}
-			p.lose(losses...)
-			unlike := len(k.hset)+len(k.hdel) > 0 || k.newID != k.id
-			if p.opts.To.Layout == Asynq {
-				unlike = !p.learnEnter(&chunk{lane: l}, &k, e)
-			}
-			if unlike {
-				p.edited++
-			} else {
-				p.plain++
-			}
-			claims = append(claims, k)
-		}
-		if err := p.collisions(ctx, claims); err != nil {
-			return err
-		}
-		if err := p.locks(ctx, l, claims); err != nil {
-			return err
-		}
-		if err := p.logs(ctx, claims); err != nil {
-			return err
-		}
+		read += n
 	}
+	rest := float64(long-read) / float64(max(1, read))
+	p.plain += int64(rest * float64(p.plain-plain))
+	p.edited += int64(rest * float64(p.edited-edited))
+	p.problem(Problem{Rule: "sampled", Message: fmt.Sprintf(
+		"%d of %d %s jobs were read: the price is told from them, and losses and problems of the others are not listed. A job that cannot be "+
+			"converted stays at the source, and the move reports it; --all-jobs reads them all", read, long, l.state)})
+	return nil
+}
+
+// long is how many jobs a container has of which only a sample is to be read; 0 when all are. What is converted
+// in place has no source to stay at, and active jobs are few. Price: 1 command, or none.
+func (p *planner) long(ctx context.Context, l lane) (int64, error) {
+	if p.opts.Sample == 0 || p.inPlace() || l.state == Active {
+		return 0, nil
+	}
+	count := p.client.ZCard
+	if l.isList() {
+		count = p.client.LLen
+	}
+	key := p.opts.From.part(l.band).Key(l.from)
+	n, err := count(ctx, key).Result()
+	if err != nil {
+		return 0, fmt.Errorf("count %q: %w", key, err)
+	}
+	if n <= p.opts.Sample {
+		return 0, nil
+	}
+	return n, nil
+}
+
+// page judges one page of a container and tells how many jobs it had.
+func (p *planner) page(ctx context.Context, l lane, at, size int64) (int64, error) {
+	entries, err := readPage(ctx, p.client, &p.opts, p.inPlace(), p.ledgerKey("undo"), l, at, size)
+	if err != nil || len(entries) == 0 {
+		return 0, err
+	}
+	claims := make([]claim, 0, len(entries))
+	for _, e := range entries {
+		if p.pending[e.id] {
+			continue
+		}
+		k, problem, losses := p.decide(l, e)
+		if problem != nil {
+			p.problem(*problem)
+			continue
+		}
+		p.lose(losses...)
+		unlike := len(k.hset)+len(k.hdel) > 0 || k.newID != k.id
+		if p.opts.To.Layout == Asynq {
+			unlike = !p.learnEnter(&chunk{lane: l}, &k, e)
+		}
+		if unlike {
+			p.edited++
+		} else {
+			p.plain++
+		}
+		claims = append(claims, k)
+	}
+	if err := p.collisions(ctx, claims); err != nil {
+		return 0, err
+	}
+	if err := p.locks(ctx, l, claims); err != nil {
+		return 0, err
+	}
+	return int64(len(entries)), p.logs(ctx, claims)
 }
 
 // readPage reads a page of a container as the move script shows it, without a script.

@@ -19,6 +19,9 @@ import (
 // Phase3Name is the phase that moves a queue to another engine, as it is called in a migrate.Target.
 const Phase3Name = "phase3"
 
+// planSample is how many jobs of each state a plan reads that need not read all.
+const planSample = 1000
+
 // Phase3Options say how one queue is moved.
 type Phase3Options struct {
 	// Route is where the queue goes. Required.
@@ -49,6 +52,10 @@ type Phase3Options struct {
 	// Compare reads every job before the move and after it, payloads included, and compares digests, the order
 	// and 200 jobs field by field. It doubles what a move costs, and is done when one process moves all there is.
 	Compare bool
+
+	// AllJobs has a plan read every job, for about one command each. Otherwise it reads 1,000 of each state where
+	// there are more; moving looks at every job either way.
+	AllJobs bool
 
 	straggling bool        // of a Bridge: the target's workers run
 	env        migrate.Env // of the host, for the soak
@@ -88,7 +95,11 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 		Ledger:     LedgerKey(opts.Route.From),
 		Timetable:  timetable,
 		Straggling: opts.straggling,
+		Sample:     planSample,
 		OnProgress: move.onProgress(opts.OnProgress),
+	}
+	if opts.AllJobs {
+		there.Sample = 0
 	}
 	back := there
 	back.From, back.To, back.Reverse = there.To, there.From, true

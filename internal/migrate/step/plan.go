@@ -48,7 +48,7 @@ func PlanStart(ctx context.Context, client redis.UniversalClient, s migrate.Stan
 	if s.State.Stage == migrate.Backward {
 		return nil, &migrate.StageError{Verb: "start", Stage: s.State.Stage}
 	}
-	phase, err := NewPhase3(client, Phase3Options{Route: route, WorkersStopped: opts.WorkersStopped})
+	phase, err := NewPhase3(client, Phase3Options{Route: route, WorkersStopped: opts.WorkersStopped, AllJobs: opts.AllJobs})
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func PlanBack(ctx context.Context, client redis.UniversalClient, s migrate.Stand
 	if err != nil {
 		return nil, err
 	}
-	phase, err := NewPhase3(client, Phase3Options{Route: route, WorkersStopped: opts.WorkersStopped})
+	phase, err := NewPhase3(client, Phase3Options{Route: route, WorkersStopped: opts.WorkersStopped, AllJobs: opts.AllJobs})
 	if err != nil {
 		return nil, err
 	}

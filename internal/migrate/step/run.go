@@ -23,8 +23,8 @@ type RunOptions struct {
 	WorkersStopped bool
 	ActiveTimeout  time.Duration
 
-	// Compare is that of Phase3Options.
-	Compare bool
+	// Compare and AllJobs are those of Phase3Options.
+	Compare, AllJobs bool
 
 	// Hosting is how it is hosted: windows, throttles, intents, gates, what happens when every step is in
 	// place. Which migration and which way is set by Start, Resume and Rollback.
