@@ -95,7 +95,7 @@ func newTraffic(s *Stage, plan step.Phase1Plan, keys []capture.Key) (*traffic, e
 // pick chooses the strings that callers use: those under the prefixes of the plan, else any that were
 // copied.
 func (t *traffic) pick(keys []capture.Key, prefixes []string) {
-	var named, any []capture.Key
+	var named, others []capture.Key
 	for _, k := range keys {
 		if k.Type != "string" || accounts(k.Name) || ofQueue(k.Name, nil) || strings.HasPrefix(k.Name, "redisopt:limit:") {
 			continue
@@ -103,14 +103,14 @@ func (t *traffic) pick(keys []capture.Key, prefixes []string) {
 		if hasAny(k.Name, prefixes) {
 			named = append(named, k)
 		}
-		any = append(any, k)
+		others = append(others, k)
 	}
 	switch {
 	case len(named) > 0:
 		t.values = named
-	case len(any) > 0:
-		t.values = any
-		t.told = append(t.told, fmt.Sprintf("no key was found under %s; %d other strings go the way that they would go", strings.Join(prefixes, ", "), min(len(any), mostValues)))
+	case len(others) > 0:
+		t.values = others
+		t.told = append(t.told, fmt.Sprintf("no key was found under %s; %d other strings go the way that they would go", strings.Join(prefixes, ", "), min(len(others), mostValues)))
 	default:
 		t.told = append(t.told, fmt.Sprintf("no string was copied, so %d keys of its own stand in", ownKeys))
 		for i := range ownKeys {
