@@ -53,8 +53,8 @@ const (
 )
 
 // TestElevenQueuesMoveThereAndBackUnderTraffic moves the queues of the design document between real libraries, and
-// back, while 200 jobs a second are added and run. Two routes are taken, one under -race, all with
-// TORTURE=1. With ELEVEN_REPORT=DIR the report of migrate report, before and after, is written to that directory.
+// back, while 200 jobs a second are added and run. One route is taken, another one under -race, all
+// with TORTURE=1. With ELEVEN_REPORT=DIR the report of migrate report, before and after, is written to that directory.
 func TestElevenQueuesMoveThereAndBackUnderTraffic(t *testing.T) {
 	routes := elevenRoutes()
 	switch {
@@ -62,7 +62,7 @@ func TestElevenQueuesMoveThereAndBackUnderTraffic(t *testing.T) {
 	case raceEnabled:
 		routes = routes[1:2] // our own engine runs there
 	default:
-		routes = routes[:2]
+		routes = routes[:1]
 	}
 	for _, r := range routes {
 		t.Run(r.String(), func(t *testing.T) { newEleven(t, r).run() })
@@ -131,11 +131,32 @@ func crowded(q int) bool { return q%3 != 0 }
 // settle waits until every job that a side added to the queues has begun.
 func (e *eleven) settle(letter string) {
 	e.t.Helper()
-	for q := range e.queues {
-		e.book.await(fmt.Sprintf("the last job of queue %d that %s added", q, letter), func() bool {
-			return e.book.ran(letter, q) >= e.book.stopped[letter][q]
+	for q, name := range elevenQueues() {
+		what := fmt.Sprintf("the last job of queue %d, %s, that %s added", q, name, letter)
+		told := time.Now()
+		e.book.await(what, func() bool {
+			ran, added := e.book.ran(letter, q), e.book.stopped[letter][q]
+			if ran < added && time.Since(told) > time.Minute {
+				told = time.Now()
+				e.t.Logf("not yet %s: %d of %d; %s", what, ran, added, e.whereabouts(name))
+			}
+			return ran >= added
 		})
 	}
+}
+
+// whereabouts are the sizes of all containers of a queue.
+func (e *eleven) whereabouts(name string) string {
+	var all []string
+	for _, key := range e.client.Keys(e.t.Context(), "*"+name+"*").Val() {
+		switch e.client.Type(e.t.Context(), key).Val() {
+		case "list":
+			all = append(all, fmt.Sprintf("%s: %d", key, e.client.LLen(e.t.Context(), key).Val()))
+		case "zset":
+			all = append(all, fmt.Sprintf("%s: %d", key, e.client.ZCard(e.t.Context(), key).Val()))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // flow lets traffic run until n more jobs of every queue began.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
@@ -112,4 +113,52 @@ func TestBullMQToBullMQIsRefusedWhereItMeansNothing(t *testing.T) {
 	if _, err := m.Move(ctx); err == nil || !strings.Contains(err.Error(), "full keys") {
 		t.Errorf("a flow: %v, want a refusal with its reason", err)
 	}
+}
+
+// TestJobsWithAPriorityKeepTheirOrderWhenTheSourceHasBegunToCountAnew: BullMQ numbers jobs with a priority from 1 again
+// whenever none of them waits, so what comes later can have a lower score.
+func TestJobsWithAPriorityKeepTheirOrderWhenTheSourceHasBegunToCountAnew(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	ctx := t.Context()
+	opts := fromTo(5, 6, [2]string{"bull", "mail"})
+	m, err := New(client, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const one = float64(1 << 32)
+	for id, score := range map[string]float64{"1": one + 60, "2": 2*one + 59} {
+		addPrioritized(t, client, opts.From, id, score)
+	}
+	client.Set(ctx, opts.From.Key("pc"), 60, 0)
+	if _, err := m.Move(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for id, score := range map[string]float64{"3": one + 1, "4": one + 2, "5": 3*one + 3} {
+		addPrioritized(t, client, opts.From, id, score)
+	}
+	client.Set(ctx, opts.From.Key("pc"), 3, 0)
+	if _, err := m.Move(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want := []redis.Z{{Member: "1", Score: one + 60}, {Member: "3", Score: one + 61}, {Member: "4", Score: one + 62}, {Member: "2", Score: 2*one + 59}, {Member: "5", Score: 3*one + 3}}
+	if diff := cmp.Diff(want, client.ZRangeWithScores(ctx, opts.To.Key("prioritized"), 0, -1).Val()); diff != "" {
+		t.Errorf("jobs with a priority (-want +got):\n%s", diff)
+	}
+	if pc := client.Get(ctx, opts.To.Key("pc")).Val(); pc != "62" {
+		t.Errorf("the target counts on from %s, want 62", pc)
+	}
+}
+
+func addPrioritized(t *testing.T, client *redis.Client, e Endpoint, id string, score float64) {
+	t.Helper()
+	priority := int(score) >> 32
+	if err := client.HSet(t.Context(), e.Key(id), "name", "n", "data", "{}", "opts", fmt.Sprintf(`{"attempts":0,"priority":%d}`, priority),
+		"timestamp", 1795380456459, "delay", 0, "priority", priority).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.ZAdd(t.Context(), e.Key("prioritized"), redis.Z{Member: id, Score: score}).Err(); err != nil {
+		t.Fatal(err)
+	}
+	client.HSetNX(t.Context(), e.Key("meta"), "version", "bullmq:5.81.5")
+	client.SetNX(t.Context(), e.Key("id"), 100, 0)
 }

@@ -145,6 +145,27 @@ local function front(dest, ids)
   end
 end
 
+-- From BullMQ to BullMQ scores are kept. The source numbers its jobs from 1 again whenever none waits with a priority:
+-- one whose score is not behind what the target has of its priority gets the next number there.
+local tops = {}
+local function behind(score)
+  local s = tonumber(score)
+  local p = math.floor(s / 4294967296)
+  if not tops[p] then
+    local top = call('ZREVRANGEBYSCORE', KEYS[2], string.format('(%.0f', (p + 1) * 4294967296),
+      string.format('%.0f', p * 4294967296), 'WITHSCORES', 'LIMIT', 0, 1)
+    tops[p] = tonumber(top[2] or '-1')
+  end
+  if s <= tops[p] then
+    local counter = math.max(tonumber(call('GET', KEYS[7]) or '0') or 0, tops[p] % 4294967296) + 1
+    call('SET', KEYS[7], string.format('%.0f', counter))
+    s = p * 4294967296 + counter
+    score = string.format('%.0f', s)
+  end
+  tops[p] = s
+  return score
+end
+
 local status, plain, clash, all, suffix = {}, 0, {}, false, ''
 if n > 0 or ns > 0 then
   -- Claims by id: where their words begin, and which they are.
@@ -180,7 +201,7 @@ if n > 0 or ns > 0 then
   if not expect(KEYS[13], 'hash') then bad = KEYS[13] end
   if n > 0 then -- what only claims write
     if put ~= 'z' and not expect(KEYS[6], 'zset') then bad = KEYS[6] end
-    if put ~= 'z' and target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
+    if (put ~= 'z' or KEYS[2] == KEYS[6]) and target ~= '4' and (not expect(KEYS[7], 'string') or not find(call('GET', KEYS[7]) or '0', '^%d+$')) then
       bad = KEYS[7]
     end
   end
@@ -360,7 +381,7 @@ if n > 0 or ns > 0 then
         call('ZADD', KEYS[6], string.format('%.0f', tonumber(priority) * 4294967296 + counter % 4294967296), new)
         added = added + 1
       elseif put == 'z' then
-        zadd[#zadd + 1] = scores[ppos[i]]
+        zadd[#zadd + 1] = KEYS[2] == KEYS[6] and not undoing and behind(scores[ppos[i]]) or scores[ppos[i]]
         zadd[#zadd + 1] = new
       else
         push[#push + 1] = new
