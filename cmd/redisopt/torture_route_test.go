@@ -55,6 +55,8 @@ func routes() []route {
 		{"bullmq 5 to asynq", 550, 70, queueRoute("bullmq", false, "", "--engine", "asynq")},
 		{"asynq back to bullmq 5", 500, 80, queueRoute("bullmq", true, "", "--engine", "asynq")},
 		{"bullmq 5 to 6", 550, 52, queueRoute("bullmq", false, "bullmq6", "--engine", "bullmq", "--bullmq-major", "6", "--to-prefix", "bullmq6")},
+		{"phase 1, ramp", 100, 20, rampRoute(false)},
+		{"phase 1, back", 30, 10, rampRoute(true)},
 		{"phase 2, pause", 110, 16, pauseRoute(false)},
 		{"phase 2, resume", 52, 18, pauseRoute(true)},
 		{"phase 4, delete", 230, 200, cleanRoute(false)},
@@ -229,7 +231,7 @@ queues:
 		flags := []string{"--config", config, "--yes", "-o", "json"}
 		catchUp := [][]string{{"--catch-up", "all"}, {"--stage", "300ms"}}[tr.rng.IntN(2)]
 		sc := scene{
-			command: slices.Concat([]string{"migrate", "phase2"}, flags, catchUp),
+			command: slices.Concat([]string{"migrate", "phase2", "--soak", "0"}, flags, catchUp),
 			resume:  append([]string{"migrate", "resume", "phase2"}, flags...),
 			back:    append([]string{"rollback", "phase2"}, flags...),
 			journal: "redisopt:journal:{redisopt:phase2}",

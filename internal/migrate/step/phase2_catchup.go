@@ -124,18 +124,51 @@ end
 return redis.call('LLEN', KEYS[1])
 `)
 
+// gatherScript moves at most ARGV[1] ids that dripped and that no worker took back to the right end of the
+// paused list of a queue that is still paused, since they are next. It answers how many are left.
+var gatherScript = redis.NewScript(`
+if redis.call('EXISTS', KEYS[3]) == 0 then return 0 end
+for i = 1, tonumber(ARGV[1]) do
+  if not redis.call('LMOVE', KEYS[1], KEYS[2], 'LEFT', 'RIGHT') then break end
+end
+return redis.call('LLEN', KEYS[1])
+`)
+
 // drip gives Bull's workers a few jobs a second from a queue that stays paused: they take what is in the
 // wait list, and everybody else goes on adding to the paused one, so the order stays. It is over with the
 // backlog or after StageMS; what is left then goes at once. A crash leaves the queue paused with a few
-// jobs in the wait list, which run. Price: 1 script a second of 2 commands and one for each job.
+// jobs in the wait list, which run. Price: 1 script a second of 2 commands and one for each job, and 1 at the
+// end.
 func (p *Phase2) drip(ctx context.Context, q PausedQueue) error {
-	return p.stage(ctx, q, func(rate int) (int64, error) {
+	if err := p.stage(ctx, q, func(rate int) (int64, error) {
 		left, err := dripScript.Run(ctx, p.client, []string{q.Queue.Key("paused"), q.Queue.Key("wait")}, rate).Int64()
 		if err != nil {
 			return 0, fmt.Errorf("let jobs of %s go on: %w", q.Label(), err)
 		}
 		return left, nil
-	})
+	}); err != nil {
+		return err
+	}
+	return p.gather(ctx, q)
+}
+
+// gather brings what dripped and was not taken back in front of what did not, as the resume that follows
+// expects. Price: 1 script of 3 commands and one for each job.
+func (p *Phase2) gather(ctx context.Context, q PausedQueue) error {
+	const atOnce = 1000
+	keys := []string{q.Queue.Key("wait"), q.Queue.Key("paused"), q.Queue.Key("meta-paused")}
+	for {
+		if err := p.fenced(ctx); err != nil {
+			return err
+		}
+		left, err := gatherScript.Run(ctx, p.client, keys, atOnce).Int64()
+		if err != nil {
+			return fmt.Errorf("gather jobs of %s: %w", q.Label(), err)
+		}
+		if left == 0 {
+			return nil
+		}
+	}
 }
 
 // widenScript sets BullMQ's global limit of jobs that run at once, and wakes a worker. It answers how many

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -484,4 +485,36 @@ func TestHoldWaitsAsLongAsItWasToldWithoutLookingAtOtherQueues(t *testing.T) {
 			t.Errorf("held for %s, want 48h", got)
 		}
 	})
+}
+
+// What was let go first and was not taken by any worker is still first when the rest follows at once.
+func TestAStagedResumeOfBullThatDiedKeepsTheOrder(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	e := endpoint(mover.Bull, 4, "bull", "q")
+	for i := range 12 {
+		addJob(t, client, e.Key(fmt.Sprint(i+1)))
+		push(t, client, e.Key("wait"), fmt.Sprint(i+1))
+	}
+	want := client.LRange(t.Context(), e.Key("wait"), 0, -1).Val()
+	plan := step.Phase2Plan{Queues: []step.PausedQueue{{Queue: e, CatchUp: step.Staged}}, StageMS: 1}
+	d := &diary{dieAt: -1}
+	engine := engineFor(t, client, migrate.Target{Phase: step.Phase2Name}, plan, d)
+	if err := engine.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// As the death of a process that had let three jobs go leaves it.
+	for range 3 {
+		if err := client.LMove(t.Context(), e.Key("paused"), e.Key("wait"), "RIGHT", "LEFT").Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := engine.Rollback(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := client.LRange(t.Context(), e.Key("wait"), 0, -1).Val(); !slices.Equal(got, want) {
+		t.Errorf("the order is %v, want %v", got, want)
+	}
+	if n := client.Exists(t.Context(), e.Key("paused"), e.Key("meta-paused")).Val(); n != 0 {
+		t.Error("the queue is still paused")
+	}
 }
