@@ -82,9 +82,10 @@ func TestALeaseIsRenewedOftenWhileSomethingMovesAndAtOnceWhenThatBegins(t *testi
 func TestARestingLeaseWhoseRedisIsSilentIsTriedEveryMinuteAndLostWhenItMustHaveExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := leaseOf(LeaseOptions{}.withDefaults())
-		silent, tries := false, 0
+		var silent atomic.Bool
+		var tries atomic.Int64
 		l.carry(func(context.Context, time.Duration) (bool, error) {
-			if tries++; silent {
+			if tries.Add(1); silent.Load() {
 				return false, errors.New("no reply")
 			}
 			return true, nil
@@ -92,11 +93,12 @@ func TestARestingLeaseWhoseRedisIsSilentIsTriedEveryMinuteAndLostWhenItMustHaveE
 		err := l.Hold(t.Context(), func(ctx context.Context) error {
 			l.SetResting(true)
 			synctest.Wait()
-			silent, tries = true, 0
+			silent.Store(true)
+			tries.Store(0)
 			began := time.Now()
 			<-ctx.Done()
-			if took := time.Since(began); took != 20*time.Minute || tries != 11 {
-				t.Errorf("lost after %s and %d tries, want 20m and 11", took, tries)
+			if took := time.Since(began); took != 20*time.Minute || tries.Load() != 11 {
+				t.Errorf("lost after %s and %d tries, want 20m and 11", took, tries.Load())
 			}
 			return ctx.Err()
 		})
