@@ -174,8 +174,7 @@ func (m *Metrics) fetch(ctx context.Context) ([]sample, error) {
 	}
 	response, err := m.opts.Client.Do(request)
 	if err != nil {
-		var inner *url.Error
-		if errors.As(err, &inner) { // its text has the whole URL, which may hold a secret
+		if inner, ok := errors.AsType[*url.Error](err); ok { // its text has the whole URL, which may hold a secret
 			err = inner.Err
 		}
 		return nil, fmt.Errorf("metrics page of %s: %w", request.URL.Host, err)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func looks(t *testing.T, client redis.UniversalClient, q mover.Endpoint, between
 func do(t *testing.T, client redis.UniversalClient, line string, args ...any) {
 	t.Helper()
 	var words []any
-	for _, w := range strings.Fields(fmt.Sprintf(line, args...)) {
+	for w := range strings.FieldsSeq(fmt.Sprintf(line, args...)) {
 		words = append(words, w)
 	}
 	if err := client.Do(t.Context(), words...).Err(); err != nil {
@@ -142,7 +143,7 @@ func TestALookOnlyReadsAndCostsWhatItSays(t *testing.T) {
 			if _, err := fmt.Sscanf(rest, "%d,", &n); err != nil {
 				t.Fatal(err)
 			}
-			if !strings.Contains(" hget llen zcard zcount get xrevrange xrange ", " "+name+" ") {
+			if !slices.Contains([]string{"hget", "llen", "zcard", "zcount", "get", "xrevrange", "xrange"}, name) {
 				t.Errorf("%s: it sent %s, want only commands that read", layout, name)
 			}
 			sent += n
