@@ -1,7 +1,6 @@
 package step_test
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -80,9 +79,7 @@ func TestAPlanOfALongQueueReadsASampleAndTheMoveStillLooksAtEveryJob(t *testing.
 }
 
 // processed is how many commands the server has run, without those inside scripts.
-func processed(t *testing.T, client interface {
-	Info(ctx context.Context, sections ...string) *redis.StringCmd
-}) int64 {
+func processed(t *testing.T, client *redis.Client) int64 {
 	t.Helper()
 	counters, err := history.ParseInfo(client.Info(t.Context()).Val())
 	if err != nil {
