@@ -92,7 +92,7 @@ const (
 	randomKills = 200
 	serverKills = 20
 	networkCuts = 50
-	mostWrites  = 16 // of a journal by one run, more than any makes
+	mostWrites  = 28 // of a journal by one run, more than any makes
 )
 
 // allBouts are the whole campaign. Journal writes that a run does not make are left out when they turn out
@@ -212,7 +212,11 @@ func (b bout) recover(tr *trial, sc scene, c finished) (out outcome) {
 		way += ", killed once more"
 	}
 	fail := func(what string, args []string, c finished) outcome {
-		tr.t.Errorf("%s: %s after %q: %v: %s", b, what, out.ended, args, c)
+		var met reckoning
+		if sc.live != nil {
+			sc.live.account(nil, &met)
+		}
+		tr.t.Errorf("%s: %s after %q: %v: %s\n%s", b, what, out.ended, args, c, met)
 		out.problems = append(out.problems, what)
 		return out
 	}

@@ -64,6 +64,7 @@ func newTraffic(t *testing.T, addr, queue string) *traffic {
 	tr := &traffic{base: "bull:" + queue + ":", stop: make(chan struct{}), ran: map[string]int{}}
 	tr.client = redis.NewClient(&redis.Options{
 		Addr: addr, Protocol: 2, DisableIdentity: true, PoolSize: 2,
+		MaxRetries: -1, ReadTimeout: patience, // a script that is sent again would take another job
 		// Bull's workers call their connections so, by which it is seen that one is there.
 		ClientName: "bull:" + base64.StdEncoding.EncodeToString([]byte(queue)),
 	})

@@ -49,7 +49,7 @@ func (r *run) move(ctx context.Context) error {
 		return err
 	}
 	patience := time.Now().Add(r.opts.ActiveTimeout)
-	looks := 0
+	looks, looked := 0, false
 	for pass := 0; pass < maxPasses; {
 		moved, err := r.pass(ctx, !r.swept)
 		if err != nil {
@@ -73,13 +73,22 @@ func (r *run) move(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if looks++; !overlooked || looks > maxLooks {
+		if looks++; overlooked && looks <= maxLooks {
+			continue
+		}
+		if err := r.hold(ctx); err != nil {
+			return err
+		}
+		if looked = len(r.result.Held) == 0 || !time.Now().Before(patience); looked {
 			break
 		}
+		looks = 0 // a worker took one since it was looked for, and is given the time for it
 	}
 	r.result.Skipped = append(r.result.Skipped, r.skipped...)
-	if err := r.hold(ctx); err != nil {
-		return err
+	if !looked {
+		if err := r.hold(ctx); err != nil {
+			return err
+		}
 	}
 	return r.finish(ctx)
 }
@@ -351,6 +360,7 @@ func (r *run) waitForActive(ctx context.Context, patience time.Time) (bool, erro
 // hold lists what is still active at the source because a worker has it or may have it. What was
 // skipped for another reason can never be moved, whoever stops, and is reported as that.
 func (r *run) hold(ctx context.Context) error {
+	r.result.Held = []string{}
 	if r.opts.From.Layout == Asynq {
 		ids, err := r.activeAsynq(ctx)
 		r.result.Held = append(r.result.Held, ids[:min(len(ids), maxKept)]...)
