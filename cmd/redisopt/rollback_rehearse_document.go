@@ -295,8 +295,8 @@ func walkFindings(w *rehearsal.Walk) []report.Finding {
 		if t.Again > 0 {
 			out = append(out, report.Finding{
 				Rule: "limit-starts-anew", Severity: report.SeverityWarning, Subject: w.Target.String(),
-				Message: fmt.Sprintf("%d units were admitted beyond their limit after the way back: what only the new side had counted in the window is not seen any more", t.Again),
-				Remedy:  "expect up to one limit more for each subject in the window of a rollback",
+				Message: fmt.Sprintf("%d units were admitted beyond their limit after the way back: what only the new side had counted in the window could not be read any more", t.Again),
+				Remedy:  "expect up to one limit more for each subject in the window of a rollback, where the new side does not answer",
 			})
 		}
 		for _, kind := range slices.Sorted(maps.Keys(t.NotCarried)) {

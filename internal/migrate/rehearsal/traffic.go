@@ -56,7 +56,7 @@ type traffic struct {
 	writes    int64
 	checks    int64
 	admitted  map[string]int64
-	returning bool  // the way back has begun, after which the new side's units are not seen any more
+	returning bool  // the way back has begun
 	again     int64 // units that were admitted beyond a limit since then
 	following sync.WaitGroup
 	stop      context.CancelFunc
@@ -124,12 +124,13 @@ func (t *traffic) pick(keys []capture.Key, prefixes []string) {
 
 func (t *traffic) limits(same bool) (*limit.Limiter, error) {
 	return limit.New(limit.Options{
-		Client: t.old, Prefix: ownPrefix + "limit", Deadline: patience,
+		Client: t.old, Prefix: ownPrefix + "limit", Deadline: 2 * patience, // half of it for what was carried before
 		Rules: []limit.Rule{{Name: "rehearsal", Limit: quota, Period: time.Hour, By: limit.ByKey, OnError: limit.Closed, Lease: limit.LeaseOff}},
 		Other: &limit.Other{
 			Client:       t.next,
 			Takes:        func(subject string) bool { return t.router.New(ramp.Limit, subject) },
 			Carries:      func(subject string) bool { return t.router.Mirrored(ramp.Limit, subject) },
+			Left:         t.router.Left,
 			SameDatabase: same,
 			Observed: func(other bool, took time.Duration, err error) {
 				side := ramp.Old

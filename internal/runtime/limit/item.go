@@ -19,6 +19,7 @@ type item struct {
 
 	other   bool // counted on the side of Options.Other
 	carried bool // both sides are looked at
+	late    bool // and only because it was carried before
 
 	local  *local
 	want   lease.Plan

@@ -82,7 +82,7 @@ func (l *Limiter) refill(it *item, now int64) {
 		return
 	}
 	plan := l.bounded(it, e.ledger.Plan(now, 0, it.plan.bounds))
-	next := &item{req: it.req, rule: it.rule, plan: it.plan, subject: it.subject, key: it.key, other: it.other, carried: it.carried, local: e, want: plan}
+	next := &item{req: it.req, rule: it.rule, plan: it.plan, subject: it.subject, key: it.key, other: it.other, carried: it.carried, late: it.late, local: e, want: plan}
 	if plan.Want < 2 {
 		e.ledger.Return(plan.Give)
 		return

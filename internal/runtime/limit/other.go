@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,6 +19,10 @@ import (
 // the check is denied. The unit that was taken last is seen by whoever took it, so that both sides together
 // never admit more than the limit in any window, even while replicas do not agree yet on which side a
 // subject is. That costs 1 command more for a check that was granted, and 3 or 4 where units are given back.
+//
+// A subject that is carried no longer and is counted here again is looked at in the same way until what the
+// other side counted of it has left every window, with half a Deadline to wait: what cannot be read by then
+// is forgotten.
 //
 // Rules with a former limiter's sets and token buckets are not moved, because what they have counted cannot
 // be added up over two places; with SameDatabase there is only one place, and all move.
@@ -38,6 +43,11 @@ type Other struct {
 	// Carries is whether a subject may have been counted on either side lately. Nil: none has.
 	Carries func(subject string) bool
 
+	// Left is since when a subject is carried no longer; zero: for so long that it does not matter, or it
+	// is. It is asked for every check of a subject that is neither counted on this side nor carried. Nil:
+	// none is looked at any longer than it is carried.
+	Left func(subject string) time.Time
+
 	// SameDatabase says that both clients reach one database, so that there is nothing to carry.
 	SameDatabase bool
 
@@ -55,6 +65,9 @@ func (o *Other) withDefaults() *Other {
 	}
 	if own.Carries == nil {
 		own.Carries = func(string) bool { return false }
+	}
+	if own.Left == nil {
+		own.Left = func(string) time.Time { return time.Time{} }
 	}
 	if own.Observed == nil {
 		own.Observed = func(bool, time.Duration, error) {}
@@ -121,7 +134,17 @@ func (l *Limiter) place(it *item) {
 		return
 	}
 	it.other = o.Takes(it.subject)
-	it.carried = !o.SameDatabase && o.Carries(it.subject)
+	if o.SameDatabase {
+		return
+	}
+	it.carried = o.Carries(it.subject)
+	if it.carried || it.other {
+		return
+	}
+	// A unit counts for less than two windows, whatever the algorithm.
+	if since := o.Left(it.subject); !since.IsZero() && time.Since(since) < 2*it.rule.nominal() {
+		it.carried, it.late = true, true
+	}
 }
 
 // align has items that are decided all or none counted on one side: what is carried may be counted on
@@ -171,7 +194,13 @@ func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool)
 	for n, i := range look {
 		keys[n] = items[i].key
 	}
-	values, err := across.client.MGet(ctx, keys...).Result()
+	asking := ctx
+	if !slices.ContainsFunc(look, func(i int) bool { return !items[i].late }) {
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeout(ctx, l.opts.Deadline/2)
+		defer cancel()
+	}
+	values, err := across.client.MGet(asking, keys...).Result()
 	across.breaker.done(err == nil || !unusable(ctx, err))
 	r.commands++
 	if err != nil || len(values) != len(keys) {
@@ -267,13 +296,24 @@ func (l *Limiter) putBack(ctx context.Context, items []*item, answers []answer, 
 	return r.commands
 }
 
-// elsewhere is what the opposite side counts of an item, 0 where it is not to be looked at: 1 command.
+// elsewhere is what the opposite side counts of an item, 0 where it is not to be looked at, or only lately was
+// and has no answer: 1 command.
 func (l *Limiter) elsewhere(ctx context.Context, it *item, now int64) (int64, error) {
 	if !it.carried {
 		return 0, nil
 	}
-	text, err := l.side(!it.other).client.Get(ctx, it.key).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	asking := ctx
+	if it.late {
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeout(ctx, l.opts.Deadline/2)
+		defer cancel()
+	}
+	text, err := l.side(!it.other).client.Get(asking, it.key).Result()
+	switch {
+	case err == nil || errors.Is(err, redis.Nil):
+	case it.late && ctx.Err() == nil:
+		return 0, nil // as a check does
+	default:
 		return 0, err
 	}
 	p := it.plan.policy

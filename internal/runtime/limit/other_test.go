@@ -134,6 +134,65 @@ func TestAnOtherSideThatIsDownDoesNotKeepChecksFromBeingDecided(t *testing.T) {
 	}
 }
 
+func TestWhatTheOtherSideCountedIsSeenUntilItsWindowEndsAndNoLonger(t *testing.T) {
+	t.Parallel()
+	old, other := sides(t)
+	var there, carried atomic.Bool
+	var left atomic.Pointer[time.Time]
+	left.Store(&time.Time{})
+	l, err := New(Options{
+		Client: old, Deadline: 5 * time.Second,
+		Rules: []Rule{{Name: "r", Limit: 10, Period: time.Hour, By: ByKey, Lease: LeaseOff}},
+		Other: &Other{
+			Client: other, Takes: func(string) bool { return there.Load() }, Carries: func(string) bool { return carried.Load() },
+			Left: func(string) time.Time { return *left.Load() },
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close(context.WithoutCancel(t.Context())) })
+	admitted := func(n int) int {
+		got := 0
+		for range n {
+			if ask1(t, l, "s").Allowed {
+				got++
+			}
+		}
+		return got
+	}
+	there.Store(true)
+	carried.Store(true)
+	if n := admitted(6); n != 6 {
+		t.Fatalf("%d of 6 admitted on the other side", n)
+	}
+	there.Store(false)
+	carried.Store(false)
+	now := time.Now()
+	left.Store(&now)
+	p, err := l.Peek(t.Context(), Request{Rule: "r", Subject: Subject{Key: "s"}})
+	if err != nil || p.Used != 6 {
+		t.Errorf("Peek = used %d, %v; want the 6 of the other side", p.Used, err)
+	}
+	if n := admitted(2); n != 2 {
+		t.Errorf("%d of 2 admitted of the 4 that are left", n)
+	}
+	long := now.Add(-2 * time.Hour)
+	left.Store(&long)
+	if ask1(t, l, "s").Used != 3 {
+		t.Error("want the other side not asked once every window has ended")
+	}
+	left.Store(&now)
+	if n := admitted(5); n != 1 {
+		t.Errorf("%d admitted, want the 1 that is left of both sides' 10", n)
+	}
+	_ = other.Close() // forgotten, and no obstacle
+	p, err = l.Peek(t.Context(), Request{Rule: "r", Subject: Subject{Key: "s"}})
+	if err != nil || p.Used != 4 {
+		t.Errorf("Peek = used %d, %v; want the 4 of the old side alone", p.Used, err)
+	}
+}
+
 // An admission happened some time between asked and told.
 type admission struct{ asked, told time.Time }
 

@@ -12,6 +12,7 @@ package ramp
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/control"
 )
@@ -39,6 +40,8 @@ type Router struct {
 type routes struct {
 	doc     control.Document
 	mirrors control.Document // the percentages of mirrors, under the routes' own names
+	left    control.Document // the percentage of Limit's mirror as it was before it ended
+	ended   time.Time        // when it did; zero: never
 }
 
 // NewRouter makes a Router that says what is in force in c. It starts nothing; see Run.
@@ -67,7 +70,15 @@ func (r *Router) take() {
 	for _, route := range []string{Cache, Limit} {
 		mirrors.Ramps[route] = d.Ramps[Mirror(route)]
 	}
-	r.now.Store(&routes{doc: d, mirrors: mirrors})
+	next := &routes{doc: d, mirrors: mirrors}
+	if last := r.now.Load(); last != nil {
+		next.left, next.ended = last.left, last.ended
+		if was := last.mirrors.Ramps[Limit]; was > mirrors.Ramps[Limit] {
+			next.left = control.Document{Ramps: map[string]float64{Limit: max(was, last.left.Ramps[Limit])}}
+			next.ended = time.Now()
+		}
+	}
+	r.now.Store(next)
 }
 
 // New is whether key is on the new side of route.
@@ -76,6 +87,16 @@ func (r *Router) New(route, key string) bool { return control.Route(r.now.Load()
 // Mirrored is whether key may be on either side soon, or was lately.
 func (r *Router) Mirrored(route, key string) bool {
 	return control.Route(r.now.Load().mirrors, route, key)
+}
+
+// Left is since when subject, of Limit, is no longer mirrored; zero where it never was since this Router was
+// made, or is. What only the new side counted before is there until its window ends.
+func (r *Router) Left(subject string) time.Time {
+	n := r.now.Load()
+	if n.ended.IsZero() || !control.Route(n.left, Limit, subject) || control.Route(n.mirrors, Limit, subject) {
+		return time.Time{}
+	}
+	return n.ended
 }
 
 // Mirroring is whether any key of route is mirrored.

@@ -39,6 +39,7 @@ func (w *world) otherSide() *limit.Other {
 		InScript:     func(command string, n int64) { up.AddInScript(meter.RateLimit, command, n) },
 		Takes:        func(subject string) bool { return w.router.New(ramp.Limit, subject) },
 		Carries:      func(subject string) bool { return w.router.Mirrored(ramp.Limit, subject) },
+		Left:         w.router.Left,
 		SameDatabase: w.conf.Ramp.SameDatabase,
 		Observed: func(other bool, took time.Duration, err error) {
 			side := ramp.Old

@@ -136,6 +136,27 @@ func TestTwoReplicasTakeKeysFromOneRedisToTheOtherAndBack(t *testing.T) {
 	if count != 10 {
 		t.Errorf("%d admitted over the move, want the limit of 10", count)
 	}
+	// The migration then takes its routes out of the document, and what only the new side counted still does.
+	w.ramp(t, map[string]float64{"cache.mirror": 100, "limit.mirror": 100, "cache": 100, "limit": 100})
+	for i := range 6 {
+		if !w.allowed(t, i%2, "u2") {
+			t.Fatal("want 6 of 10 admitted on the new side")
+		}
+	}
+	w.ramp(t, mirror)
+	w.ramp(t, map[string]float64{})
+	count = 0
+	for i := range 20 {
+		if w.allowed(t, i%2, "u1") {
+			t.Error("u1 was admitted again after the rollback, want the limit to be used up")
+		}
+		if w.allowed(t, i%2, "u2") {
+			count++
+		}
+	}
+	if count != 4 {
+		t.Errorf("%d of u2 admitted after the rollback, want the 4 that were left", count)
+	}
 	if keys(t, old, "*limit*") == 0 || keys(t, next, "*limit*") == 0 {
 		t.Error("want the limit counted on both sides in this test")
 	}
