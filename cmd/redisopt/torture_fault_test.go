@@ -169,7 +169,7 @@ func (tr *trial) strike(s strike, journal string, at int, args []string) (c fini
 	first := tr.entries(journal)
 
 	where, server := tr.wire, tr.server
-	if tr.other != nil && s.kind != killedAnywhere && tr.rng.IntN(2) == 0 {
+	if journal == "" && s.kind != killedAnywhere && tr.rng.IntN(2) == 0 { // of a copy, either side
 		where, server = tr.otherWire, tr.other
 	}
 	var program *running
