@@ -216,7 +216,7 @@ func (a *app) forceUnlock(ctx context.Context, which queueFlags) error {
 			return a.print(unlockDocument(nil, false))
 		}
 		one.holder = *holder
-		if _, err := migrate.Knock(ctx, up.Client(), one.target, "unlocked"); err != nil { // or it would learn it with its next renewal
+		if err := migrate.Dismiss(ctx, up.Client(), one.target); err != nil { // or it would learn it with its next renewal
 			return err
 		}
 		return a.print(unlockDocument(one, true))

@@ -178,6 +178,16 @@ func Withdraw(ctx context.Context, client redis.UniversalClient, t Target, verbs
 	return err
 }
 
+// Dismiss follows ForceUnlock: it removes the pulse of the host of t, which nobody else would when that is
+// dead, and has one that is not look at its lease at once. Price: 2 commands.
+func Dismiss(ctx context.Context, client redis.UniversalClient, t Target) error {
+	if err := client.HDel(ctx, t.intentKey(), pulseField).Err(); err != nil {
+		return fmt.Errorf("remove the pulse of %s: %w", t, err)
+	}
+	_, err := Knock(ctx, client, t, "unlocked")
+	return err
+}
+
 // Knock has the host of t look at once at its intents and at its lease, and returns how many listeners were
 // told. what is for people who watch. Price: 1 command.
 func Knock(ctx context.Context, client redis.UniversalClient, t Target, what string) (int64, error) {
@@ -256,8 +266,8 @@ func (w Wishes) Wants(now time.Time, verbs ...Verb) *Intent {
 
 // attendScript does in one command all that a host does again and again, while KEYS[1] holds its lease
 // ARGV[1]: it renews that for ARGV[2] milliseconds, writes the pulse ARGV[3] to KEYS[2], and returns what that
-// holds after a 1; else it returns {0}. A Redis without memory for the pulse keeps the lease all the same. hushScript removes the pulse from KEYS[1], and clearScript the whole
-// of KEYS[1], while KEYS[2] holds the lease ARGV[1].
+// holds after a 1; else it returns {0}. A Redis without memory for the pulse keeps the lease all the same. hushScript
+// removes the pulse from KEYS[1], and clearScript the whole of KEYS[1], while KEYS[2] holds the lease ARGV[1].
 var (
 	attendScript = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {0} end

@@ -14,7 +14,7 @@ end
 local pause = ARGV[1] == 'paused'
 local was = call('EXISTS', KEYS[3]) == 1
 local from, to = KEYS[1], KEYS[2]
-if not pause then from, to = to, from end
+if not pause then from, to = KEYS[2], KEYS[1] end -- no swap: the interpreter of the embedded Redis gets that wrong
 if pause then
   call('SET', KEYS[3], 1)
   call('HSET', KEYS[4], 'paused', 1)

@@ -14,7 +14,7 @@ end
 local pause = ARGV[1] == 'paused'
 local was = call('HEXISTS', KEYS[3], 'paused') == 1
 local from, to = KEYS[1], KEYS[2]
-if not pause then from, to = to, from end
+if not pause then from, to = KEYS[2], KEYS[1] end -- no swap: the interpreter of the embedded Redis gets that wrong
 if pause then
   call('HSET', KEYS[3], 'paused', 1)
   call('DEL', KEYS[7])

@@ -14,6 +14,7 @@ import (
 
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/mover/tend"
+	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -193,43 +194,60 @@ func TestAJobThatAWorkerHoldsIsNotDeleted(t *testing.T) {
 }
 
 func TestAQueueWithBothItsListsLosesNothingWhenItIsPausedAndResumed(t *testing.T) {
-	for _, e := range []mover.Endpoint{bullMail(), bullMQMail(5), bullMQMail(6)} {
-		t.Run(fmt.Sprintf("%s %d", e.Layout, e.Major), func(t *testing.T) {
-			ctx, client := t.Context(), redistest.Start(t).Client(t)
-			var want []string
-			for i := range 2500 { // more than one script moves
-				want = append(want, fmt.Sprint(i))
-				client.RPush(ctx, e.Key("wait"), fmt.Sprint(i))
-			}
-			client.RPush(ctx, e.Key("paused"), "older", "oldest")
-			want = append(want, "older", "oldest")
-			q := tend.At(client, e)
-			if _, err := q.Pause(ctx); err != nil {
+	clients := map[string]func(*testing.T) redis.UniversalClient{
+		"redis-server": func(t *testing.T) redis.UniversalClient { return redistest.Start(t).Client(t) },
+		"embedded": func(t *testing.T) redis.UniversalClient {
+			s, err := embedded.Start(t.Context(), embedded.Options{})
+			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Major != 6 {
-				if got := client.LRange(ctx, e.Key("paused"), 0, -1).Val(); !slices.Equal(got, want) {
-					t.Errorf("paused: %d jobs, %.80q", len(got), got)
-				}
-			}
-			if _, err := q.Resume(ctx); err != nil {
-				t.Fatal(err)
-			}
-			if got := client.LRange(ctx, e.Key("wait"), 0, -1).Val(); !slices.Equal(got, want) {
-				t.Errorf("resumed: %d jobs, ending %q", len(got), got[max(0, len(got)-3):])
-			}
-			// And when only the way back finds both.
-			client.RPush(ctx, e.Key("paused"), "a", "b")
-			if _, err := q.Resume(ctx); err != nil {
-				t.Fatal(err)
-			}
-			if got := client.LRange(ctx, e.Key("wait"), -4, -1).Val(); !slices.Equal(got, []string{"older", "oldest", "a", "b"}) {
-				t.Errorf("resumed again: the end is %q", got)
-			}
-			if n := client.Exists(ctx, e.Key("paused")).Val(); n != 0 {
-				t.Error("paused is still there")
-			}
-		})
+			t.Cleanup(func() { _ = s.Close() })
+			return redis.NewClient(&redis.Options{Addr: s.Addr()})
+		},
+	}
+	for name, start := range clients {
+		for _, e := range []mover.Endpoint{bullMail(), bullMQMail(5), bullMQMail(6)} {
+			t.Run(fmt.Sprintf("%s %s %d", name, e.Layout, e.Major), func(t *testing.T) { bothLists(t, start(t), e) })
+		}
+	}
+}
+
+// bothLists pauses and resumes a queue that has jobs in its waiting and in its paused list.
+func bothLists(t *testing.T, client redis.UniversalClient, e mover.Endpoint) {
+	t.Helper()
+	ctx := t.Context()
+	var want []string
+	for i := range 2500 { // more than one script moves
+		want = append(want, fmt.Sprint(i))
+		client.RPush(ctx, e.Key("wait"), fmt.Sprint(i))
+	}
+	client.RPush(ctx, e.Key("paused"), "older", "oldest")
+	want = append(want, "older", "oldest")
+	q := tend.At(client, e)
+	if _, err := q.Pause(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if e.Major != 6 {
+		if got := client.LRange(ctx, e.Key("paused"), 0, -1).Val(); !slices.Equal(got, want) {
+			t.Errorf("paused: %d jobs, %.80q", len(got), got)
+		}
+	}
+	if _, err := q.Resume(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := client.LRange(ctx, e.Key("wait"), 0, -1).Val(); !slices.Equal(got, want) {
+		t.Errorf("resumed: %d jobs, ending %q", len(got), got[max(0, len(got)-3):])
+	}
+	// And when only the way back finds both.
+	client.RPush(ctx, e.Key("paused"), "a", "b")
+	if _, err := q.Resume(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := client.LRange(ctx, e.Key("wait"), -4, -1).Val(); !slices.Equal(got, []string{"older", "oldest", "a", "b"}) {
+		t.Errorf("resumed again: the end is %q", got)
+	}
+	if n := client.Exists(ctx, e.Key("paused")).Val(); n != 0 {
+		t.Error("paused is still there")
 	}
 }
 
