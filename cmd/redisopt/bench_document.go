@@ -167,7 +167,7 @@ func benchDocument(file *bench.File, verdicts []bench.Verdict, usd float64) repo
 		failed := o.Started - o.Samples - o.Limited
 		table.Rows = append(table.Rows, []string{
 			o.Operation, fmt.Sprintf("%.4g", o.AchievedPerSecond), shortMS(o.P50MS), shortMS(o.P95MS), interval, shortMS(o.P99MS),
-			failedText(failed, o.Limited), optional(o.CommandsPerOperation, "%.2f"), optional(o.USDPerMillionOperations, "%.2f"),
+			failedText(failed, o.Limited), optional(o.CommandsPerOperation), optional(o.USDPerMillionOperations),
 		})
 		few = few || o.P99MS == nil || o.P95MS == nil
 	}
@@ -296,11 +296,11 @@ func shortMS(ms *float64) string {
 	return fmt.Sprintf("%.2f", *ms)
 }
 
-func optional(v *float64, format string) string {
+func optional(v *float64) string {
 	if v == nil {
 		return ""
 	}
-	return fmt.Sprintf(format, *v)
+	return fmt.Sprintf("%.2f", *v)
 }
 
 // curveFields draw the 95th percentile of each part of each run as a line of blocks, from nothing to the

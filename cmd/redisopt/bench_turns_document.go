@@ -151,7 +151,7 @@ func sidesTable(operations []benchOperation, names []string) *report.Table {
 	for i, o := range operations {
 		table.Rows = append(table.Rows, []string{
 			names[i], fmt.Sprintf("%.4g", o.AchievedPerSecond), fmt.Sprint(o.Samples), failedText(o.Started-o.Samples-o.Limited, o.Limited),
-			optional(o.CommandsPerOperation, "%.2f"), optional(o.USDPerMillionOperations, "%.2f"),
+			optional(o.CommandsPerOperation), optional(o.USDPerMillionOperations),
 		})
 	}
 	return table

@@ -120,8 +120,12 @@ func rehearsalSummary(d rehearsalData) report.Section {
 
 func rehearsalWalks(d rehearsalData) report.Section {
 	t := &report.Table{Columns: []report.Column{
-		{Name: "migration", Elastic: true}, {Name: "moved"}, {Name: "commands", Right: true},
-		{Name: "back", Right: true}, {Name: "same keys", Right: true}, {Name: "result"},
+		{Name: "migration", Elastic: true},
+		{Name: "moved"},
+		{Name: "commands", Right: true},
+		{Name: "back", Right: true},
+		{Name: "same keys", Right: true},
+		{Name: "result"},
 	}}
 	for i := range d.Walks {
 		w := &d.Walks[i]

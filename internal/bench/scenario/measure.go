@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/bench"
@@ -232,24 +233,25 @@ func (p Plan) run(s Scenario, m *bench.Measured) bench.Options {
 		m.Commands, m.InScript = spent.Commands+spent.InScript, spent.InScript
 	}
 	if p.MaxCommands > 0 || p.Allowed != nil {
-		run.Stop = p.stop(s, run)
+		run.Stop = p.stop(s, run.Stop)
 	}
 	return run
 }
 
 // stop ends run before more than what may be is spent: what is under way, and cleaning up, which is 500 keys
 // a command, or one on a Cluster, have to fit too.
-func (p Plan) stop(s Scenario, run bench.Options) func() error {
+func (p Plan) stop(s Scenario, asked func() error) func() error {
 	each := int64(500)
 	if p.Target.Cluster {
 		each = 1
 	}
-	inFlight := min(int64(max(1, run.InFlight)), p.operations())
-	reserve := 50 + int64(p.Options.withDefaults().Keys)/each + s.most*inFlight/8
-	asked := run.Stop
+	reserve := 50 + int64(p.Options.withDefaults().Keys)/each
+	var begun, base atomic.Int64
 	return func() error {
 		spent := p.Target.Upstream.Spent()
-		all := spent.Commands + spent.InScript + reserve
+		all := spent.Commands + spent.InScript
+		base.CompareAndSwap(0, all)
+		all = max(all, base.Load()+begun.Add(1)*s.most) + reserve // on a slow target much of what was begun is not spent yet
 		switch {
 		case p.MaxCommands > 0 && all >= p.MaxCommands:
 			return errSpent

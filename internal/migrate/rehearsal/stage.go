@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -70,8 +71,8 @@ func (s *Stage) open(ctx context.Context) error {
 // Close ends what OpenStage started; nothing where the stage is somebody else's.
 func (s *Stage) Close() error {
 	var errs []error
-	for i := len(s.owned) - 1; i >= 0; i-- {
-		errs = append(errs, s.owned[i]())
+	for _, end := range slices.Backward(s.owned) {
+		errs = append(errs, end())
 	}
 	s.owned = nil
 	return errors.Join(errs...)

@@ -161,7 +161,7 @@ func (w *walker) prepare(ctx context.Context) error {
 	phase, told, err := w.makePhase(ctx, w.leg)
 	if err != nil {
 		w.refuse(err)
-		return nil //nolint:nilerr // it is the result of the walk
+		return nil // it is the result of the walk
 	}
 	w.phase, w.out.Adapted = phase, told
 	w.engine = migrate.NewEngine(w.diary, phase.Steps()...)
@@ -186,7 +186,7 @@ func (w *walker) prepare(ctx context.Context) error {
 	outline, err := phase.Plan(ctx)
 	if err != nil {
 		w.refuse(err)
-		return nil //nolint:nilerr // it is the result of the walk
+		return nil // it is the result of the walk
 	}
 	outline = outline.Normal()
 	w.out.Losses, w.out.LossesTotal, w.out.Problems = outline.Losses, outline.LossesTotal, outline.Problems
