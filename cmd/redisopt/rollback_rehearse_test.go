@@ -108,14 +108,14 @@ func TestTheExitCodeOfARehearsalNamesTheCause(t *testing.T) {
 }
 
 // rehearsed runs a rehearsal and reads what it says.
-func (o operator) rehearsed(args ...string) (rehearsalData, string) {
+func (o operator) rehearsed(args ...string) rehearsalData {
 	o.t.Helper()
 	var doc struct{ Data rehearsalData }
 	out := o.wants(exitOK, append(args, "-o", "json")...)
 	if err := json.NewDecoder(strings.NewReader(out)).Decode(&doc); err != nil {
 		o.t.Fatalf("%v is not a document: %v", args, err)
 	}
-	return doc.Data, out
+	return doc.Data
 }
 
 func TestARehearsalSendsNoWriteAndLeavesNoJournal(t *testing.T) {
@@ -127,12 +127,12 @@ func TestARehearsalSendsNoWriteAndLeavesNoJournal(t *testing.T) {
 	}
 	all := []string{"rollback", "--rehearse", "--engine", "asynq", "--config", config, "--read-rate", "-1"}
 	words := monitored(t, o.client, func() {
-		d, _ := o.rehearsed(append(all, "--dry-run")...)
+		d := o.rehearsed(append(all, "--dry-run")...)
 		if !d.DryRun || len(d.Planned) < 3 || len(d.Walks) != 0 {
 			t.Errorf("dry run: %d planned, %d walked, want some and none", len(d.Planned), len(d.Walks))
 		}
 		before := d.Cost.Commands
-		d, _ = o.rehearsed(all...)
+		d = o.rehearsed(all...)
 		if copying := d.Cost.Commands - before; copying > d.Price.Commands || copying <= 0 {
 			t.Errorf("copying cost %d commands, priced at %d at most", copying, d.Price.Commands)
 		}
@@ -155,16 +155,16 @@ func TestARehearsalSendsNoWriteAndLeavesNoJournal(t *testing.T) {
 
 func TestTheWayBackOfAMigrationInPlaceIsRehearsedFromThere(t *testing.T) {
 	o := newOperator(t)
-	if d, _ := o.rehearsed("rollback", "last", "--rehearse"); len(d.Planned) != 0 {
+	if d := o.rehearsed("rollback", "last", "--rehearse"); len(d.Planned) != 0 {
 		t.Errorf("nothing was begun, and %v would be rehearsed", d.Planned)
 	}
 	o.wants(exitOK, o.mixed().there()...)
 	words := monitored(t, o.client, func() {
-		d, _ := o.rehearsed("rollback", "last", "--rehearse")
+		d := o.rehearsed("rollback", "last", "--rehearse")
 		if len(d.Walks) != 1 || !d.Walks[0].OnlyBack || d.Walks[0].Back.Moved["jobs"] == 0 || d.Walks[0].Jobs.Before != d.Walks[0].Jobs.After {
 			t.Errorf("walks = %+v, want one way back with all its jobs", d.Walks)
 		}
-		d, _ = o.rehearsed("rollback", "phase3", "--rehearse", "--queue", mixedQueue)
+		d = o.rehearsed("rollback", "phase3", "--rehearse", "--queue", mixedQueue)
 		if len(d.Walks) != 1 || !d.Walks[0].OnlyBack {
 			t.Errorf("phase3: walks = %+v, want the way back alone", d.Walks)
 		}

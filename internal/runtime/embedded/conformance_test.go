@@ -185,7 +185,7 @@ func TestClientKillClosesForGood(t *testing.T) {
 				out = append(out, who+" still answers "+reply)
 			}
 		}
-		say("a", "PUBSUB CHANNELS")
+		eventually(s.t, "nobody subscribes", func() bool { return strings.HasPrefix(s.do("a", "PUBSUB CHANNELS"), "*0") })
 		s.do("a", "RPUSH q job")
 		say("a", "LLEN q")
 		say("a", "CLIENT KILL TYPE normal SKIPME no")
