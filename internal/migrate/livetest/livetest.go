@@ -46,6 +46,16 @@ func Dir(tb testing.TB) string {
 	return dir
 }
 
+// Command is script, which is in the directory of the peers, ready to be started; what it says on stderr goes
+// into the test's log. It is killed with the test.
+func Command(tb testing.TB, script string, args ...string) *exec.Cmd {
+	tb.Helper()
+	dir := Dir(tb)
+	cmd := exec.CommandContext(tb.Context(), "node", append([]string{script}, args...)...)
+	cmd.Dir, cmd.Stderr, cmd.WaitDelay = dir, complaints{tb}, 5*time.Second
+	return cmd
+}
+
 // A Peer is one process that runs a real library. Its methods are for the test's own goroutine.
 type Peer struct {
 	tb    testing.TB
@@ -62,16 +72,12 @@ type Peer struct {
 // what it changes may be read in Await. The process ends with the test.
 func Start(tb testing.TB, heard func(line string), opts any, script string, args ...string) *Peer {
 	tb.Helper()
-	dir := Dir(tb)
 	packed, err := json.Marshal(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.CommandContext(tb.Context(), "node", append([]string{script}, args...)...)
-	cmd.Dir = dir
+	cmd := Command(tb, script, args...)
 	cmd.Env = append(os.Environ(), "PEER_OPTS="+string(packed))
-	cmd.Stderr = complaints{tb}
-	cmd.WaitDelay = 5 * time.Second
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -151,6 +157,13 @@ func (p *Peer) Await(what string, holds func() bool) {
 			p.tb.Fatalf("peer %s: not yet %s, and nothing at all for %s", p.name, what, Patience)
 		}
 	}
+}
+
+// Look calls see while the peer is locked: what heard changes may be read there.
+func (p *Peer) Look(see func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	see()
 }
 
 // Tell writes one line to the peer.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redisopt/redisopt/internal/migrate/livetest"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
 	"github.com/redisopt/redisopt/internal/runtime/queue"
@@ -127,8 +128,8 @@ func (e *engine) await(t *testing.T, what string, holds func() bool) {
 		}
 		select {
 		case <-changed:
-		case <-time.After(peerPatience):
-			t.Fatalf("engine: no %s, and no job at all for %s", what, peerPatience)
+		case <-time.After(livetest.Patience):
+			t.Fatalf("engine: no %s, and no job at all for %s", what, livetest.Patience)
 		}
 	}
 }
@@ -182,23 +183,23 @@ func TestALiveMoveToAsynqLosesAndDoublesNothing(t *testing.T) {
 	producer := startPeer(t, peerOptions{EveryMs: 5}, "producer", "bull", port, "bull", "mail", fmt.Sprint(preload))
 	source := startPeer(t, peerOptions{WorkMs: 1, LockMs: int(liveLock.Milliseconds())}, "worker", "bull", port, "bull", "mail")
 	target := startEngine(t, server.URL())
-	source.await("its first job", func() bool { return len(source.started) > 0 })
+	source.Await("its first job", func() bool { return len(source.started) > 0 })
 
 	opts := mover.Options{From: from, To: asynqMail(), MaxRate: 4_000, ActiveTimeout: -1}
 	m, err := mover.New(client, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	producer.tell("go")
+	producer.Tell("go")
 	begun := counter(t, client, from.Key("id"))
 	for added := 0; added < 200; added = counter(t, client, from.Key("id")) - begun {
 		if _, err := m.Move(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	source.quit()
-	producer.tell("stop")
-	producer.await("its last job", func() bool { return producer.added > 0 })
+	source.Quit()
+	producer.Tell("stop")
+	producer.Await("its last job", func() bool { return producer.added > 0 })
 	left := leftActive(t, client, from)
 	opts.WorkersStopped, opts.ActiveTimeout = true, 4*liveLock
 	if m, err = mover.New(client, opts); err != nil {
@@ -234,7 +235,7 @@ func TestALiveMoveBackFromAsynqLosesAndDoublesNothing(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), liveTimeout)
 	defer cancel()
 	producer := startPeer(t, peerOptions{}, "producer", "bull", port, "bull", "mail", "1000")
-	producer.quit()
+	producer.Quit()
 	opts := mover.Options{From: bull, To: asynqMail(), ActiveTimeout: -1, WorkersStopped: true}
 	there, err := mover.New(client, opts)
 	if err != nil {
@@ -272,8 +273,8 @@ func TestALiveMoveBackFromAsynqLosesAndDoublesNothing(t *testing.T) {
 	}
 	taken := source.starts()
 	want := added - len(taken)
-	target.await(fmt.Sprintf("%d jobs", want), func() bool { return len(target.done) >= want })
-	target.quit()
+	target.Await(fmt.Sprintf("%d jobs", want), func() bool { return len(target.done) >= want })
+	target.Quit()
 	tellLostOrDoubled(t, added, taken, target.starts())
 	t.Logf("%d jobs: %d ran at asynq, %d at Bull", added, len(taken), len(target.starts()))
 	if check, err := back.Verify(ctx); err != nil || len(check.Mismatches) > 0 {
@@ -289,7 +290,7 @@ func TestADelayedJobRunsAtAsynqInTheSecondAfterItIsDue(t *testing.T) {
 	_, port, _ := strings.Cut(server.Addr, ":")
 	bull := mover.Endpoint{Layout: mover.Bull, Major: 4, Prefix: "bull", Queue: "mail"}
 	producer := startPeer(t, peerOptions{JobOpts: map[string]any{"delay": 3500}}, "producer", "bull", port, "bull", "mail", "20")
-	producer.quit()
+	producer.Quit()
 	due := map[string]time.Time{}
 	for _, z := range client.ZRangeWithScores(t.Context(), bull.Key("delayed"), 0, -1).Val() {
 		due["mail:"+fmt.Sprint(z.Member)] = time.UnixMilli(int64(z.Score) / 4096)

@@ -72,8 +72,8 @@ func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) 
 	producer := startPeer(t, peerOptions{EveryMs: 60_000, JobOpts: map[string]any{"repeat": map[string]any{"every": 1000}}},
 		"producer", "bull", port, "bull", "mail", "0")
 	worker := startPeer(t, peerOptions{}, "worker", "bull", port, "bull", "mail")
-	producer.tell("go")
-	worker.await("two ticks", func() bool { return len(worker.done) >= 2 })
+	producer.Tell("go")
+	worker.Await("two ticks", func() bool { return len(worker.done) >= 2 })
 	target := startEngine(t, server.URL())
 
 	opts := mover.Options{From: bull, To: asynqMail(), ActiveTimeout: -1, Timetable: timetable}
@@ -110,8 +110,8 @@ func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) 
 	if err != nil || len(r.Skipped) > 0 {
 		t.Fatalf("move back: skipped %v, %v, want nothing", r.Skipped, err)
 	}
-	worker.await("two more ticks", func() bool { return len(worker.done) >= before+2 })
-	worker.quit()
+	worker.Await("two more ticks", func() bool { return len(worker.done) >= before+2 })
+	worker.Quit()
 	if n := client.ZCard(t.Context(), bull.Key("repeat")).Val(); n != 1 {
 		t.Errorf("Bull has %d repeatables, want 1", n)
 	}

@@ -44,7 +44,7 @@ func TestBullMQQueueFactory(t *testing.T) {
 				to := mover.Endpoint{Layout: mover.BullMQ, Major: major, Prefix: "bullmq", Queue: "test-queue"}
 
 				producer := startPeer(t, c.options, "producer", "bull", port, "bull", to.Queue, fmt.Sprint(c.jobs))
-				producer.quit()
+				producer.Quit()
 				m, err := mover.New(client, mover.Options{
 					From: mover.Endpoint{Layout: mover.Bull, Major: 4, Prefix: "bull", Queue: to.Queue}, To: to,
 				})
@@ -55,13 +55,13 @@ func TestBullMQQueueFactory(t *testing.T) {
 					t.Fatal(err)
 				}
 				worker := startPeer(t, peerOptions{Fail: c.fail}, "worker", fmt.Sprintf("bullmq%d", major), port, to.Prefix, to.Queue)
-				worker.await("the job's last start", func() bool { return len(worker.started) >= len(c.want) })
+				worker.Await("the job's last start", func() bool { return len(worker.started) >= len(c.want) })
 				final := to.Key("completed")
 				if c.fail >= len(c.want) {
 					final = to.Key("failed")
 				}
 				eventually(t, "job in "+final, func() bool { return client.ZCard(t.Context(), final).Val() == int64(c.jobs) })
-				worker.quit()
+				worker.Quit()
 				if got := worker.starts(); !slices.Equal(got, c.want) {
 					t.Errorf("starts = %v, want %v", got, c.want)
 				}

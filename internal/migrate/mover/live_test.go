@@ -1,23 +1,17 @@
 package mover_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redisopt/redisopt/internal/migrate/livetest"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
@@ -31,147 +25,38 @@ type peerOptions struct {
 	LockMs  int            `json:"lockMs,omitempty"`
 }
 
-// A peer is one process running a real library: a producer or a worker.
+// A peer is one process running a real library: a producer or a worker of testdata/peers/move-peer.js.
 type peer struct {
-	t     *testing.T
-	cmd   *exec.Cmd
-	stdin io.WriteCloser
-	ended chan struct{} // closed when stdout ended
-
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced at every line
-	words   map[string]bool
+	*livetest.Peer
 	started []int // job numbers in the order they were started
 	done    []int
 	added   int
 }
 
-// startPeer runs testdata/peers/move-peer.js and waits until it says "ready".
+// startPeer runs a peer and waits until it is ready.
 func startPeer(t *testing.T, opts peerOptions, args ...string) *peer {
 	t.Helper()
-	dir, err := filepath.Abs("../../../testdata/peers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("needs node on PATH")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "bull")); err != nil {
-		t.Skip("needs the Node peers: run make deps")
-	}
-	packed, err := json.Marshal(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), node, append([]string{"move-peer.js"}, args...)...)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PEER_OPTS="+string(packed))
-	cmd.Stderr = peerErrors{t}
-	cmd.WaitDelay = 5 * time.Second
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &peer{t: t, cmd: cmd, stdin: stdin, ended: make(chan struct{}), changed: make(chan struct{}), words: map[string]bool{}}
-	go p.read(stdout)
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Process.Kill() // a peer that was asked to quit has ended by now
-		<-p.ended
-		_ = cmd.Wait()
-	})
-	p.await("ready", func() bool { return p.words["ready"] })
+	p := &peer{}
+	p.Peer = livetest.Start(t, p.hear, opts, "move-peer.js", args...)
 	return p
 }
 
-// peerErrors writes what a peer complains about into the test's log.
-type peerErrors struct{ t *testing.T }
-
-func (w peerErrors) Write(text []byte) (int, error) {
-	w.t.Logf("peer: %s", text)
-	return len(text), nil
-}
-
-func (p *peer) read(stdout io.Reader) {
-	defer close(p.ended)
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		word, rest, _ := strings.Cut(lines.Text(), " ")
-		n, _ := strconv.Atoi(rest)
-		p.mu.Lock()
-		p.words[word] = true
-		switch word {
-		case "start":
-			p.started = append(p.started, n)
-		case "done":
-			p.done = append(p.done, n)
-		case "added":
-			p.added = n
-		}
-		close(p.changed)
-		p.changed = make(chan struct{})
-		p.mu.Unlock()
+func (p *peer) hear(line string) {
+	word, rest, _ := strings.Cut(line, " ")
+	n, _ := strconv.Atoi(rest)
+	switch word {
+	case "start":
+		p.started = append(p.started, n)
+	case "done":
+		p.done = append(p.done, n)
+	case "added":
+		p.added = n
 	}
 }
 
-// peerPatience is how long a peer may say nothing. What it does takes as long as it takes: how fast a
-// real library is on a busy machine is not what is tested.
-const peerPatience = 90 * time.Second
-
-// await blocks until holds is true; it is evaluated under p.mu, after every line.
-func (p *peer) await(what string, holds func() bool) {
-	p.t.Helper()
-	silence := time.NewTimer(peerPatience)
-	defer silence.Stop()
-	for {
-		p.mu.Lock()
-		ok, changed := holds(), p.changed
-		p.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-changed:
-			silence.Reset(peerPatience)
-		case <-p.ended:
-			p.mu.Lock()
-			ok := holds()
-			p.mu.Unlock()
-			if !ok {
-				p.t.Fatalf("peer %v ended before %s", p.cmd.Args, what)
-			}
-			return
-		case <-silence.C:
-			p.t.Fatalf("peer %v: no %s, and nothing at all for %s", p.cmd.Args, what, peerPatience)
-		}
-	}
-}
-
-func (p *peer) tell(verb string) {
-	p.t.Helper()
-	if _, err := io.WriteString(p.stdin, verb+"\n"); err != nil {
-		p.t.Fatalf("tell peer %q: %v", verb, err)
-	}
-}
-
-func (p *peer) quit() {
-	p.t.Helper()
-	p.tell("quit")
-	p.await("bye", func() bool { return p.words["bye"] })
-}
-
-func (p *peer) starts() []int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.started)
+func (p *peer) starts() (numbers []int) {
+	p.Look(func() { numbers = slices.Clone(p.started) })
+	return numbers
 }
 
 // TestLiveMoveLosesAndDoublesNothing moves a queue of 10,000 jobs while a real producer adds to it and
@@ -237,13 +122,13 @@ func (l liveMove) run(t *testing.T) []int {
 	producer := startPeer(t, peerOptions{EveryMs: 1}, "producer", fromLib, port, from.Prefix, queue, strconv.Itoa(l.preload))
 	target := startPeer(t, peerOptions{}, "worker", toLib, port, to.Prefix, queue)
 	source := startPeer(t, peerOptions{WorkMs: 1, LockMs: int(liveLock.Milliseconds())}, "worker", fromLib, port, from.Prefix, queue)
-	source.await("its first job", func() bool { return len(source.started) > 0 })
+	source.Await("its first job", func() bool { return len(source.started) > 0 })
 
 	m, err := mover.New(client, mover.Options{From: from, To: to, Reverse: l.reverse, MaxRate: l.rate, ActiveTimeout: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
-	producer.tell("go")
+	producer.Tell("go")
 	begun := counter(t, client, from.Key("id"))
 	for moves := 1; ; moves++ {
 		if _, err := m.Move(ctx); err != nil {
@@ -257,9 +142,9 @@ func (l liveMove) run(t *testing.T) []int {
 	// A worker of Bull that closes can leave a job active that it never starts: without a lock, if the
 	// server had just given it to the blocking pop that closing cuts off; with one, if finishing a job
 	// had fetched the next. Only the worker's end tells such a job from one that runs.
-	source.quit()
-	producer.tell("stop")
-	producer.await("its last job", func() bool { return producer.added > 0 })
+	source.Quit()
+	producer.Tell("stop")
+	producer.Await("its last job", func() bool { return producer.added > 0 })
 	left := leftActive(t, client, from)
 	t.Logf("the worker that quit left active, with the milliseconds of its lock: %v", left)
 
@@ -280,8 +165,8 @@ func (l liveMove) run(t *testing.T) []int {
 
 	taken := source.starts()
 	want := producer.added - len(taken)
-	target.await(fmt.Sprintf("%d jobs", want), func() bool { return len(target.done) >= want })
-	target.quit()
+	target.Await(fmt.Sprintf("%d jobs", want), func() bool { return len(target.done) >= want })
+	target.Quit()
 	ran := target.starts()
 	seen := make(map[int]int, producer.added)
 	for _, n := range slices.Concat(taken, ran) {

@@ -1,22 +1,17 @@
 package step_test
 
 import (
-	"bufio"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/internal/migrate"
+	"github.com/redisopt/redisopt/internal/migrate/livetest"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
@@ -27,105 +22,42 @@ const soon = 60 * time.Second
 
 // pausable is one process of testdata/peers/phase2-peer.js: a worker and a producer of one queue.
 type pausable struct {
-	t     *testing.T
-	stdin io.WriteCloser
-	ended chan struct{}
-
-	mu      sync.Mutex
-	words   map[string]bool // whole lines that were seen
+	*livetest.Peer
+	added   int
 	started []int
 	done    map[int]int
 }
 
 func startPausable(t *testing.T, args ...string) *pausable {
 	t.Helper()
-	dir, err := filepath.Abs("../../../testdata/peers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("needs node on PATH")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "bull")); err != nil {
-		t.Skip("needs the Node peers: run make deps")
-	}
-	cmd := exec.CommandContext(t.Context(), node, append([]string{"phase2-peer.js"}, args...)...)
-	cmd.Dir = dir
-	cmd.WaitDelay = 5 * time.Second
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &pausable{t: t, stdin: stdin, ended: make(chan struct{}), words: map[string]bool{}, done: map[int]int{}}
-	go func() {
-		defer close(p.ended)
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			word, rest, _ := strings.Cut(lines.Text(), " ")
-			n, _ := strconv.Atoi(rest)
-			p.mu.Lock()
-			p.words[lines.Text()] = true
-			switch word {
-			case "start":
-				p.started = append(p.started, n)
-			case "done":
-				p.done[n]++
-			}
-			p.mu.Unlock()
-		}
-	}()
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Process.Kill()
-		<-p.ended
-		_ = cmd.Wait()
-	})
-	p.until("the peer is ready", func() bool { return p.words["ready"] })
+	p := &pausable{done: map[int]int{}}
+	p.Peer = livetest.Start(t, p.hear, nil, "phase2-peer.js", args...)
 	return p
 }
 
-// until waits for is, which is called with the peer locked.
-func (p *pausable) until(what string, is func() bool) {
-	p.t.Helper()
-	limit := time.After(soon)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		p.mu.Lock()
-		ok := is()
-		p.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-limit:
-			p.t.Fatalf("not within %s: %s", soon, what)
-		}
+func (p *pausable) hear(line string) {
+	word, rest, _ := strings.Cut(line, " ")
+	n, _ := strconv.Atoi(rest)
+	switch word {
+	case "added":
+		p.added = n
+	case "start":
+		p.started = append(p.started, n)
+	case "done":
+		p.done[n]++
 	}
 }
 
 // add adds jobs up to number n and waits until they are there.
 func (p *pausable) add(n int) {
-	p.t.Helper()
-	if _, err := fmt.Fprintf(p.stdin, "add %d\n", n); err != nil {
-		p.t.Fatal(err)
-	}
-	p.until(fmt.Sprintf("%d jobs added", n), func() bool { return p.words[fmt.Sprintf("added %d", n)] })
+	p.Tell(fmt.Sprintf("add %d", n))
+	p.Await(fmt.Sprintf("%d jobs added", n), func() bool { return p.added == n })
 }
 
 // numbered are the jobs that were started, in order, without the runs of the schedule.
-func (p *pausable) numbered() []int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(p.started), func(n int) bool { return n == 0 })
+func (p *pausable) numbered() (jobs []int) {
+	p.Look(func() { jobs = slices.DeleteFunc(slices.Clone(p.started), func(n int) bool { return n == 0 }) })
+	return jobs
 }
 
 func TestRealWorkersTakeNothingFromAPausedQueueAndAfterwardsEverythingOnceInOrder(t *testing.T) {
@@ -142,7 +74,7 @@ func TestRealWorkersTakeNothingFromAPausedQueueAndAfterwardsEverythingOnceInOrde
 			}
 			peer := startPausable(t, args...)
 			peer.add(before)
-			peer.until("the first jobs are done", func() bool { return peer.done[before] == 1 })
+			peer.Await("the first jobs are done", func() bool { return peer.done[before] == 1 })
 
 			e, ok, err := mover.Detect(t.Context(), client, "bull", "suggestion-generation")
 			if err != nil || !ok {
@@ -176,23 +108,22 @@ func TestRealWorkersTakeNothingFromAPausedQueueAndAfterwardsEverythingOnceInOrde
 			if err := engine.Rollback(t.Context(), nil); err != nil {
 				t.Fatal(err)
 			}
-			peer.until("all jobs are done", func() bool { return peer.done[all] >= 1 })
+			peer.Await("all jobs are done", func() bool { return peer.done[all] >= 1 })
 			if got := peer.numbered(); !slices.IsSorted(got) || len(got) != all {
 				t.Errorf("%d jobs were started, in the order %v, want each of %d once and in order", len(got), got, all)
 			}
 			if lib == "bull" {
 				runs := peer.runs()
-				peer.until("the schedule goes on", func() bool { return peer.done[0] > runs+1 })
+				peer.Await("the schedule goes on", func() bool { return peer.done[0] > runs+1 })
 			}
 		})
 	}
 }
 
 // runs is how many runs of the schedule are done.
-func (p *pausable) runs() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.done[0]
+func (p *pausable) runs() (n int) {
+	p.Look(func() { n = p.done[0] })
+	return n
 }
 
 // missedRuns waits until the schedule's run is overdue by so much.

@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redisopt/redisopt/internal/migrate/livetest"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/mover/tend"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
@@ -32,21 +30,7 @@ type library struct {
 
 func startLibrary(t *testing.T, lib, addr, queue string) *library {
 	t.Helper()
-	dir, err := filepath.Abs("../../../../testdata/peers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
-		t.Skip("needs node on PATH")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "node_modules", "bull")); err != nil {
-		t.Skip("needs the Node peers: run make deps")
-	}
-	cmd := exec.CommandContext(t.Context(), node, "queue-verbs.js", lib, portOf(addr), "bull", queue)
-	cmd.Dir = dir
-	cmd.Stderr = peerErrors{t}
-	cmd.WaitDelay = 5 * time.Second
+	cmd := livetest.Command(t, "queue-verbs.js", lib, portOf(addr), "bull", queue)
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -71,7 +71,7 @@ func TestRealWorkersRunEveryRetriedJobOnceWhileTheyAreRetriedAndPausedUnderThem(
 		t.Run(lib, func(t *testing.T) {
 			server := redistest.Start(t)
 			client := server.Client(t)
-			startPeer(t, peerOptions{}, "producer", lib, portOf(server.Addr), "bull", "mail", fmt.Sprint(jobs)).quit()
+			startPeer(t, peerOptions{}, "producer", lib, portOf(server.Addr), "bull", "mail", fmt.Sprint(jobs)).Quit()
 			q := find(t, client, "mail")
 
 			// The real worker of a paused queue takes nothing: another worker's job, due later, comes first.
@@ -109,7 +109,7 @@ func TestRealWorkersRunEveryRetriedJobOnceWhileTheyAreRetriedAndPausedUnderThem(
 				}
 			}
 			worker.awaitDone(jobs + 1)
-			worker.quit()
+			worker.Quit()
 			done, started := worker.counts()
 			if wrong := onceEach(done, jobs+1); wrong != "" {
 				t.Error(wrong)
@@ -133,7 +133,7 @@ func TestAJobThatIsDeletedUnderARealWorkerIsEitherDoneOrDeleted(t *testing.T) {
 		t.Run(lib, func(t *testing.T) {
 			server := redistest.Start(t)
 			client := server.Client(t)
-			startPeer(t, peerOptions{}, "producer", lib, portOf(server.Addr), "bull", "mail", fmt.Sprint(jobs)).quit()
+			startPeer(t, peerOptions{}, "producer", lib, portOf(server.Addr), "bull", "mail", fmt.Sprint(jobs)).Quit()
 			worker := startPeer(t, peerOptions{}, "worker", lib, portOf(server.Addr), "bull", "mail")
 			worker.awaitDone(20)
 			q := find(t, client, "mail")
@@ -142,7 +142,7 @@ func TestAJobThatIsDeletedUnderARealWorkerIsEitherDoneOrDeleted(t *testing.T) {
 				t.Fatalf("nothing was deleted: %+v", out)
 			}
 			worker.awaitDone(jobs - int(out.Done))
-			worker.quit()
+			worker.Quit()
 			done, _ := worker.counts()
 			if len(done)+int(out.Done) != jobs {
 				t.Errorf("%d jobs done and %d deleted, of %d", len(done), out.Done, jobs)
@@ -211,7 +211,7 @@ func TestRealWorkersRunWhatIsEnqueuedInTheLibrarysOwnOrder(t *testing.T) {
 			add(9, tend.NewJob{Delay: 50 * time.Millisecond})
 			worker.awaitDone(9)
 			refused("the id of a job that has ended", tend.NewJob{ID: "own"})
-			worker.quit()
+			worker.Quit()
 			if done, _ := worker.counts(); onceEach(done, 9) != "" {
 				t.Error(onceEach(done, 9))
 			}
