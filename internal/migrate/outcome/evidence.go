@@ -133,7 +133,7 @@ func levels(e *migrate.Evidence, all []Reading, kpi string) {
 	var covered time.Duration
 	for i, r := range all {
 		v, ok := r.value(names(kpi)[0])
-		if !ok {
+		if !ok || r.Life && kpi == migrate.KPILatencyP95 {
 			continue
 		}
 		if e.Samples == 0 {
@@ -148,6 +148,9 @@ func levels(e *migrate.Evidence, all []Reading, kpi string) {
 	e.Coverage = share(covered, e.To.Sub(e.From), slack(all))
 	if e.Samples == 0 {
 		e.Missing = []string{missing(kpi)}
+		if all[len(all)-1].Life {
+			e.Missing = []string{"the metrics page was read once yet, and of a histogram a time needs two readings"}
+		}
 		return
 	}
 	e.Known = true

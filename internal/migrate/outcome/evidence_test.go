@@ -4,6 +4,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -123,21 +124,37 @@ took_seconds_bucket{le="+Inf"} 100
 	if got := sum(`jobs_total{queue="a \"b\" {c}"}`); got != 3 {
 		t.Errorf("sum of a quoted label = %g, want 3", got)
 	}
-	m, err := NewMetrics(MetricsOptions{URL: "http://127.0.0.1/metrics", Series: map[string]string{P95: "latency_ms"}})
-	if err != nil {
-		t.Fatal(err)
+	var r Reading
+	p95 := func(name string, page []sample) float64 {
+		r = r.next(metricsName, at(0))
+		sel, err := parseSelector(name)
+		if err == nil {
+			err = r.latency(sel, page)
+		}
+		if err != nil {
+			t.Errorf("latency of %s: %v", name, err)
+		}
+		return r.Levels[P95]
 	}
-	if v, ok := m.p95(m.series[P95], page); !ok || v != 31.5 {
-		t.Errorf("p95 of a summary = %g, %v, want 31.5", v, ok)
+	if v := p95("latency_ms", page); v != 31.5 {
+		t.Errorf("p95 of a summary = %g, want 31.5", v)
 	}
-	if v, ok := m.p95(selector{name: "took_seconds"}, page); !ok || math.Abs(v-300) > 1e-9 {
-		t.Errorf("p95 of a histogram in seconds = %g ms, %v, want 300", v, ok)
+	if v := p95("took_seconds", page); math.Abs(v-300) > 1e-9 || !r.Life {
+		t.Errorf("p95 of a histogram in seconds = %g ms, of its whole life %v, want 300, true", v, r.Life)
 	}
-	later := parsePage("took_seconds_bucket{le=\"0.1\"} 190\ntook_seconds_bucket{le=\"0.5\"} 200\ntook_seconds_bucket{le=\"+Inf\"} 200\n")
-	later[0].value = 200 // all that came since were fast
-	later[1].value, later[2].value = 210, 210
-	if v, ok := m.p95(selector{name: "took_seconds"}, later); !ok || v > 100 {
-		t.Errorf("p95 since the look before = %g ms, %v, want at most 100", v, ok)
+	later := parsePage("took_seconds_bucket{le=\"0.1\"} 200\ntook_seconds_bucket{le=\"0.5\"} 210\ntook_seconds_bucket{le=\"+Inf\"} 210\n")
+	if v := p95("took_seconds", later); v > 100 || r.Life { // all that came since were fast
+		t.Errorf("p95 since the look before = %g ms, of its whole life %v, want at most 100", v, r.Life)
+	}
+	if v := p95("took_seconds", page); math.Abs(v-300) > 1e-9 || r.Life {
+		t.Errorf("p95 of an application that began anew = %g ms, of its whole life %v, want 300 since it did", v, r.Life)
+	}
+	var wide []sample
+	for i := range maxBounds + 1 {
+		wide = append(wide, sample{"took_seconds_bucket", map[string]string{"le": strconv.Itoa(i)}, 1})
+	}
+	if err := r.latency(selector{name: "took_seconds", text: "took_seconds"}, wide); err == nil || !strings.Contains(err.Error(), "took_seconds has 1001 buckets") {
+		t.Errorf("latency of 1001 buckets: %v, want it refused: they would be kept with every reading", err)
 	}
 	for _, bad := range []string{"", "{", `x{a="b}`, `x{a=b}`, `x y`} {
 		if _, err := parseSelector(bad); err == nil {

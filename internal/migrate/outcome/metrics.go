@@ -10,12 +10,16 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
 
 const (
 	metricsName = "metrics"
+
+	// maxBounds is the most buckets of a histogram that are read: they are kept with every reading.
+	maxBounds = 1000
 
 	// pageLimit is the most bytes of a metrics page that are read, and pageTimeout how long it may take.
 	pageLimit   = 8 << 20
@@ -43,9 +47,8 @@ type MetricsOptions struct {
 // Metrics reads what an application says of itself. Price: 1 HTTP request a look and no command. It is for one
 // goroutine.
 type Metrics struct {
-	opts    MetricsOptions
-	series  map[string]selector
-	buckets map[float64]float64 // of the look before, by upper bound
+	opts   MetricsOptions
+	series map[string]selector
 }
 
 // NewMetrics returns a source that reads a page. It touches nothing yet.
@@ -101,11 +104,8 @@ func (m *Metrics) Look(ctx context.Context, before *Reading, now time.Time) (Rea
 	for _, name := range slices.Sorted(maps.Keys(m.series)) {
 		sel := m.series[name]
 		if name == P95 {
-			v, ok := m.p95(sel, samples)
-			if ok {
-				r.Levels[P95] = v
-			} else if !sel.found(samples) {
-				lost = append(lost, fmt.Sprintf("the page has no series %s", m.opts.Series[name]))
+			if err := r.latency(sel, samples); err != nil {
+				lost = append(lost, err.Error())
 			}
 			continue
 		}
@@ -133,8 +133,10 @@ func (m *Metrics) Look(ctx context.Context, before *Reading, now time.Time) (Rea
 	return r, nil
 }
 
-// p95 is in milliseconds: the largest of the series, or of a histogram what was seen since the look before.
-func (m *Metrics) p95(sel selector, samples []sample) (float64, bool) {
+// latency notes the 95th percentile in milliseconds: the largest of the series, or of a histogram what was seen since
+// the look before, on whichever host that was. An error says why
+// that cannot be told.
+func (r *Reading) latency(sel selector, samples []sample) error {
 	factor := 1.0
 	if strings.HasSuffix(sel.name, "_seconds") {
 		factor = 1000
@@ -142,22 +144,57 @@ func (m *Metrics) p95(sel selector, samples []sample) (float64, bool) {
 	now := sel.buckets(samples)
 	if len(now) == 0 {
 		v, ok := sel.largest(samples)
-		return v * factor, ok
+		if ok {
+			r.Levels[P95] = v * factor
+		} else if !sel.found(samples) {
+			return fmt.Errorf("the page has no series %s", sel)
+		}
+		return nil
 	}
-	was := m.buckets
-	m.buckets = now
-	grown := map[float64]float64{}
+	if len(now) > maxBounds {
+		return fmt.Errorf("the histogram %s has %d buckets, and at most %d are read", sel, len(now), maxBounds)
+	}
+	const key = metricsName + ":" + P95
+	was, seen := bucketsOf(r.Cursor[key])
+	r.Cursor[key] = bucketText(now)
 	for bound, count := range now {
 		if count < was[bound] { // the application began anew
 			was = nil
 			break
 		}
 	}
+	grown := map[float64]float64{}
 	for bound, count := range now {
 		grown[bound] = count - was[bound]
 	}
-	v, ok := quantile(0.95, grown)
-	return v * factor, ok
+	if v, ok := quantile(0.95, grown); ok {
+		r.Levels[P95], r.Life = v*factor, !seen
+	}
+	return nil
+}
+
+// bucketText is a histogram as a cursor keeps it: bound=count, by bound.
+func bucketText(buckets map[float64]float64) string {
+	words := make([]string, 0, len(buckets))
+	for _, bound := range slices.Sorted(maps.Keys(buckets)) {
+		words = append(words, number(bound)+"="+number(buckets[bound]))
+	}
+	return strings.Join(words, " ")
+}
+
+// bucketsOf is what bucketText wrote, and whether it is there and whole.
+func bucketsOf(text string) (map[float64]float64, bool) {
+	out := map[float64]float64{}
+	for word := range strings.FieldsSeq(text) {
+		b, c, _ := strings.Cut(word, "=")
+		bound, err := strconv.ParseFloat(b, 64)
+		count, err2 := strconv.ParseFloat(c, 64)
+		if err != nil || err2 != nil {
+			return nil, false
+		}
+		out[bound] = count
+	}
+	return out, len(out) > 0
 }
 
 // fetch reads and parses the page.

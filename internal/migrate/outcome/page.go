@@ -107,7 +107,10 @@ func quoted(text string) (value, rest string, err error) {
 type selector struct {
 	name   string
 	labels map[string]string
+	text   string // as it was written
 }
+
+func (s selector) String() string { return s.text }
 
 func parseSelector(text string) (selector, error) {
 	name, labels, rest, err := parseSeries(strings.TrimSpace(text))
@@ -117,7 +120,7 @@ func parseSelector(text string) (selector, error) {
 	if strings.TrimSpace(rest) != "" {
 		return selector{}, fmt.Errorf("got %q after the series", strings.TrimSpace(rest))
 	}
-	return selector{name, labels}, nil
+	return selector{name, labels, text}, nil
 }
 
 // has is true when x is called name and has the selector's labels.

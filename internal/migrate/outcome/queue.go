@@ -247,14 +247,15 @@ func (q *Queues) events(ctx context.Context, e mover.Endpoint, s *seen, cursor s
 	return err
 }
 
-// lookAsynq is a look at the three bands of a queue of asynq.
+// lookAsynq is a look at the three bands of a queue of asynq. The archive is timed in whole seconds, so only those
+// that are over are counted: a job that is archived later in the second of a look is for the next one.
 func (q *Queues) lookAsynq(ctx context.Context, e mover.Endpoint, at func(string) string, now time.Time) (seen, error) {
 	s := seen{cursor: map[string]string{}, how: "asynq's counters of attempts, and its archive"}
 	from := "-inf"
 	if was := at("archived"); was != "" {
 		from = "(" + was
 	}
-	to := strconv.FormatInt(now.Unix(), 10)
+	to := strconv.FormatInt(now.Unix()-1, 10)
 	s.cursor["archived"] = to
 	for _, band := range []string{"", ":high", ":low"} {
 		b := e
@@ -289,8 +290,9 @@ func (q *Queues) lookAsynq(ctx context.Context, e mover.Endpoint, at func(string
 }
 
 // LastDay is the share of jobs that ended well in the day before now, as far as the sets of completed and failed
-// jobs of Bull and BullMQ still have them. Other queues, and those that keep none, are not known. Price: 3 commands
-// a queue.
+// jobs of Bull and BullMQ still have them. Where completed jobs are trimmed, both sets of the queue count only since
+// its oldest one that is left, so that failed ones, which stay longer, do not weigh more. Other queues, and those that
+// keep none, are not known. Price: 3 commands a queue, in two round trips.
 func LastDay(ctx context.Context, client redis.UniversalClient, queues []mover.Endpoint, now time.Time) (migrate.Evidence, error) {
 	const day = 24 * time.Hour
 	e := migrate.Evidence{From: now.Add(-day), To: now, Source: "what stays in the sets of completed and failed jobs", Coverage: 1, Missing: []string{}}
@@ -300,23 +302,25 @@ func LastDay(ctx context.Context, client redis.UniversalClient, queues []mover.E
 			e.Missing = []string{"asynq keeps no jobs from which the share of the day before could be told"}
 			return e, nil
 		}
-		from, to := strconv.FormatInt(e.From.UnixMilli(), 10), strconv.FormatInt(now.UnixMilli(), 10)
-		var good, bad *redis.IntCmd
-		var oldest *redis.ZSliceCmd
-		_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
-			good, bad = p.ZCount(ctx, q.Key("completed"), from, to), p.ZCount(ctx, q.Key("failed"), from, to)
-			oldest = p.ZRangeWithScores(ctx, q.Key("completed"), 0, 0)
-			return nil
-		})
+		oldest, err := client.ZRangeWithScores(ctx, q.Key("completed"), 0, 0).Result()
 		if err != nil {
 			return e, fmt.Errorf("look at %s: %w", q, err)
 		}
-		done, failed = done+float64(good.Val()), failed+float64(bad.Val())
-		covered := 0.0
-		if first := oldest.Val(); len(first) > 0 {
-			covered = min(1, float64(now.UnixMilli()-int64(first[0].Score))/float64(day.Milliseconds()))
+		if len(oldest) == 0 {
+			e.Coverage = 0
+			continue
 		}
-		e.Coverage = max(0, min(e.Coverage, covered))
+		since := max(e.From.UnixMilli(), int64(oldest[0].Score))
+		from, to := strconv.FormatInt(since, 10), strconv.FormatInt(now.UnixMilli(), 10)
+		var good, bad *redis.IntCmd
+		if _, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+			good, bad = p.ZCount(ctx, q.Key("completed"), from, to), p.ZCount(ctx, q.Key("failed"), from, to)
+			return nil
+		}); err != nil {
+			return e, fmt.Errorf("look at %s: %w", q, err)
+		}
+		done, failed = done+float64(good.Val()), failed+float64(bad.Val())
+		e.Coverage = max(0, min(e.Coverage, float64(now.UnixMilli()-since)/float64(day.Milliseconds())))
 	}
 	if done == 0 {
 		e.Coverage, e.Missing = 0, []string{"no completed job of the day before is kept (removeOnComplete), so the share cannot be told"}

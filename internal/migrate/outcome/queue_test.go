@@ -101,9 +101,8 @@ func TestWhatBecameOfJobsIsReadFromWhatTheirLibraryCounts(t *testing.T) {
 			do(t, c, "XADD bullmq:mail:events MAXLEN 1 * event completed jobId 2")
 		}, -1, 0, "trimmed"},
 		{"asynq's counters and archive", ours, []string{"SET asynq:{mail}:processed 100", "SET asynq:{mail}:failed 10", "SET asynq:{mail:low}:processed 1"}, func(_ context.Context, c redis.UniversalClient) {
-			do(t, c, "SET asynq:{mail}:processed 130") // 27 done, 3 attempts failed, one of them for good
+			do(t, c, "SET asynq:{mail}:processed 130") // 27 done, 3 attempts failed, none of them for good
 			do(t, c, "SET asynq:{mail}:failed 13")
-			do(t, c, "ZADD asynq:{mail}:archived %d x", time.Now().Unix()+1)
 		}, 100, 27, "asynq's counters"},
 	}
 	for _, tt := range tests {
@@ -118,6 +117,116 @@ func TestWhatBecameOfJobsIsReadFromWhatTheirLibraryCounts(t *testing.T) {
 				t.Errorf("got %+v, want %g%% of %d jobs by %q", e, tt.want, tt.jobs, tt.why)
 			}
 		})
+	}
+}
+
+func TestAJobThatIsArchivedLaterInTheSecondOfALookIsCountedAtTheNext(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	q := mover.Endpoint{Layout: mover.Asynq, Prefix: "asynq", Queue: "mail"}
+	source := outcome.NewQueues(client, q)
+	at := time.Date(2026, 11, 29, 12, 0, 7, 300_000_000, time.UTC)
+	look := func(before *outcome.Reading, now time.Time) *outcome.Reading {
+		t.Helper()
+		r, err := source.Look(t.Context(), before, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &r
+	}
+	for _, band := range []string{"mail", "mail:high", "mail:low"} {
+		do(t, client, "SET asynq:{%s}:processed 10", band)
+	}
+	do(t, client, "ZADD asynq:{mail}:archived %d early", at.Unix()) // earlier in this second: counted with it
+	first := look(nil, at)
+	do(t, client, "ZADD asynq:{mail}:archived %d late", at.Unix())
+	do(t, client, "SET asynq:{mail}:processed 20")
+	do(t, client, "SET asynq:{mail}:failed 2")
+	second := look(first, at.Add(5*time.Minute))
+	if got := second.Counts[outcome.Failed] - first.Counts[outcome.Failed]; got != 2 || second.Gap != "" {
+		t.Errorf("failed for good = %g, gap %q, want both jobs of the first look's second", got, second.Gap)
+	}
+	e := outcome.Evidence([]outcome.Reading{*first, *second}, migrate.KPIJobSuccess, first.At, second.At)
+	if !e.Known || e.Value != 80 || e.Samples != 10 {
+		t.Errorf("Evidence = %+v, want 80%% of 10 jobs", e)
+	}
+	if third := look(second, at.Add(10*time.Minute)); third.Counts[outcome.Failed] != second.Counts[outcome.Failed] {
+		t.Errorf("failed = %g after a look at nothing new, want %g: none is counted twice", third.Counts[outcome.Failed], second.Counts[outcome.Failed])
+	}
+}
+
+func TestTheDayBeforeCountsFailedJobsOnlySinceTheOldestCompletedOneThatIsLeft(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	ago := func(d time.Duration) int64 { return now.Add(-d).UnixMilli() }
+	busy := mover.Endpoint{Layout: mover.Bull, Major: 4, Prefix: "bull", Queue: "busy"}
+	for i := range 9 { // removeOnComplete left an hour of them
+		do(t, client, "ZADD bull:busy:completed %d %d", ago(time.Hour-time.Duration(i)*time.Minute), i)
+	}
+	do(t, client, "ZADD bull:busy:failed %d recent", ago(time.Minute))
+	for i := range 23 { // removeOnFail leaves the whole day
+		do(t, client, "ZADD bull:busy:failed %d old%d", ago(time.Duration(i+2)*time.Hour), i)
+	}
+	e, err := outcome.LastDay(t.Context(), client, []mover.Endpoint{busy}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Known || e.Value != 90 || e.Samples != 10 || e.Coverage < 0.04 || e.Coverage > 0.05 {
+		t.Errorf("LastDay = %+v, want 90%% of the 10 jobs of the hour that both sets cover", e)
+	}
+	do(t, client, "ZADD bull:old:completed %d x", ago(30*time.Hour)) // kept for longer than the day
+	do(t, client, "ZADD bull:old:completed %d y", ago(time.Hour))
+	do(t, client, "ZADD bull:old:failed %d z", ago(23*time.Hour))
+	old := busy
+	old.Queue = "old"
+	if e, err = outcome.LastDay(t.Context(), client, []mover.Endpoint{old}, now); err != nil || e.Value != 50 || e.Coverage != 1 {
+		t.Errorf("LastDay = %+v, %v, want 50%% of a whole day", e, err)
+	}
+	old.Queue = "none"
+	if e, err = outcome.LastDay(t.Context(), client, []mover.Endpoint{old}, now); err != nil || e.Known || e.Coverage != 0 {
+		t.Errorf("LastDay = %+v, %v, want it unknown without a completed job", e, err)
+	}
+}
+
+func TestAHistogramGoesOnWhereTheHostBeforeReadItAndItsWholeLifeIsNoEvidence(t *testing.T) {
+	fast, slow := 0, 1000 // slow calls of long ago
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, "took_seconds_bucket{le=\"0.1\"} %d\ntook_seconds_bucket{le=\"5\"} %d\ntook_seconds_bucket{le=\"+Inf\"} %d\n", fast, fast+slow, fast+slow)
+	}))
+	defer page.Close()
+	path := filepath.Join(t.TempDir(), "readings")
+	look := func() outcome.Reading { // each as by a host that has just started
+		t.Helper()
+		source, err := outcome.NewMetrics(outcome.MetricsOptions{URL: page.URL, Series: map[string]string{outcome.P95: "took_seconds"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := outcome.Open(outcome.Options{Path: path, Sources: []outcome.Source{source}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := w.Look(t.Context())
+		if err != nil || len(r) != 1 {
+			t.Fatalf("Look = %v, %v", r, err)
+		}
+		<-time.After(2 * time.Millisecond)
+		return r[0]
+	}
+	first := look()
+	if !first.Life || first.Levels[outcome.P95] < 1000 {
+		t.Errorf("first look = %+v, want the seconds of the whole life, marked as such", first)
+	}
+	for range 2 {
+		fast += 100
+		if r := look(); r.Life || !(r.Levels[outcome.P95] <= 100) {
+			t.Errorf("look after a restart = %+v, want at most 100 ms: only what came since", r)
+		}
+	}
+	all, err := outcome.Readings(path, first.At, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := outcome.Evidence(all, migrate.KPILatencyP95, first.At, all[len(all)-1].At); !e.Known || e.Value > 100 || e.Samples != 2 {
+		t.Errorf("Evidence = %+v, want that of 2 readings, without the whole life", e)
 	}
 }
 

@@ -11,13 +11,18 @@ type Reading struct {
 	Source string    `json:"source"`
 
 	// Counts are what has been counted since some moment that does not change between two readings of one
-	// source, unless Since says so: jobs that ended well (done) and for good badly (failed), errors.
+	// source: jobs that ended well (done) and for good badly (failed), errors.
 	Counts map[string]float64 `json:"counts,omitempty"`
 
 	// Levels are what is so now: jobs that wait (waiting), the 95th percentile in milliseconds (p95_ms).
 	Levels map[string]float64 `json:"levels,omitempty"`
 
-	// Cursor is where a source goes on, by queue: the last event that was counted.
+	// Life is true when p95_ms is of all the time since the application began, as nothing was read before: it
+	// says how it was until then, and is no evidence of the time between two readings.
+	Life bool `json:"life,omitempty"`
+
+	// Cursor is where a source goes on: of a queue the last event that was counted, of a counter or histogram
+	// what it had come to.
 	Cursor map[string]string `json:"cursor,omitempty"`
 
 	// Gap is why the time since the reading before is not covered, empty when it is.
@@ -48,7 +53,7 @@ func (r Reading) clone() Reading {
 // next is the beginning of the reading after r, at now: counts and cursors go on, levels do not.
 func (r Reading) next(source string, now time.Time) Reading {
 	out := r.clone()
-	out.At, out.Source, out.Gap, out.How, out.Levels = now, source, "", "", map[string]float64{}
+	out.At, out.Source, out.Gap, out.How, out.Life, out.Levels = now, source, "", "", false, map[string]float64{}
 	if out.Counts == nil {
 		out.Counts = map[string]float64{}
 	}
