@@ -94,7 +94,7 @@ func (r *readers) begin(ctx context.Context) {
 				}
 				key, value := fmt.Sprintf("user:%d-%d", i, n%10), fmt.Sprintf(`"%d"`, n)
 				may[key] = append(may[key], value)
-				if status, _ := r.ask(ctx, http.MethodPut, "/v1/cache/keys/"+key, value); status < 300 && status > 0 {
+				if stored(r.ask(ctx, http.MethodPut, "/v1/cache/keys/"+key, value)) {
 					may[key] = []string{value}
 				}
 				status, got := r.ask(ctx, http.MethodGet, "/v1/cache/keys/"+key, "")
@@ -108,6 +108,13 @@ func (r *readers) begin(ctx context.Context) {
 			}
 		})
 	}
+}
+
+// stored is whether the answer to a PUT says that the upstream has the value. While that is down a PUT is
+// answered with 200 too, since a cache that cannot keep a value is no failure of who asks; its body says it.
+func stored(status int, body string) bool {
+	var w struct{ Stored bool }
+	return status == http.StatusOK && json.Unmarshal([]byte(body), &w) == nil && w.Stored
 }
 
 // ask sends one request; its status is 0 when there was no answer.

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
@@ -86,5 +91,45 @@ func TestTheReadersOfTheCampaignAgreeWithItsWriters(t *testing.T) {
 	r := reckon(jobs, seen, func(j madeJob, s sighting) bool { return s.state == j.state })
 	if len(r.wrong) > 0 || len(odd) > 0 {
 		t.Errorf("found %s, %v, want nothing wrong", r, odd)
+	}
+}
+
+// TestTheReadersOfTheRampKnowWhatWasAcknowledged has them write to a cache that keeps the first value of each key,
+// with a word about it or without.
+func TestTheReadersOfTheRampKnowWhatWasAcknowledged(t *testing.T) {
+	t.Parallel()
+	for _, honest := range []bool{true, false} {
+		t.Run(fmt.Sprintf("honest %v", honest), func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			kept, reads := map[string]string{}, 0
+			enough := make(chan struct{})
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				before, there := kept[r.URL.Path]
+				switch r.Method {
+				case http.MethodPut:
+					if !there {
+						body, _ := io.ReadAll(r.Body)
+						kept[r.URL.Path] = string(body)
+					}
+					_, _ = fmt.Fprintf(w, `{"stored":%v}`, !there || !honest)
+				case http.MethodGet:
+					if reads++; reads == 200 { // every key of every reader several times
+						close(enough)
+					}
+					_, _ = io.WriteString(w, before)
+				}
+			}))
+			t.Cleanup(server.Close)
+			r := &readers{api: server.URL, stop: make(chan struct{})}
+			r.begin(t.Context())
+			<-enough
+			r.end()
+			if got := r.account(); (len(got.wrong) == 0) != honest {
+				t.Errorf("wrong = %v, want some only where a write was said to be stored and was not", got.wrong)
+			}
+		})
 	}
 }

@@ -81,9 +81,6 @@ func sampledBouts() []bout {
 		if b.route.scripts == 0 && b.strike.kind == killedAtJournal {
 			b.strike.kind = killedAnywhere // it keeps no journal
 		}
-		if b.route.name == "phase 1, ramp" && b.strike.kind == serverKilled {
-			b.strike.kind = killedAnywhere // docs/torture-results.md says what is open there
-		}
 		b.strike.script = b.route.scripts > 0 && rng.IntN(2) == 0
 		out = append(out, b)
 	}
