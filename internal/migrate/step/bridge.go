@@ -14,9 +14,10 @@ import (
 )
 
 const (
-	bridgeSweep     = time.Minute     // without a bell
-	bridgeSweepBell = 5 * time.Minute // with one
-	bridgeGap       = time.Second     // at least between two passes, however often the bell rings
+	bridgeSweep     = time.Minute      // without a bell
+	bridgeSweepBell = 5 * time.Minute  // with one
+	bridgeGap       = time.Second      // at least between two passes, however often the bell rings
+	bridgeHeld      = 30 * time.Second // until held jobs are tried again: the default life of a lock in Bull and BullMQ
 	bridgeShortest  = 10 * time.Millisecond
 )
 
@@ -77,6 +78,9 @@ func (o BridgeOptions) withDefaults() BridgeOptions {
 // lease, or a refusal that a next look would meet again, ends it too. Other failures are told to OnError.
 // It is safe beside nothing else that moves the same queue: whoever holds the lease runs one.
 //
+// An active job that a worker may still run is tried again after half a minute, then after twice as long each time
+// up to Every: a worker that ends leaves it there, and no key tells of that.
+//
 // Price: 1 command a look; 7 more while something is left at the source that cannot be moved; a pass as
 // mover.Move, about 60 commands.
 func Bridge(ctx context.Context, client redis.UniversalClient, route Route, opts BridgeOptions) (Bridged, error) {
@@ -97,7 +101,7 @@ func Bridge(ctx context.Context, client redis.UniversalClient, route Route, opts
 	b.out = phase.move.out
 	var rings <-chan struct{}
 	if opts.Track != nil {
-		feed, err := opts.Track(ctx, b.keys()...)
+		feed, err := opts.Track(ctx, b.keys(false)...)
 		switch {
 		case err == nil:
 			defer feed.Close()
@@ -121,23 +125,30 @@ type bridge struct {
 	sum    Bridged
 }
 
-// keys are the containers in which something new can be.
-func (b *bridge) keys() []string {
+// keys are the containers in which something new can be. With taken they are also those of what a worker has taken.
+func (b *bridge) keys(taken bool) []string {
+	names, bands := []string{"wait", "paused", "delayed", "prioritized", "repeat"}, []string{""}
 	if b.from.Layout == mover.Asynq {
-		var keys []string
-		for _, band := range []string{"", ":high", ":low"} {
-			e := b.from
-			e.Queue += band
-			keys = append(keys, e.Key("pending"), e.Key("scheduled"), e.Key("retry"))
-		}
-		return keys
+		names, bands = []string{"pending", "scheduled", "retry"}, []string{"", ":high", ":low"}
 	}
-	return []string{b.from.Key("wait"), b.from.Key("paused"), b.from.Key("delayed"), b.from.Key("prioritized"), b.from.Key("repeat")}
+	if taken {
+		names = append(names, "active")
+	}
+	var keys []string
+	for _, band := range bands {
+		e := b.from
+		e.Queue += band
+		for _, name := range names {
+			keys = append(keys, e.Key(name))
+		}
+	}
+	return keys
 }
 
 func (b *bridge) loop(ctx context.Context, rings <-chan struct{}) error {
-	ticker := time.NewTicker(b.opts.Every)
-	defer ticker.Stop()
+	next := time.NewTimer(b.opts.Every)
+	defer next.Stop()
+	patience := bridgeHeld
 	for {
 		if err := b.look(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -149,6 +160,13 @@ func (b *bridge) loop(ctx context.Context, rings <-chan struct{}) error {
 			}
 			b.failed(err)
 		}
+		if b.sum.Held > 0 {
+			next.Reset(min(patience, b.opts.Every))
+			patience *= 2
+		} else {
+			next.Reset(b.opts.Every)
+			patience = bridgeHeld
+		}
 		select { // what comes in a burst is one pass
 		case <-ctx.Done():
 			return nil
@@ -158,7 +176,7 @@ func (b *bridge) loop(ctx context.Context, rings <-chan struct{}) error {
 		case <-ctx.Done():
 			return nil
 		case <-rings:
-		case <-ticker.C:
+		case <-next.C:
 		}
 	}
 }
@@ -170,11 +188,11 @@ func (b *bridge) failed(err error) {
 }
 
 // look takes over what there is. What was left behind by the pass before is not tried again until
-// something has changed.
+// something has changed, but for active jobs, whose locks and workers end without any change of these keys.
 func (b *bridge) look(ctx context.Context) error {
 	b.sum.Looks++
-	if b.left != nil {
-		n, err := b.client.Exists(ctx, b.keys()...).Result()
+	if b.left != nil && b.sum.Held == 0 {
+		n, err := b.client.Exists(ctx, b.keys(true)...).Result()
 		if err != nil {
 			return fmt.Errorf("bridge: look at %s: %w", b.from, err)
 		}

@@ -93,6 +93,60 @@ func TestABridgeTakesOverWhatAStragglingProducerAdds(t *testing.T) {
 	}
 }
 
+// A worker that ends can leave a job in the active list that it had taken and not begun.
+func TestABridgeTakesOverWhatAWorkerLeavesInTheActiveList(t *testing.T) {
+	for name, lock := range map[string]bool{"locked when it is seen first": true, "taken before it was seen at all": false} {
+		t.Run(name, func(t *testing.T) {
+			client := redistest.Start(t).Client(t)
+			route := toAsynq()
+			looks, holds := make(chan struct{}, 1), make(chan struct{}, 1)
+			note := func(seen chan struct{}) func() {
+				return func() {
+					select {
+					case seen <- struct{}{}:
+					default:
+					}
+				}
+			}
+			client.AddHook(countHook{"exists " + route.From.Key("wait"), note(looks)})
+			client.AddHook(countHook{"lrange " + route.From.Key("active"), note(holds)})
+			moved, ended := make(chan step.Bridged, 1), make(chan error, 1)
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			addBull(t, client, route.From, 1)
+			if lock {
+				client.Set(ctx, route.From.Key("1:lock"), "token", 0)
+				client.LMove(ctx, route.From.Key("wait"), route.From.Key("active"), "RIGHT", "LEFT")
+			}
+			go func() {
+				_, err := step.Bridge(ctx, client, route, step.BridgeOptions{
+					Every: 10 * time.Millisecond, WorkersStopped: true, OnMoved: func(b step.Bridged) { moved <- b },
+				})
+				ended <- err
+			}()
+			if lock {
+				<-holds
+				client.Del(ctx, route.From.Key("1:lock"))
+			} else {
+				<-moved
+				<-looks
+				addBull(t, client, mover.Endpoint{Layout: mover.Bull, Prefix: "bull", Queue: "elsewhere"}, 2)
+				client.Rename(ctx, "bull:elsewhere:2", route.From.Key("2"))
+				client.LPush(ctx, route.From.Key("active"), 2)
+			}
+			select {
+			case <-moved:
+			case <-time.After(soon):
+				t.Error("the job is still in the active list")
+			}
+			stop()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestAnIdleBridgeCostsOneCommandALook(t *testing.T) {
 	client := redistest.Start(t).Client(t)
 	route := toAsynq()
