@@ -500,6 +500,24 @@ func (f *fields) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
+func TestAHashWhoseFieldsExpireIsLeftOutWhereTheServerDoesNotKnowThat(t *testing.T) {
+	from, to := redistest.Start(t).Client(t), redistest.Start(t).Client(t) // 7.0, or as one of 7.4 with the hook
+	zoo(t, from)
+	from.AddHook(&fields{at: map[string]map[string]int64{"hash": {"f": 4102444800123}, "hash:large": {"0007": 4102444800123}}})
+	var refused []string
+	w := portable.NewWriter(t.Context(), to)
+	w.Refused = func(k portable.Key, _ error) bool { refused = append(refused, k.Name); return true }
+	if _, err := portable.NewReader(from).Read(t.Context(), []string{"hash", "string", "hash:large"}, w); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := to.Keys(t.Context(), "*").Val(); !slices.Equal(got, []string{"string"}) || !slices.Equal(refused, []string{"hash", "hash:large"}) {
+		t.Errorf("written %q, left out %q, want the string alone", got, refused)
+	}
+}
+
 func TestFieldsOfAHashExpireAtTheOtherSideTooWhereServersKnowIt(t *testing.T) {
 	from, to := redistest.Start(t).Client(t), redistest.Start(t).Client(t)
 	zoo(t, from)

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
 // Portions in which keys are read.
@@ -21,18 +22,8 @@ const (
 type Reader struct {
 	client redis.Cmdable
 
-	// fields says whether the server tells when single fields of a hash expire; 0 while nobody asked.
-	fields support
+	fieldless bool // the server does not tell when single fields of a hash expire
 }
-
-// support is whether a server knows a command.
-type support int
-
-const (
-	unknown support = iota
-	known
-	refused // it does not
-)
 
 // NewReader returns a reader of the Redis behind client.
 func NewReader(client redis.Cmdable) *Reader { return &Reader{client: client} }
@@ -202,7 +193,7 @@ func (r *Reader) give(ctx context.Context, k Key, page redis.Cmder, expire *redi
 // in one round trip, as long as the server knows the command.
 func (r *Reader) expiries(ctx context.Context, keys []Key, pages [][]string, sink Sink) ([]*redis.IntSliceCmd, error) {
 	out := make([]*redis.IntSliceCmd, len(keys))
-	if _, wanted := sink.(FieldSink); !wanted || r.fields == refused {
+	if _, wanted := sink.(FieldSink); !wanted || r.fieldless {
 		return out, nil
 	}
 	asked := false
@@ -222,13 +213,12 @@ func (r *Reader) expiries(ctx context.Context, keys []Key, pages [][]string, sin
 	switch {
 	case !asked:
 		return out, nil
-	case err != nil && strings.Contains(strings.ToLower(err.Error()), "unknown command"):
-		r.fields = refused
+	case upstream.Classify(err) == upstream.Unavailable:
+		r.fieldless = true
 		return make([]*redis.IntSliceCmd, len(keys)), nil
 	case err != nil:
 		return nil, fmt.Errorf("read when fields expire: %w", err)
 	}
-	r.fields = known
 	return out, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
 //go:embed seal.lua
@@ -39,7 +41,8 @@ func Whole(seal string) bool { return !strings.HasSuffix(seal, "+") }
 
 // Seals seals the named keys. Price: 1 script of about 4 commands for each key, in one round trip.
 func Seals(ctx context.Context, client redis.Cmdable, names []string) ([]Seal, error) {
-	return readSeals(names, func() ([]*redis.Cmd, error) { return sealed(ctx, client, names, nil) })
+	cmds, err := sealed(ctx, client, names, nil)
+	return readSeals(names, cmds, err)
 }
 
 // ReadSeals is Seals with the script run as one that only reads, which Redis has since version 7; an older
@@ -62,15 +65,14 @@ func ReadSeals(ctx context.Context, client redis.Cmdable, names []string) ([]Sea
 			return nil, fmt.Errorf("seal keys: %w", err)
 		}
 		return ReadSeals(ctx, client, names)
-	case err != nil && strings.Contains(err.Error(), "unknown command"):
+	case upstream.Classify(err) == upstream.Unavailable:
 		return Seals(ctx, client, names)
 	}
-	return readSeals(names, func() ([]*redis.Cmd, error) { return cmds, err })
+	return readSeals(names, cmds, err)
 }
 
 // readSeals reads what a server answered to those who asked for seals.
-func readSeals(names []string, ask func() ([]*redis.Cmd, error)) ([]Seal, error) {
-	cmds, err := ask()
+func readSeals(names []string, cmds []*redis.Cmd, err error) ([]Seal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal keys: %w", err)
 	}

@@ -44,8 +44,8 @@ type Writer struct {
 	// Written is told of each key: nil, or ErrExists. Any other error ends the writing instead.
 	Written func(k Key, err error)
 
-	// Refused is asked whether to go on without a key that is kept as a DUMP and that the server refuses.
-	// Nil: its error ends the writing.
+	// Refused is asked whether to go on without a key that the server refuses: one that is kept as a DUMP, or a
+	// hash whose fields expire. Nil: its error ends the writing.
 	Refused func(k Key, err error) bool
 
 	ctx    context.Context //nolint:containedctx // a Sink's methods have none, and a Writer lives for one call
@@ -59,6 +59,7 @@ type Writer struct {
 
 	waiting int  // values in queue
 	fields  bool // some field of this hash expires
+	leftOut bool // the server refuses that, and Refused says to go on without it
 }
 
 // queued is a small key that is not sent yet.
@@ -121,7 +122,7 @@ return 1
 
 // Begin begins a key.
 func (w *Writer) Begin(k Key) error {
-	w.k, w.values, w.size, w.under, w.fields = k, w.values[:0], 0, "", false
+	w.k, w.values, w.size, w.under, w.fields, w.leftOut = k, w.values[:0], 0, "", false, false
 	return nil
 }
 
@@ -156,9 +157,12 @@ func (w *Writer) Values(values []string) error {
 	return nil
 }
 
-// Expiries has some fields of the hash expire, which needs Redis 7.4: an older server refuses it. Price: 1
-// command for each time at which some expire.
+// Expiries has some fields of the hash expire, which needs Redis 7.4: an older server refuses it, and the whole
+// key is left out when Refused says so. Price: 1 command for each time at which some expire.
 func (w *Writer) Expiries(fields []FieldExpiry) error {
+	if w.leftOut {
+		return nil
+	}
 	if err := w.build(); err != nil {
 		return err
 	}
@@ -169,6 +173,10 @@ func (w *Writer) Expiries(fields []FieldExpiry) error {
 	for _, ms := range slices.Sorted(maps.Keys(at)) {
 		args := append([]any{"hpexpireat", w.under, ms, "fields", len(at[ms])}, at[ms]...)
 		if err := w.client.Do(w.ctx, args...).Err(); err != nil {
+			if w.Refused != nil && w.Refused(w.k, err) {
+				w.leftOut = true
+				return nil
+			}
 			return fmt.Errorf("write when fields of %q expire: %w", w.k.Name, err)
 		}
 	}
@@ -176,15 +184,15 @@ func (w *Writer) Expiries(fields []FieldExpiry) error {
 	return nil
 }
 
-// building begins the names under which large keys are built.
-const building = "redisopt:restoring:"
+// Building begins the names under which a Writer builds large keys; they are no keys of anybody's.
+const Building = "redisopt:restoring:"
 
 // buildingFor is how long what a writer that died has begun is left, in milliseconds.
 const buildingFor = 24 * 60 * 60 * 1000
 
 // temporary is a name under which a large key is built, in the slot of its own name, and by nobody else.
 func temporary(name string) string {
-	by := building + rand.Text() + ":"
+	by := Building + rand.Text() + ":"
 	if _, tagged, ok := strings.Cut(name, "{"); ok && strings.IndexByte(tagged, '}') > 0 {
 		return by + name
 	}
@@ -237,6 +245,12 @@ func (w *Writer) End() error {
 	}
 	if w.k.Dumped() {
 		return w.restore(expiry)
+	}
+	if w.leftOut {
+		if err := w.client.Unlink(w.ctx, w.under).Err(); err != nil {
+			return w.failed(err)
+		}
+		return nil
 	}
 	if w.under != "" {
 		return w.place(expiry, replace)

@@ -244,6 +244,9 @@ func Restore(ctx context.Context, client redis.UniversalClient, path string, opt
 	return out, nil
 }
 
+// clockSlack is by how much the server's clock may be ahead of this one when a key has expired there.
+const clockSlack = 5 * time.Second
+
 // differing are the names of entries whose keys are not what was saved, and how many others have expired. Price: 1 script of about 4 commands for
 // each, and for those of more than a thousand values 3 commands and 1 for every 200 of them.
 func differing(ctx context.Context, client redis.UniversalClient, entries []backup.Entry) (out []string, expired int64, err error) {
@@ -257,7 +260,7 @@ func differing(ctx context.Context, client redis.UniversalClient, entries []back
 	}
 	for i, e := range entries {
 		switch {
-		case now[i].Gone() && !e.ExpireAt.IsZero():
+		case now[i].Gone() && !e.ExpireAt.IsZero() && time.Until(e.ExpireAt) < clockSlack:
 			expired++
 			continue
 		case e.Seal == now[i].Text, e.Seal == "" && !now[i].Gone():

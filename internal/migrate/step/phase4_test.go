@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
@@ -169,6 +170,41 @@ func TestWhatIsNewOrChangedSinceTheBackupIsNotDeleted(t *testing.T) {
 	client.Del(t.Context(), "bull:mail:7")
 	if err := engineFor(t, client, target, plan, d).Rollback(t.Context(), nil); err != nil {
 		t.Errorf("Rollback once that is solved = %v", err)
+	}
+}
+
+// losing deletes a key behind every pipeline.
+type losing struct {
+	key string
+	by  *redis.Client
+}
+
+func (losing) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (losing) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (l losing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		defer l.by.Del(ctx, l.key)
+		return next(ctx, cmds)
+	}
+}
+
+func TestARestoredKeyThatVanishesLongBeforeItsExpiryIsNamed(t *testing.T) {
+	server := redistest.Start(t)
+	client := server.Client(t)
+	leftovers(t, client)
+	client.Expire(t.Context(), "bull:mail:7", time.Hour)
+	target := migrate.Target{Phase: step.Phase4Name}
+	plan, d := phase4Plan(t), &diary{dieAt: -1}
+	if err := engineFor(t, client, target, plan, d).Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	loses := server.Client(t)
+	loses.AddHook(losing{"bull:mail:7", client})
+	err := engineFor(t, loses, target, plan, d).Rollback(t.Context(), nil)
+	var differs *step.RestoreError
+	if !errors.As(err, &differs) || !slices.Equal(differs.Keys, []string{"bull:mail:7"}) {
+		t.Errorf("Rollback = %v, want a RestoreError about bull:mail:7", err)
 	}
 }
 

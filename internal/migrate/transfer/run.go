@@ -208,7 +208,7 @@ func (r *running) pass(ctx context.Context, compare, fix bool) (int64, error) {
 }
 
 // private is true for keys that belong to one server: who holds a lease there, and what is being built.
-func private(name string) bool { return leased(name) || strings.HasPrefix(name, "redisopt:restoring:") }
+func private(name string) bool { return leased(name) || strings.HasPrefix(name, portable.Building) }
 
 // leased is true for keys that say who holds a lease.
 func leased(name string) bool { return strings.HasPrefix(name, "redisopt:lease:") }
