@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -133,8 +134,9 @@ func TestWithMoreCommandsTheSharesAreRight(t *testing.T) {
 		if p.Name != "cache:user" {
 			continue
 		}
-		if *p.NoTTL.Low > 0.1 || *p.NoTTL.High < 0.1 || *p.Share.Value < 0.57 || *p.Share.Value > 0.571 {
-			t.Errorf("cache:user: no ttl %s, want 10%% in it; share %s, want 57.06%%", p.NoTTL, p.Share)
+		// Of about 400 keys the share is off by 1.5% as a rule; its interval misses the truth once in twenty runs.
+		if math.Abs(*p.NoTTL.Value-0.1) > 0.06 || *p.Share.Value < 0.57 || *p.Share.Value > 0.571 {
+			t.Errorf("cache:user: no ttl %s, want about 10%%; share %s, want 57.06%%", p.NoTTL, p.Share)
 		}
 	}
 	for _, want := range []string{"warning missing-ttl cache:user", "warning mixed-formats note", "note type-changes flag"} {

@@ -313,7 +313,8 @@ func (p *planner) page(ctx context.Context, l lane, at, size int64) (int64, erro
 		p.lose(losses...)
 		unlike := len(k.hset)+len(k.hdel) > 0 || k.newID != k.id
 		if p.opts.To.Layout == Asynq {
-			unlike = !p.learnEnter(&chunk{lane: l}, &k, e)
+			_, plain := p.formEnter(l, &k, e)
+			unlike = !plain
 		}
 		if unlike {
 			p.edited++

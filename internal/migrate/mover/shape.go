@@ -66,8 +66,11 @@ func (m *Mover) isUniform(l lane, k *claim, e entry, form []string) bool {
 	if _, counted := digits(k.id); !counted {
 		id = "another/7:x"
 	}
-	if k.id == id || v.val[fieldTimestamp] == stamp {
-		return true // as it was made up here
+	if k.id == id {
+		id = strings.Replace(id, "7", "8", 1)
+	}
+	if v.val[fieldTimestamp] == stamp {
+		stamp = "1111111111112"
 	}
 	parts := cutOpts(v.val[fieldOpts], k.id, v.val[fieldTimestamp])
 	v.set(fieldOpts, joinOpts(parts, id, stamp))
@@ -241,10 +244,4 @@ func isPlainID(id string) bool {
 	}
 	return len(id) <= most && !strings.ContainsFunc(id, other) && strings.ContainsFunc(id, func(r rune) bool { return r < '0' || r > '9' }) &&
 		!strings.HasPrefix(id, "cron:") && !strings.HasPrefix(id, "repeat:") && !strings.HasPrefix(id, "0:")
-}
-
-// learnEnter says whether a job would move to asynq unseen, once the script knows its shape.
-func (m *Mover) learnEnter(c *chunk, k *claim, e entry) bool {
-	_, ok := m.formEnter(c.lane, k, e)
-	return ok
 }
