@@ -11,7 +11,6 @@ import (
 
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/demo"
 	"github.com/redisopt/redisopt/cmd/redisopt/internal/report"
-	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
 func (a *app) demoCommand() *cobra.Command {
@@ -53,11 +52,7 @@ func (a *app) demo(ctx context.Context, opts demo.Options) error {
 	if err := a.print(demoDocument(r)); err != nil {
 		return err
 	}
-	a.cost(upstream.Cost{
-		Commands: r.Cost.Audit.Commands + r.Cost.Migrate.Commands,
-		Writes:   r.Cost.Audit.Writes + r.Cost.Migrate.Writes,
-		InScript: r.Cost.Audit.InScript + r.Cost.Migrate.InScript,
-	})
+	a.cost(r.Cost.Audit.Plus(r.Cost.Migrate))
 	if !r.Passed() {
 		return verdictf(exitMismatch, "the demo found differences that must not be")
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/migrate/step"
-	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
 // Options say how legs are walked. The zero value works.
@@ -226,21 +225,8 @@ func (w *walker) passage(ctx context.Context, p *Passage, way string, do func(co
 	}
 	p.Took = time.Since(began)
 	p.TookMS = p.Took.Milliseconds()
-	p.Cost = plus(less(w.stage.Old.Spent(), old), less(w.stage.New.Spent(), next))
+	p.Cost = w.stage.Old.Spent().Minus(old).Plus(w.stage.New.Spent().Minus(next))
 	return err
-}
-
-func less(a, b upstream.Cost) upstream.Cost {
-	return upstream.Cost{
-		Commands: a.Commands - b.Commands, Writes: a.Writes - b.Writes, InScript: a.InScript - b.InScript,
-		Unanswered: a.Unanswered - b.Unanswered, BytesOut: a.BytesOut - b.BytesOut, BytesIn: a.BytesIn - b.BytesIn,
-	}
-}
-
-func plus(a, b upstream.Cost) upstream.Cost {
-	return less(a, upstream.Cost{
-		Commands: -b.Commands, Writes: -b.Writes, InScript: -b.InScript, Unanswered: -b.Unanswered, BytesOut: -b.BytesOut, BytesIn: -b.BytesIn,
-	})
 }
 
 // forward applies every step and asks each once more whether it is in place.

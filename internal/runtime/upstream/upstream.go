@@ -139,6 +139,22 @@ type Cost struct {
 	BytesIn  int64 `json:"bytes_in"`  // after decryption
 }
 
+// Plus is what c and d cost together.
+func (c Cost) Plus(d Cost) Cost {
+	return Cost{
+		Commands: c.Commands + d.Commands, Writes: c.Writes + d.Writes, InScript: c.InScript + d.InScript,
+		Unanswered: c.Unanswered + d.Unanswered, BytesOut: c.BytesOut + d.BytesOut, BytesIn: c.BytesIn + d.BytesIn,
+	}
+}
+
+// Minus is what was spent from d, an earlier cost of the same Upstream, to c.
+func (c Cost) Minus(d Cost) Cost {
+	return Cost{
+		Commands: c.Commands - d.Commands, Writes: c.Writes - d.Writes, InScript: c.InScript - d.InScript,
+		Unanswered: c.Unanswered - d.Unanswered, BytesOut: c.BytesOut - d.BytesOut, BytesIn: c.BytesIn - d.BytesIn,
+	}
+}
+
 // Spent is the cost so far. It sends nothing.
 func (u *Upstream) Spent() Cost {
 	return Cost{

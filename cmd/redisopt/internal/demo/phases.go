@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -96,7 +95,7 @@ func (j *journey) begin(ctx context.Context, name string, target migrate.Target,
 	return trip.There(ctx)
 }
 
-// end goes back from the phase that was begun last and is not back yet, and notes how it was.
+// end goes back from the phase that was begun under this name, and notes how it was.
 func (j *journey) end(ctx context.Context, name string) error {
 	at := slices.IndexFunc(j.tours, func(t *tour) bool { return t.phase.Name == name })
 	if at < 0 {
@@ -174,10 +173,7 @@ func (j *journey) costed(leg *PhaseLeg, move func(context.Context) error) func(c
 	return func(ctx context.Context) error {
 		began, before := time.Now(), j.moves.Spent()
 		err := move(ctx)
-		after := j.moves.Spent()
-		leg.Cost = upstream.Cost{
-			Commands: after.Commands - before.Commands, Writes: after.Writes - before.Writes, InScript: after.InScript - before.InScript,
-		}
+		leg.Cost = j.moves.Spent().Minus(before)
 		leg.Took = time.Since(began)
 		leg.TookMS = leg.Took.Milliseconds()
 		return err
@@ -195,14 +191,9 @@ func (j *journey) tell(context.Context) error {
 			three.Passed, three.Why = false, "see the queues"
 		}
 	}
+	j.result.Phases = append(j.result.Phases, three) // before the other one of phase 3
 	for _, t := range j.tours {
-		if t.phase.Name == "phase 4" {
-			j.result.Phases = append(j.result.Phases, three)
-		}
 		j.result.Phases = append(j.result.Phases, t.phase)
-	}
-	if len(j.result.Phases) != len(j.tours)+1 {
-		return errors.New("phase 4 was not walked")
 	}
 	slices.SortStableFunc(j.result.Phases, func(a, b Phase) int { return strings.Compare(a.Name[:len("phase 1")], b.Name[:len("phase 1")]) })
 	return nil

@@ -127,21 +127,8 @@ func (j *journey) run(ctx context.Context) error {
 			}
 		}
 	}
-	j.result.Cost = Cost{Audit: j.audits.Spent(), Migrate: sum(j.moves.Spent(), j.stage.Old.Spent(), j.stage.New.Spent())}
+	j.result.Cost = Cost{Audit: j.audits.Spent(), Migrate: j.moves.Spent().Plus(j.stage.Old.Spent()).Plus(j.stage.New.Spent())}
 	return nil
-}
-
-// sum adds up what several clients spent.
-func sum(all ...upstream.Cost) (out upstream.Cost) {
-	for _, c := range all {
-		out.Commands += c.Commands
-		out.Writes += c.Writes
-		out.InScript += c.InScript
-		out.Unanswered += c.Unanswered
-		out.BytesOut += c.BytesOut
-		out.BytesIn += c.BytesIn
-	}
-	return out
 }
 
 // start starts the Redis and opens what the audits and the moves use.

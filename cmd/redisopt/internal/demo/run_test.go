@@ -42,6 +42,9 @@ func TestTheJourneyLosesNothing(t *testing.T) {
 		if !p.Passed || p.There.Moved == 0 || p.Back.Moved == 0 || p.There.Cost.Commands == 0 || p.Back.Cost.Commands == 0 {
 			t.Errorf("%s = %+v, want something moved there and back, at a price", p.Name, p)
 		}
+		if p.There.Cost.BytesOut == 0 || p.Back.Cost.BytesIn == 0 {
+			t.Errorf("%s: its cost lacks bytes: %+v, %+v", p.Name, p.There.Cost, p.Back.Cost)
+		}
 		if p.Name != "phase 3" && p.Keys == 0 {
 			t.Errorf("%s: nothing was compared", p.Name)
 		}
