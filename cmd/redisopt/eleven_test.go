@@ -324,16 +324,8 @@ func (e *eleven) run() {
 	e.from.quit()
 	e.to.quit()
 
-	sum, told := e.book.count(e.queues)
-	if sum.lost > 0 || sum.doubled > 0 {
-		e.t.Errorf("of %d jobs %d lost, %d begun more than once, want none:\n%s", sum.jobs, sum.lost, sum.doubled, strings.Join(told, "\n"))
-	}
-	ticks, missed, late, doubled, told := e.book.tickCounts(e.queues, elevenTick)
-	if missed > 0 || doubled > 0 {
-		e.t.Errorf("of %d ticks %d missed, %d doubled, want none:\n%s", ticks, missed, doubled, strings.Join(told, "\n"))
-	}
-	e.t.Logf("%s: %d jobs, %d lost, %d doubled; %d ticks, %d missed, %d doubled, %d gaps after one that began late; there %s, back %s, in all %s", e.route, sum.jobs, sum.lost,
-		sum.doubled, ticks, missed, doubled, late, there.Round(time.Millisecond), back.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
+	e.t.Logf("%s: %s; there %s, back %s, in all %s", e.route, e.account(), there.Round(time.Millisecond), back.Round(time.Millisecond),
+		time.Since(began).Round(time.Millisecond))
 }
 
 // check is about the order in which a worker began what the other side had added, and about delayed jobs.
@@ -427,16 +419,7 @@ func (e *eleven) report(dir string, each time.Duration) {
 	e.each(e.to, "b", "stop", "stopped")
 	e.settle("a")
 	e.settle("b")
-	sum, told := e.book.count(e.queues)
-	if sum.lost > 0 || sum.doubled > 0 {
-		e.t.Errorf("of %d jobs %d lost, %d begun more than once, want none:\n%s", sum.jobs, sum.lost, sum.doubled, strings.Join(told, "\n"))
-	}
-	ticks, missed, late, doubled, told := e.book.tickCounts(e.queues, elevenTick)
-	if missed > 0 || doubled > 0 {
-		e.t.Errorf("of %d ticks %d missed, %d doubled, want none:\n%s", ticks, missed, doubled, strings.Join(told, "\n"))
-	}
-	e.t.Logf("%d jobs, %d lost, %d doubled; %d ticks, %d missed, %d doubled, %d gaps after one that began late",
-		sum.jobs, sum.lost, sum.doubled, ticks, missed, doubled, late)
+	e.t.Log(e.account())
 }
 
 // passes lets traffic go on for a while.
@@ -447,4 +430,19 @@ func (e *eleven) passes(d time.Duration) {
 	case <-e.t.Context().Done():
 		e.t.Fatal(e.t.Context().Err())
 	}
+}
+
+// account checks that every job began once, and every tick, and says how many did.
+func (e *eleven) account() string {
+	e.t.Helper()
+	sum, told := e.book.count(e.queues)
+	if sum.lost > 0 || sum.doubled > 0 {
+		e.t.Errorf("of %d jobs %d lost, %d begun more than once, want none:\n%s", sum.jobs, sum.lost, sum.doubled, strings.Join(told, "\n"))
+	}
+	ticks, missed, late, doubled, told := e.book.tickCounts(e.queues, elevenTick)
+	if missed > 0 || doubled > 0 {
+		e.t.Errorf("of %d ticks %d missed, %d doubled, want none:\n%s", ticks, missed, doubled, strings.Join(told, "\n"))
+	}
+	return fmt.Sprintf("%d jobs, %d lost, %d doubled; %d ticks, %d missed, %d doubled, %d gaps after one that began late",
+		sum.jobs, sum.lost, sum.doubled, ticks, missed, doubled, late)
 }

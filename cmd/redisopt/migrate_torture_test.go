@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -212,11 +211,7 @@ func (j journey) torture(t *testing.T) {
 				dir := t.TempDir()
 				j.before(t, client, server.URL(), dir)
 				proxy := startProxy(t, server.Addr, at, when)
-				c := runChild(t, proxy.url(), dir, func(p *os.Process) {
-					proxy.mu.Lock()
-					proxy.kill = func() { _ = p.Signal(syscall.SIGKILL) }
-					proxy.mu.Unlock()
-				}, j.command...)
+				c := runChild(t, proxy.url(), dir, proxy.aim, j.command...)
 				if c.code != -1 && (c.code != 0 || proxy.seen() > at) { // a lease may be renewed once less
 					t.Fatalf("the program outlived its kill: %s", c)
 				}
@@ -295,11 +290,7 @@ func TestKilledOnTheWayThereItCanGoBack(t *testing.T) {
 				there.before(t, client, server.URL(), dir)
 				begun := world(t, client)
 				proxy := startProxy(t, server.Addr, at, when)
-				c := runChild(t, proxy.url(), dir, func(p *os.Process) {
-					proxy.mu.Lock()
-					proxy.kill = func() { _ = p.Signal(syscall.SIGKILL) }
-					proxy.mu.Unlock()
-				}, there.command...)
+				c := runChild(t, proxy.url(), dir, proxy.aim, there.command...)
 				if c.code != -1 && (c.code != 0 || proxy.seen() > at) { // a lease may be renewed once less
 					t.Fatalf("the program outlived its kill: %s", c)
 				}

@@ -97,22 +97,10 @@ func putBull(ctx context.Context, client redis.UniversalClient, queue string, jo
 			if j.made > 0 || j.state == isActive || j.state == isCompleted {
 				fields = append(fields, "processedOn", stamp+10)
 			}
-			switch j.state {
-			case isWaiting:
-				if j.priority > 0 {
-					p.ZAdd(ctx, base+"priority", redis.Z{Score: float64(j.priority), Member: j.id})
-				}
-			case isActive:
-				p.LPush(ctx, base+"active", j.id)
-			case isDelayed:
-				p.ZAdd(ctx, base+"delayed", redis.Z{Score: float64(j.due.UnixMilli()*4096 + int64(i)), Member: j.id})
-			case isCompleted:
-				fields = append(fields, "finishedOn", stamp+20, "returnvalue", j.result)
-				p.ZAdd(ctx, base+"completed", redis.Z{Score: float64(stamp + 20), Member: j.id})
-			case isFailed:
-				fields = append(fields, "finishedOn", stamp+20, "failedReason", j.reason, "stacktrace", `["Error: `+j.reason+`"]`)
-				p.ZAdd(ctx, base+"failed", redis.Z{Score: float64(stamp + 20), Member: j.id})
+			if j.state == isWaiting && j.priority > 0 {
+				p.ZAdd(ctx, base+"priority", redis.Z{Score: float64(j.priority), Member: j.id})
 			}
+			fields = append(fields, j.list(ctx, p, base, stamp, i)...)
 			p.HSet(ctx, base+j.id, fields...)
 		}
 		// Bull keeps prioritized jobs at the right end, the most urgent one outermost.
@@ -131,6 +119,25 @@ func putBull(ctx context.Context, client redis.UniversalClient, queue string, jo
 		return nil
 	})
 	return err
+}
+
+// list puts a job that does not wait into its container, which Bull and BullMQ call and score alike, and returns the
+// fields that its end has left.
+func (j madeJob) list(ctx context.Context, p redis.Pipeliner, base string, stamp int64, i int) (fields []any) {
+	switch j.state {
+	case isWaiting:
+	case isActive:
+		p.LPush(ctx, base+"active", j.id)
+	case isDelayed:
+		p.ZAdd(ctx, base+"delayed", redis.Z{Score: float64(j.due.UnixMilli()*4096 + int64(i)), Member: j.id})
+	case isCompleted:
+		fields = []any{"finishedOn", stamp + 20, "returnvalue", j.result}
+		p.ZAdd(ctx, base+"completed", redis.Z{Score: float64(stamp + 20), Member: j.id})
+	case isFailed:
+		fields = []any{"finishedOn", stamp + 20, "failedReason", j.reason, "stacktrace", `["Error: ` + j.reason + `"]`}
+		p.ZAdd(ctx, base+"failed", redis.Z{Score: float64(stamp + 20), Member: j.id})
+	}
+	return fields
 }
 
 // putBullMQ adds jobs to a queue of BullMQ 5, as BullMQ leaves them.
@@ -159,24 +166,13 @@ func putBullMQ(ctx context.Context, client redis.UniversalClient, queue string, 
 			if made > 0 || j.state == isActive {
 				fields = append(fields, "processedOn", stamp+10)
 			}
-			switch j.state {
-			case isWaiting:
-				if j.priority > 0 {
-					p.ZAdd(ctx, base+"prioritized", redis.Z{Score: float64(int64(j.priority)<<32 + int64(i)), Member: j.id})
-				} else {
-					p.LPush(ctx, base+"wait", j.id)
-				}
-			case isActive:
-				p.LPush(ctx, base+"active", j.id)
-			case isDelayed:
-				p.ZAdd(ctx, base+"delayed", redis.Z{Score: float64(j.due.UnixMilli()*4096 + int64(i)), Member: j.id})
-			case isCompleted:
-				fields = append(fields, "finishedOn", stamp+20, "returnvalue", j.result)
-				p.ZAdd(ctx, base+"completed", redis.Z{Score: float64(stamp + 20), Member: j.id})
-			case isFailed:
-				fields = append(fields, "finishedOn", stamp+20, "failedReason", j.reason, "stacktrace", `["Error: `+j.reason+`"]`)
-				p.ZAdd(ctx, base+"failed", redis.Z{Score: float64(stamp + 20), Member: j.id})
+			switch {
+			case j.state == isWaiting && j.priority > 0:
+				p.ZAdd(ctx, base+"prioritized", redis.Z{Score: float64(int64(j.priority)<<32 + int64(i)), Member: j.id})
+			case j.state == isWaiting:
+				p.LPush(ctx, base+"wait", j.id)
 			}
+			fields = append(fields, j.list(ctx, p, base, stamp, i)...)
 			p.HSet(ctx, base+j.id, fields...)
 		}
 		return nil
