@@ -216,7 +216,7 @@ func (h *host) loop(ctx context.Context) error {
 		case wait:
 			h.session.Lease.SetResting(true)
 			h.say(why.condition, why.text)
-			if err := h.keep(ctx, state, until); err != nil {
+			if err := h.keep(ctx, state, begin, until); err != nil {
 				return err
 			}
 		case leave:

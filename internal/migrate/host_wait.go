@@ -12,11 +12,16 @@ import (
 // lookForApproval is how often it is looked whether the file that approves has appeared.
 const lookForApproval = 10 * time.Second
 
-// keep waits as await does, and while every step is in place lets the phase do meanwhile what it has to.
-func (h *host) keep(ctx context.Context, s State, until time.Time) error {
+// keep waits as await does, and while every step is in place lets the phase do meanwhile what it has to. begin is
+// whether a run is to begin.
+func (h *host) keep(ctx context.Context, s State, begin bool, until time.Time) error {
+	var told <-chan struct{} // nil where next does not follow it: a closed one would wake it for ever
+	if s.Stage == Complete && !begin {
+		told = h.opts.Leave
+	}
 	k, ok := h.phase.(Keeper)
 	if !ok || s.Stage != Complete {
-		return h.await(ctx, until)
+		return h.await(ctx, told, until)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -29,7 +34,7 @@ func (h *host) keep(ctx context.Context, s State, until time.Time) error {
 	})
 	var err error
 	for err == nil {
-		if err = h.await(ctx, until); err != nil {
+		if err = h.await(ctx, told, until); err != nil {
 			break
 		}
 		if next, _, _ := h.next(s, false, time.Now()); next != wait {
@@ -41,9 +46,9 @@ func (h *host) keep(ctx context.Context, s State, until time.Time) error {
 	return errors.Join(kept, err)
 }
 
-// await returns nil when the intents were read, when until has come, and after a while in which the approval
-// may have appeared; and the cause of ctx when that ends. It sends no command.
-func (h *host) await(ctx context.Context, until time.Time) error {
+// await returns nil when the intents were read, when told is closed, when until has come, and after a while in
+// which the approval may have appeared; and the cause of ctx when that ends. It sends no command.
+func (h *host) await(ctx context.Context, told <-chan struct{}, until time.Time) error {
 	limit := lookForApproval
 	if h.opts.Sweep > 0 {
 		limit = min(limit, h.opts.Sweep)
@@ -60,7 +65,7 @@ func (h *host) await(ctx context.Context, until time.Time) error {
 		}
 		return ctx.Err()
 	case <-h.changed:
-	case <-h.opts.Leave:
+	case <-told:
 	case <-timer.C:
 	}
 	if h.opts.Approval != "" {
