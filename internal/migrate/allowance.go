@@ -16,7 +16,7 @@ type allowance struct {
 	Reserve int64     `json:"reserve"` // of these, for others
 	At      time.Time `json:"at"`
 	RunID   string    `json:"run_id"`   // of the server that was looked at
-	Counted int64     `json:"commands"` // what it had counted then, of everybody
+	Counted int64     `json:"commands"` // what it had counted then, of everybody; negative before the first look
 }
 
 // allowanceFile is where the allowance of the database is whose journals are in the directory of readings.
@@ -34,21 +34,29 @@ func readAllowance(path string, now time.Time) *allowance {
 	if json.Unmarshal(text, &a) != nil || a.At.IsZero() {
 		return nil
 	}
-	was, is := a.At.UTC(), now.UTC()
-	if was.Year() != is.Year() || was.Month() != is.Month() {
+	if !sameMonth(a.At, now) {
 		return nil
 	}
 	return &a
+}
+
+// sameMonth is whether an allowance of the time a is still one at b: whether they are in one month (UTC).
+func sameMonth(a, b time.Time) bool {
+	a, b = a.UTC(), b.UTC()
+	return a.Year() == b.Year() && a.Month() == b.Month()
 }
 
 // after is a once the server counts c. Commands that a server counted before it restarted, and that nobody saw, are
 // not known any more.
 func (a allowance) after(c history.Counters, now time.Time) allowance {
 	spent := c.Commands
-	if c.RunID == a.RunID && c.Commands >= a.Counted {
+	switch {
+	case a.Counted < 0:
+		spent = 0
+	case c.RunID == a.RunID && c.Commands >= a.Counted:
 		spent -= a.Counted
 	}
-	a.Left, a.At, a.RunID, a.Counted = a.Left-max(0, spent), now.UTC(), c.RunID, c.Commands
+	a.Left, a.At, a.RunID, a.Counted = a.Left-spent, now.UTC(), c.RunID, c.Commands
 	return a
 }
 

@@ -111,11 +111,16 @@ func TestAThrottleNamesWhatIsShort(t *testing.T) {
 		"spent":                {func(r *reading) { r.counters.Commands = 5900 }, "budget: 100 commands are left of the plan, 100 are kept for others"},
 		"silent":               {func(r *reading) { r.err = context.DeadlineExceeded }, "the Redis does not answer: context deadline exceeded"},
 		"counting from 0 anew": {func(r *reading) { r.counters.Commands = 3 }, ""},
+		"spent since it counts from 0 anew": {
+			func(r *reading) { r.counters.RunID, r.counters.Commands = "anew", 900 },
+			"budget: 100 commands are left of the plan, 100 are kept for others",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := ok
 			c.change(&r)
-			if got := limits.judge(r, 5000); got != c.want {
+			left := allowance{Left: 1000, Reserve: 100, Counted: 5000}.after(r.counters, r.at)
+			if got := limits.judge(r, &left); got != c.want {
 				t.Errorf("judge = %q, want %q", got, c.want)
 			}
 		})

@@ -22,7 +22,8 @@ type Throttle struct {
 
 	// CommandsLeft is how many commands the provider's plan still allowed at the beginning, and Reserve
 	// how many of them are for others. A host remembers what is left for the hosts of the same database that come
-	// later in the month. A CommandsLeft of 0 means that nothing new is said: they are not limited unless that was.
+	// later in the month, which ends in UTC; so does what is left, and then they are not limited until something new is
+	// said. A CommandsLeft of 0 means that nothing new is said: they are not limited unless that was.
 	CommandsLeft, Reserve int64
 
 	// keep is the file in which what is left is remembered; empty: nowhere.
@@ -86,9 +87,17 @@ type reading struct {
 	err      error
 }
 
-// judge says why the migration should wait, empty when it need not. base is the first reading of the
-// commands counted, from which those of everybody since are known.
-func (t Throttle) judge(r reading, base int64) string {
+// allowed is what the plan allows at the beginning, nil when nothing was said of it.
+func (t Throttle) allowed(now time.Time) *allowance {
+	if t.said == nil && t.CommandsLeft > 0 {
+		return &allowance{Left: t.CommandsLeft, Reserve: t.Reserve, At: now, Counted: history.Unknown}
+	}
+	return t.said
+}
+
+// judge says why the migration should wait, empty when it need not. left is what the plan allows since r, nil when
+// that is not limited.
+func (t Throttle) judge(r reading, left *allowance) string {
 	switch {
 	case r.err != nil:
 		return fmt.Sprintf("the Redis does not answer: %v", r.err)
@@ -96,10 +105,8 @@ func (t Throttle) judge(r reading, base int64) string {
 		return fmt.Sprintf("latency: INFO took %s, at most %s is allowed", r.took.Round(100*time.Microsecond), t.MaxLatency)
 	case t.MaxConnections > 0 && r.counters.Connections > t.MaxConnections:
 		return fmt.Sprintf("connections: %d are open, at most %d are allowed", r.counters.Connections, t.MaxConnections)
-	case t.CommandsLeft > 0 && base >= 0 && r.counters.Commands >= base:
-		if left := t.CommandsLeft - (r.counters.Commands - base); left <= t.Reserve {
-			return fmt.Sprintf("budget: %d commands are left of the plan, %d are kept for others", left, t.Reserve)
-		}
+	case left != nil && left.Left <= left.Reserve:
+		return fmt.Sprintf("budget: %d commands are left of the plan, %d are kept for others", left.Left, left.Reserve)
 	}
 	return ""
 }
@@ -112,34 +119,32 @@ const calmEvery = time.Minute
 // and there was room.
 func (t Throttle) run(ctx context.Context, g *gauge, pace *Pace, resting func() bool, told func(string)) {
 	t = t.withDefaults()
-	if !t.on() {
-		return
-	}
 	tick := time.NewTicker(t.Every)
 	defer tick.Stop()
-	base := int64(history.Unknown)
-	var left allowance
+	left := t.allowed(time.Now())
 	var well, looked, kept time.Time
 	for {
 		was := pace.Throttled()
+		if was == "" && !t.on() {
+			return
+		}
 		if was != "" || !resting() || time.Since(looked) >= calmEvery {
 			looked = time.Now()
 			r := g.look(ctx, 0)
 			if ctx.Err() != nil {
 				return
 			}
-			if base < 0 && r.err == nil {
-				if t.said != nil {
-					t.CommandsLeft, t.Reserve = max(1, t.said.after(r.counters, looked).Left), t.said.Reserve
+			if left != nil && !sameMonth(left.At, looked) {
+				left, t.CommandsLeft, t.said = nil, 0, nil // nobody knows what the new month allows
+			}
+			if left != nil && r.err == nil {
+				since := left.after(r.counters, looked)
+				if left = &since; t.keep != "" && !looked.Before(kept.Add(calmEvery)) {
+					left.write(t.keep)
+					kept = looked
 				}
-				base = r.counters.Commands
-				left = allowance{Left: t.CommandsLeft, Reserve: t.Reserve, At: looked, RunID: r.counters.RunID, Counted: base}
 			}
-			if r.err == nil && t.CommandsLeft > 0 && t.keep != "" && !looked.Before(kept.Add(calmEvery)) {
-				left, kept = left.after(r.counters, looked), looked
-				left.write(t.keep)
-			}
-			why := t.judge(r, base)
+			why := t.judge(r, left)
 			switch {
 			case why != "":
 				well = time.Time{}
