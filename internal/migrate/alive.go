@@ -1,12 +1,14 @@
 package migrate
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // errAlive means that a process that lives has the file.
@@ -23,14 +25,21 @@ func alivePath(stateDir, id, key string) string {
 	return filepath.Join(stateDir, "migrations", id, "lease-"+hex.EncodeToString(sum[:6]))
 }
 
-// sayAlive locks the file at path, in a directory that exists, and writes token to it. It returns errAlive while
-// another process has it.
-func sayAlive(path, token string) (*aliveFile, error) {
+// A look at the file, as gone takes one, has it locked for a moment. So it is asked for again every aliveAgain, and
+// given up after aliveAfter.
+const (
+	aliveAgain = 2 * time.Millisecond
+	aliveAfter = 50 * time.Millisecond
+)
+
+// sayAlive locks the file at path, in a directory that exists, and writes token to it. It returns errAlive when
+// another process has it for longer than a look takes, and the cause of ctx when that ends first.
+func sayAlive(ctx context.Context, path, token string) (*aliveFile, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err = lockAlive(f, true); err == nil {
+	if err = lockPatiently(ctx, f); err == nil {
 		err = f.Truncate(0)
 	}
 	if err == nil {
@@ -41,6 +50,27 @@ func sayAlive(path, token string) (*aliveFile, error) {
 		return nil, err
 	}
 	return &aliveFile{f}, nil
+}
+
+// lockPatiently locks f for its writer, and waits for those who only look.
+func lockPatiently(ctx context.Context, f *os.File) error {
+	again := time.NewTicker(aliveAgain)
+	defer again.Stop()
+	enough := time.NewTimer(aliveAfter)
+	defer enough.Stop()
+	for {
+		err := lockAlive(f, true)
+		if !errors.Is(err, errAlive) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-enough.C:
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 // close says that the holder of the lease is not there any more. The token stays, for a lease that could not be

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
@@ -69,11 +71,11 @@ func TestAFileThatNamesAnotherLeaseProvesNothing(t *testing.T) {
 			t.Errorf("%q proves that the holder is gone", content)
 		}
 	}
-	a, err := sayAlive(path, "1 secret ann")
+	a, err := sayAlive(t.Context(), path, "1 secret ann")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sayAlive(path, "3 third eve"); !errors.Is(err, errAlive) {
+	if _, err := sayAlive(t.Context(), path, "3 third eve"); !errors.Is(err, errAlive) {
 		t.Errorf("a second process: %v, want errAlive", err)
 	}
 	if gone(path, "1 secret ann") {
@@ -86,4 +88,56 @@ func TestAFileThatNamesAnotherLeaseProvesNothing(t *testing.T) {
 	if !gone(path, "1 secret ann") {
 		t.Error("a process that has closed its file does not look gone")
 	}
+}
+
+func TestWhoeverOnlyLooksDoesNotKeepTheHolderFromSayingThatItLives(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lease")
+	// looking has the file as gone has it, until the returned function is called.
+	looking := func(t *testing.T) func() {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err == nil {
+			err = lockAlive(f, false)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := f.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Run("a moment is waited for", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			enough := looking(t)
+			time.AfterFunc(20*time.Millisecond, enough)
+			a, err := sayAlive(t.Context(), path, "1 secret ann")
+			if err != nil {
+				t.Fatalf("sayAlive = %v, want it to wait for the one who looks", err)
+			}
+			if err := a.close(); err != nil {
+				t.Error(err)
+			}
+		})
+	})
+	t.Run("more is not", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			defer looking(t)()
+			began := time.Now()
+			if _, err := sayAlive(t.Context(), path, "1 secret ann"); !errors.Is(err, errAlive) || time.Since(began) != aliveAfter {
+				t.Errorf("sayAlive = %v after %s, want errAlive after %s", err, time.Since(began), aliveAfter)
+			}
+		})
+	})
+	t.Run("and none at all when it is told to end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			defer looking(t)()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			began := time.Now()
+			if _, err := sayAlive(ctx, path, "1 secret ann"); !errors.Is(err, context.Canceled) || time.Since(began) != 0 {
+				t.Errorf("sayAlive = %v after %s, want it to end at once", err, time.Since(began))
+			}
+		})
+	})
 }

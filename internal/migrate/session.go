@@ -141,7 +141,7 @@ func OpenSession(ctx context.Context, client redis.UniversalClient, opts Session
 		return nil, errors.Join(err, lease.release(ctx))
 	}
 	// Without the file the lease is a lease all the same; only its end has to be waited for after a crash.
-	alive, _ := sayAlive(alivePath(opts.StateDir, id, lease.Key()), lease.Token())
+	alive, _ := sayAlive(ctx, alivePath(opts.StateDir, id, lease.Key()), lease.Token())
 	return &Session{Lease: lease, Journal: j, Readings: opts.Target.Readings(opts.StateDir, id), alive: alive}, nil
 }
 
