@@ -59,10 +59,6 @@ func (a *app) rollbackPhase3Command(which *queueFlags) *cobra.Command {
 }
 
 func (a *app) rollbackPhase3(ctx context.Context, which queueFlags, tune tuning, reason string) error {
-	var cause error
-	if reason != "" {
-		cause = errors.New(reason)
-	}
 	return a.withMigration(ctx, asking(), which.target(), func(up *upstream.Upstream, s migrate.Standing, dir string) error {
 		if s.Holder != nil && !a.flags.dryRun {
 			return a.rollbackHosted(ctx, up, s, reason)
@@ -89,7 +85,7 @@ func (a *app) rollbackPhase3(ctx context.Context, which queueFlags, tune tuning,
 		if err := a.confirm(ctx, doc, "Move the queue back?"); err != nil {
 			return err
 		}
-		report, err := step.Rollback(ctx, up.Client(), s, cause, opts)
+		report, err := step.Rollback(ctx, up.Client(), s, whyBack(s, reason), opts)
 		done()
 		if err != nil {
 			return err
@@ -126,13 +122,12 @@ func (a *app) rollbackPhaseCommand(phase string) *cobra.Command {
 
 func (a *app) rollbackPhase(ctx context.Context, t migrate.Target, reason string) error {
 	return a.withMigration(ctx, asking(), t, func(up *upstream.Upstream, s migrate.Standing, dir string) error {
-		switch s.State.Stage {
-		case migrate.NotStarted, migrate.RolledBack:
-			a.note("nothing to roll back: the migration is %s", s.State.Stage)
-			return errors.Join(a.print(statusDocument([]migrate.Standing{s})), a.reconcile(s, dir, up))
-		case migrate.Finishing, migrate.Finished:
+		switch stage := s.State.Stage; {
+		case stage == migrate.Finishing || stage == migrate.Finished:
 			return &migrate.FinishedError{Since: s.State.Since}
-		case migrate.Forward, migrate.Complete, migrate.Backward:
+		case !stage.Undoable():
+			a.note("nothing to roll back: the migration is %s", stage)
+			return errors.Join(a.print(statusDocument([]migrate.Standing{s})), a.reconcile(s, dir, up))
 		}
 		if s.Holder != nil && !a.flags.dryRun {
 			return a.rollbackHosted(ctx, up, s, reason)

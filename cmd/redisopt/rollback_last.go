@@ -63,12 +63,8 @@ func (a *app) rollbackLast(ctx context.Context, tune tuning, reason string) erro
 func lastUndoable(all []migrate.Standing) *migrate.Standing {
 	var last *migrate.Standing
 	for i := range all {
-		switch all[i].State.Stage {
-		case migrate.Forward, migrate.Complete, migrate.Backward:
-			if last == nil || all[i].State.Last.After(last.State.Last) {
-				last = &all[i]
-			}
-		case migrate.NotStarted, migrate.RolledBack, migrate.Finishing, migrate.Finished:
+		if all[i].State.Stage.Undoable() && (last == nil || all[i].State.Last.After(last.State.Last)) {
+			last = &all[i]
 		}
 	}
 	return last

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/redisopt/redisopt/internal/migrate"
@@ -16,10 +15,6 @@ import (
 // stops at the first that cannot be moved back, and run again it goes on there. A queue that somebody hosts is
 // asked for, and one that was completed is told and left.
 func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuning, reason string) error {
-	var cause error
-	if reason != "" {
-		cause = errors.New(reason)
-	}
 	return a.withRedis(ctx, asking(), func(up *upstream.Upstream, conf *config.Config) error {
 		dir, err := a.migrationDir(conf)
 		if err != nil {
@@ -30,7 +25,7 @@ func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuni
 			return err
 		}
 		all = slices.DeleteFunc(all, func(s migrate.Standing) bool { return s.Target.Prefix != which.prefix })
-		back := a.undoable(all)
+		back := a.backInOrder(all)
 		if len(back) == 0 {
 			a.note("nothing can be rolled back")
 			return a.print(statusDocument(all))
@@ -51,7 +46,7 @@ func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuni
 			return err
 		}
 		for i, s := range back {
-			if err := a.rollbackQueue(ctx, up, s, tune, dir, reason, cause); err != nil {
+			if err := a.rollbackQueue(ctx, up, s, tune, dir, reason); err != nil {
 				return a.migrationHint(err, s.Target)
 			}
 			if s.Holder == nil {
@@ -65,16 +60,15 @@ func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuni
 	})
 }
 
-// undoable are those that can be rolled back, last begun first.
-func (a *app) undoable(all []migrate.Standing) []migrate.Standing {
+// backInOrder are those that can be rolled back, last begun first; it tells of those that gave that up.
+func (a *app) backInOrder(all []migrate.Standing) []migrate.Standing {
 	var out []migrate.Standing
 	for _, s := range all {
-		switch s.State.Stage {
-		case migrate.Forward, migrate.Complete, migrate.Backward:
+		switch stage := s.State.Stage; {
+		case stage.Undoable():
 			out = append(out, s)
-		case migrate.Finishing, migrate.Finished:
+		case stage == migrate.Finishing || stage == migrate.Finished:
 			a.note("%s stays: it gave up its way back", s.Target)
-		case migrate.NotStarted, migrate.RolledBack:
 		}
 	}
 	slices.SortStableFunc(out, func(a, b migrate.Standing) int {
@@ -101,9 +95,7 @@ func (a *app) queueBack(ctx context.Context, up *upstream.Upstream, s migrate.St
 }
 
 // rollbackQueue moves one queue back, or asks whoever hosts it to.
-func (a *app) rollbackQueue(
-	ctx context.Context, up *upstream.Upstream, s migrate.Standing, tune tuning, dir, reason string, cause error,
-) error {
+func (a *app) rollbackQueue(ctx context.Context, up *upstream.Upstream, s migrate.Standing, tune tuning, dir, reason string) error {
 	if s.Holder != nil {
 		if _, err := migrate.Ask(ctx, up.Client(), s.Target, migrate.Intent{Verb: migrate.IntentRollback, Reason: reason}, askedHolds); err != nil {
 			return err
@@ -112,7 +104,7 @@ func (a *app) rollbackQueue(
 		return nil
 	}
 	opts, done := a.runOptions(up, dir, tune, migrate.HostOptions{})
-	_, err := step.Rollback(ctx, up.Client(), s, cause, opts)
+	_, err := step.Rollback(ctx, up.Client(), s, whyBack(s, reason), opts)
 	done()
 	return err
 }

@@ -235,11 +235,6 @@ func (a *app) fileLegs(path string, which rehearsed) ([]rehearsal.Leg, error) {
 	return out, nil
 }
 
-// undoable is whether a migration has a way back.
-func undoable(s migrate.Standing) bool {
-	return s.State.Stage == migrate.Forward || s.State.Stage == migrate.Complete || s.State.Stage == migrate.Backward
-}
-
 // begunLegs are the queues that phase 3 has moved, or is moving.
 func (a *app) begunLegs(ctx context.Context, p planning, which rehearsed) ([]rehearsal.Leg, error) {
 	all, err := a.standings(ctx, p.up, whichMigration{phase: step.Phase3Name, queueFlags: which.queueFlags}, p.dir)
@@ -248,7 +243,7 @@ func (a *app) begunLegs(ctx context.Context, p planning, which rehearsed) ([]reh
 	}
 	var out []rehearsal.Leg
 	for _, s := range all {
-		if undoable(s) {
+		if s.State.Stage.Undoable() {
 			out = append(out, legOf(s))
 		}
 	}
@@ -267,7 +262,7 @@ func (a *app) plannedLegs(ctx context.Context, p planning, one planner) ([]rehea
 		if err != nil {
 			return nil, a.migrationHint(err, r.target)
 		}
-		if undoable(s) {
+		if s.State.Stage.Undoable() {
 			out = append(out, legOf(s))
 			continue
 		}

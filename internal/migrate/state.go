@@ -25,6 +25,9 @@ const (
 // Open is true while there is something to go on with.
 func (s Stage) Open() bool { return s == Forward || s == Backward || s == Finishing }
 
+// Undoable is true while there is a way back: something was begun, and it was neither undone nor completed.
+func (s Stage) Undoable() bool { return s == Forward || s == Complete || s == Backward }
+
 // A Stop is why a run ended early.
 type Stop string
 

@@ -89,3 +89,14 @@ func TestEntriesThatCannotFollowOneAnotherAreRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlyWhatWasBegunAndNeitherUndoneNorCompletedHasAWayBack(t *testing.T) {
+	for stage, want := range map[migrate.Stage]bool{
+		migrate.NotStarted: false, migrate.Forward: true, migrate.Complete: true, migrate.Backward: true,
+		migrate.RolledBack: false, migrate.Finishing: false, migrate.Finished: false,
+	} {
+		if got := stage.Undoable(); got != want {
+			t.Errorf("%s: Undoable = %t, want %t", stage, got, want)
+		}
+	}
+}
