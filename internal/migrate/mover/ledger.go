@@ -75,6 +75,11 @@ func (m *Mover) Note(ctx context.Context) error {
 	return nil
 }
 
+// LedgerParts are what the keys of a ledger end with, after its prefix and a colon.
+func LedgerParts() []string {
+	return []string{"counts", "undo", "schedulers", "known:source", "known:target"}
+}
+
 // Forget deletes the ledger; only after a phase is complete or a way back is verified, since without
 // it the way back is no longer exact. It returns ErrFenced, and deletes nothing, when the lease was
 // lost. A pause that came to asynq with the queue ends when its way back has come to its end. Price: one script of two
@@ -90,7 +95,7 @@ func (m *Mover) Forget(ctx context.Context) error {
 			keys = append(keys, pauseFlags(m.opts.From)...)
 		}
 	}
-	for _, part := range []string{"counts", "undo", "schedulers", "known:source", "known:target"} {
+	for _, part := range LedgerParts() {
 		keys = append(keys, m.ledgerKey(part))
 	}
 	if _, err := m.run(ctx, redis.NewScript(forgetLua), keys, m.opts.Fence.Token); err != nil {

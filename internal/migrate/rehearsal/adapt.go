@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/ramp"
 )
 
@@ -34,7 +36,6 @@ func (w *walker) makePhase(ctx context.Context, leg Leg) (migrate.Phase, []strin
 		if err != nil {
 			return nil, nil, planError(leg, err)
 		}
-		route.Soak = nil // nothing soaks here
 		told := []string{"no worker runs, so jobs that are active move as those of a worker that died"}
 		if route.Soak != nil {
 			route.Soak = nil
@@ -120,8 +121,9 @@ func (w *walker) makePhase1(leg Leg) (migrate.Phase, []string, error) {
 	if plan.New == "" {
 		plan.New = "an empty Redis"
 	}
+	w.control = cmp.Or(plan.ControlKey, control.DefaultKey)
 	var err error
-	if w.traffic, err = newTraffic(w.stage, plan, w.keys); err != nil {
+	if w.traffic, err = newTraffic(w.stage, plan, w.without(w.keys)); err != nil {
 		return nil, nil, err
 	}
 	told = append(told, w.traffic.told...)

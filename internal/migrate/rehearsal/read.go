@@ -39,7 +39,7 @@ type reading struct {
 }
 
 // read copies keys of any type, of a collection at most the given number of elements, half of them from
-// either end. Missing ones are not in the result. Price: 4 commands a key that is there, 1 for one that is
+// either end, and none twice where it shrank meanwhile. Missing ones are not in the result. Price: 4 commands a key that is there, 1 for one that is
 // not, and 1 more for a list or sorted set of which only the ends are taken.
 func (r *reader) read(ctx context.Context, names []string, most int) ([]capture.Key, error) {
 	var out []capture.Key
@@ -226,7 +226,7 @@ func valueOf(ctx context.Context, p redis.Pipeliner, one *reading) func() (any, 
 		}
 		head, tail := p.LRange(ctx, name, 0, half-1), p.LRange(ctx, name, -half, -1)
 		return func() (any, error) {
-			return append(head.Val(), tail.Val()...), errors.Join(head.Err(), tail.Err())
+			return ends(head.Val(), tail.Val(), func(e string) string { return e }), errors.Join(head.Err(), tail.Err())
 		}
 	case "zset":
 		if whole {
@@ -235,7 +235,7 @@ func valueOf(ctx context.Context, p redis.Pipeliner, one *reading) func() (any, 
 		}
 		head, tail := p.ZRangeWithScores(ctx, name, 0, half-1), p.ZRangeWithScores(ctx, name, -half, -1)
 		return func() (any, error) {
-			return pairs(append(head.Val(), tail.Val()...)), errors.Join(head.Err(), tail.Err())
+			return ends(pairs(head.Val()), pairs(tail.Val()), func(m [2]string) string { return m[0] }), errors.Join(head.Err(), tail.Err())
 		}
 	case "hash":
 		if whole {
@@ -268,6 +268,16 @@ func valueOf(ctx context.Context, p redis.Pipeliner, one *reading) func() (any, 
 	}
 	cmd := p.GetRange(ctx, name, 0, -1)
 	return func() (any, error) { return cmd.Result() }
+}
+
+// ends is head, and what tail has that head has not: they overlap where the collection has become shorter since
+// its size was asked for, or moved on between the two.
+func ends[E any](head, tail []E, name func(E) string) []E {
+	have := map[string]bool{}
+	for _, e := range head {
+		have[name(e)] = true
+	}
+	return append(head, slices.DeleteFunc(tail, func(e E) bool { return have[name(e)] })...)
 }
 
 func pairs(members []redis.Z) [][2]string {

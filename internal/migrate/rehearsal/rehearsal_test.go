@@ -190,8 +190,11 @@ func TestEveryPhaseGoesThereAndBackOnACopy(t *testing.T) {
 	if len(watch.seen) > 0 {
 		t.Errorf("while it walked it sent %v to the real Redis", watch.seen)
 	}
-	for _, w := range got.Walks {
+	for i, w := range got.Walks {
 		c := w.Comparison
+		if soaks := strings.Contains(string(all[i].Options), `"for_ms"`); soaks != slices.Contains(w.Adapted, "nothing soaks") {
+			t.Errorf("%s: adapted %q, want it told that nothing soaks: %v", w.Target, w.Adapted, soaks)
+		}
 		if w.Verdict != rehearsal.Passed || len(w.There.Steps) == 0 || len(w.Back.Steps) != len(w.There.Steps) {
 			t.Errorf("%s: %s: %s, steps %q and %q", w.Target, w.Verdict, w.Why, w.There.Steps, w.Back.Steps)
 		}

@@ -57,7 +57,8 @@ type LeftOut struct {
 	Keys int64  `json:"keys"`
 }
 
-// Read copies what scope says. It sends only commands that read. progress, when not nil, is told after every
+// Read copies what scope says. It sends only commands that read. The copy of a queue in use is not one moment: a job
+// that moves on while it is read may be missing, or be in two containers. progress, when not nil, is told after every
 // page how many keys were asked for. Price: a SCAN for every 1,000 keys where Others or Prefixes are asked
 // for, and for each key that is copied up to 4 commands; see Estimate.
 func Read(ctx context.Context, client redis.UniversalClient, scope Scope, bounds Bounds, progress func(keys int64)) (*Sample, error) {
@@ -158,6 +159,8 @@ func (s *Sample) walk(ctx context.Context, r *reader, scope Scope, bounds Bounds
 			case hasAny(name, scope.Prefixes):
 				if len(named) < bounds.Keys {
 					named = append(named, name)
+				} else {
+					r.left[fmt.Sprintf("keys under the named prefixes beyond the first %d", bounds.Keys)]++
 				}
 			case !scope.Others || ofQueue(name, scope.Queues) || strings.HasPrefix(name, "redisopt:") || strings.HasPrefix(name, "{redisopt"):
 			default:
@@ -185,10 +188,14 @@ func (s *Sample) walk(ctx context.Context, r *reader, scope Scope, bounds Bounds
 		}
 	}
 	picked := named
-	for round := 0; len(picked) < bounds.Keys && round < most; round++ {
+	for round := range most {
 		for _, kind := range order {
-			if round < len(kinds[kind]) && len(picked) < bounds.Keys {
+			switch {
+			case round >= len(kinds[kind]):
+			case len(picked) < bounds.Keys:
 				picked = append(picked, kinds[kind][round])
+			default:
+				r.left[fmt.Sprintf("keys of all kinds beyond the %d that are copied", bounds.Keys)]++
 			}
 		}
 	}

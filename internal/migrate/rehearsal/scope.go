@@ -1,6 +1,7 @@
 package rehearsal
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/control"
+	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
 )
 
 // ScopeOf is what has to be copied to walk legs.
@@ -33,8 +36,8 @@ func (s *Scope) add(leg Leg) error {
 		}
 		s.Others = true
 		s.Prefixes = append(s.Prefixes, plan.KeyPrefixes...)
-		if begun && plan.ControlKey != "" {
-			s.Own = append(s.Own, plan.ControlKey)
+		if begun {
+			s.Own = append(s.Own, cmp.Or(plan.ControlKey, control.DefaultKey))
 		}
 	case step.Phase2Name:
 		var plan step.Phase2Plan
@@ -44,11 +47,11 @@ func (s *Scope) add(leg Leg) error {
 		for _, q := range plan.Queues {
 			s.queue(q.Queue)
 			if begun {
-				s.Own = append(s.Own, "redisopt:phase2:"+q.Label())
+				s.Own = append(s.Own, step.PauseNoteKey(q))
 			}
 		}
 		if begun {
-			s.Own = append(s.Own, "redisopt:control")
+			s.Own = append(s.Own, control.DefaultKey)
 		}
 	case step.Phase3Name:
 		route, err := step.ReadRoute(leg.Options)
@@ -58,10 +61,10 @@ func (s *Scope) add(leg Leg) error {
 		s.queue(route.From)
 		s.queue(route.To)
 		if begun {
-			for _, part := range []string{"counts", "undo", "schedulers", "known:source", "known:target"} {
+			for _, part := range mover.LedgerParts() {
 				s.Own = append(s.Own, step.LedgerKey(route.From)+":"+part)
 			}
-			s.Own = append(s.Own, "redisopt:cron")
+			s.Own = append(s.Own, cron.DefaultKey)
 		}
 	case step.Phase4Name:
 		var plan step.Phase4Plan

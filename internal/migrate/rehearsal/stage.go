@@ -12,8 +12,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
+	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
+	"github.com/redisopt/redisopt/internal/runtime/queue/cron"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -120,7 +122,7 @@ func (s *Stage) dump(ctx context.Context) ([]capture.Key, error) {
 // the migration is, and gone with it.
 func accounts(name string) bool {
 	for _, prefix := range []string{
-		"redisopt:ledger:", "redisopt:phase2:", "redisopt:control", "redisopt:cron", "redisopt:probe:", "redisopt:rehearsal:",
+		"redisopt:ledger:", "redisopt:phase2:", control.DefaultKey, cron.DefaultKey, "redisopt:probe:", ownPrefix,
 		"redisopt:id", "redisopt:migrations", "redisopt:journal:", "redisopt:lease:", "redisopt:fence:",
 	} {
 		if strings.HasPrefix(name, prefix) {

@@ -55,6 +55,7 @@ type walker struct {
 	phase   migrate.Phase
 	engine  *migrate.Engine
 	traffic *traffic // of phase 1
+	control string   // key of the control document that phase 1 turns; empty: it is another phase
 	before  []capture.Key
 	arrived int // keys that the new side had as they should be
 	loaded  time.Time
@@ -146,9 +147,15 @@ func (w *walker) call(ctx context.Context) {
 	}
 }
 
+// without is keys but for the control document, which phase 1 writes and which has the name that the plan says.
+func (w *walker) without(keys []capture.Key) []capture.Key {
+	return slices.DeleteFunc(slices.Clone(keys), func(k capture.Key) bool { return w.control != "" && k.Name == w.control })
+}
+
 // dump is what is compared.
 func (w *walker) dump(ctx context.Context) ([]capture.Key, error) {
 	keys, err := w.stage.dump(ctx)
+	keys = w.without(keys)
 	if only := w.opts.Only; only != nil {
 		keys = slices.DeleteFunc(keys, func(k capture.Key) bool { return !only(k.Name) })
 	}
@@ -159,8 +166,7 @@ func (w *walker) dump(ctx context.Context) ([]capture.Key, error) {
 func (w *walker) prepare(ctx context.Context) error {
 	phase, told, err := w.makePhase(ctx, w.leg)
 	if err != nil {
-		w.refuse(err)
-		return nil // it is the result of the walk
+		return w.refused(ctx, err)
 	}
 	w.phase, w.out.Adapted = phase, told
 	w.engine = migrate.NewEngine(w.diary, phase.Steps()...)
@@ -184,14 +190,27 @@ func (w *walker) prepare(ctx context.Context) error {
 	}
 	outline, err := phase.Plan(ctx)
 	if err != nil {
-		w.refuse(err)
-		return nil // it is the result of the walk
+		return w.refused(ctx, err)
 	}
 	outline = outline.Normal()
 	w.out.Losses, w.out.LossesTotal, w.out.Problems = outline.Losses, outline.LossesTotal, outline.Problems
 	if err := outline.Refused(); err != nil {
 		w.refuse(err)
 	}
+	return nil
+}
+
+// refused takes err for the result of the walk, unless it comes of an end that somebody asked for or of a stage
+// that does not answer. Price: 1 command on the stage.
+func (w *walker) refused(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	client, _ := w.stage.callers() // asking is no part of what a migration costs
+	if gone := client.Ping(ctx).Err(); gone != nil {
+		return fmt.Errorf("the stage does not answer: %w", gone)
+	}
+	w.refuse(err)
 	return nil
 }
 

@@ -201,8 +201,8 @@ func (p *Phase2) widen(ctx context.Context, q PausedQueue, note *pauseNote) erro
 		return err
 	}
 	if backlog > smallBacklog || note.concurrency != "" {
-		if err := p.client.HSetNX(ctx, noteKey(q), "concurrency", own).Err(); err != nil {
-			return fmt.Errorf("write %s: %w", noteKey(q), err)
+		if err := p.client.HSetNX(ctx, PauseNoteKey(q), "concurrency", own).Err(); err != nil {
+			return fmt.Errorf("write %s: %w", PauseNoteKey(q), err)
 		}
 		keys := []string{meta, q.Queue.Key("wait"), q.Queue.Key("prioritized"), q.Queue.Key("marker")}
 		if err := p.client.HSet(ctx, meta, "concurrency", 1).Err(); err != nil {

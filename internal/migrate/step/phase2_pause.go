@@ -111,7 +111,7 @@ func (p *Phase2) flag(ctx context.Context, q PausedQueue, pause bool) error {
 	})
 }
 
-// A pauseNote is what is known of a queue that phase 2 paused. It is a hash at noteKey.
+// A pauseNote is what is known of a queue that phase 2 paused. It is a hash at PauseNoteKey.
 type pauseNote struct {
 	was         bool      // somebody else had paused it before
 	since       time.Time // when it was paused
@@ -119,12 +119,12 @@ type pauseNote struct {
 	concurrency string    // BullMQ's own limit while a staged resume replaces it; "-" for none, "" while not
 }
 
-// noteKey is the Redis key of the note: in the queue's slot where its prefix is a hash tag.
-func noteKey(q PausedQueue) string { return "redisopt:phase2:" + q.Label() }
+// PauseNoteKey is the Redis key of what is noted of a paused queue: in the queue's slot where its prefix is a hash tag.
+func PauseNoteKey(q PausedQueue) string { return "redisopt:phase2:" + q.Label() }
 
 // writeNote keeps what a first attempt noted before it died.
 func (p *Phase2) writeNote(ctx context.Context, q PausedQueue, was bool, workers int, now time.Time) error {
-	key := noteKey(q)
+	key := PauseNoteKey(q)
 	_, err := p.client.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.HSetNX(ctx, key, "was", strconv.FormatBool(was))
 		pipe.HSetNX(ctx, key, "since", now.UnixMilli())
@@ -139,7 +139,7 @@ func (p *Phase2) writeNote(ctx context.Context, q PausedQueue, was bool, workers
 
 // note reads the note of a queue, nil when there is none. Price: 1 command.
 func (p *Phase2) note(ctx context.Context, q PausedQueue) (*pauseNote, error) {
-	key := noteKey(q)
+	key := PauseNoteKey(q)
 	fields, err := p.client.HGetAll(ctx, key).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", key, err)
@@ -161,8 +161,8 @@ func (p *Phase2) note(ctx context.Context, q PausedQueue) (*pauseNote, error) {
 }
 
 func (p *Phase2) forget(ctx context.Context, q PausedQueue) error {
-	if err := p.client.Del(ctx, noteKey(q)).Err(); err != nil {
-		return fmt.Errorf("delete %s: %w", noteKey(q), err)
+	if err := p.client.Del(ctx, PauseNoteKey(q)).Err(); err != nil {
+		return fmt.Errorf("delete %s: %w", PauseNoteKey(q), err)
 	}
 	return nil
 }
