@@ -80,8 +80,16 @@ func choose(groups []*group, n int, complete bool) (lot, picked []*Key) {
 		byLot = n - n/4
 	}
 	lot, picked = take(groups, byLot, complete)
-	if spare := n - len(lot) - len(picked); spare > 0 && total > n {
+	// Other keys are drawn when more are, so that fewer of those picked may be among them: then a few less are drawn.
+	for spare := n - len(lot) - len(picked); spare > 0 && total > n; {
 		lot, picked = take(groups, byLot+spare, complete)
+		over := len(lot) + len(picked) - n
+		if over <= 0 {
+			break
+		}
+		if spare -= over; spare <= 0 {
+			lot, picked = take(groups, byLot, complete)
+		}
 	}
 	if left := max(n-len(lot), 0); len(picked) > left {
 		// Those of queues and limiters first: they are known to grow.

@@ -3,6 +3,8 @@ package keys
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -136,6 +138,33 @@ func TestEveryPrefixIsLookedAtAndNoMoreThanAsked(t *testing.T) {
 	lot, picked = choose(a.groups(names), 5000, true)
 	if len(lot) != len(names) || len(picked) != 0 {
 		t.Errorf("%d and %d of %d, want all by lot", len(lot), len(picked), len(names))
+	}
+}
+
+// A collection that the lot takes leaves room for more of the others, among which it may be no more.
+func TestCollectionsAreLookedAtInWhateverOrderNamesCome(t *testing.T) {
+	var names []string
+	for i := range 300 {
+		names = append(names, fmt.Sprintf("user:%d", i), fmt.Sprintf("bull:mail:%d", i))
+	}
+	kept := []string{"bull:mail:completed", "bull:mail:failed", "bull:mail:id"}
+	names = append(names, kept...)
+	lots := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		lots.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		lot, picked := choose((&audit{}).groups(names), 24, true)
+		all := map[string]bool{}
+		for _, k := range slices.Concat(lot, picked) {
+			all[k.Name] = true
+		}
+		for _, name := range kept {
+			if !all[name] {
+				t.Fatalf("%s is not looked at", name)
+			}
+		}
+		if len(all) > 24 || len(all) < 22 {
+			t.Fatalf("%d keys are looked at, want 24 or little fewer", len(all))
+		}
 	}
 }
 
