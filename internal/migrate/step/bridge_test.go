@@ -51,6 +51,7 @@ func TestABridgeTakesOverWhatAStragglingProducerAdds(t *testing.T) {
 			rings := make(chan struct{}, 1)
 			moved := make(chan step.Bridged, 10)
 			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
 			ended := make(chan error, 1)
 			var sum step.Bridged
 			addBull(t, client, route.From, 1)
@@ -68,12 +69,21 @@ func TestABridgeTakesOverWhatAStragglingProducerAdds(t *testing.T) {
 				})
 				ended <- err
 			}()
-			if first := <-moved; first.Moved[mover.Waiting] != 1 {
+			next := func() step.Bridged {
+				select {
+				case b := <-moved:
+					return b
+				case <-time.After(soon):
+					t.Fatal("nothing was moved")
+					return step.Bridged{}
+				}
+			}
+			if first := next(); first.Moved[mover.Waiting] != 1 {
 				t.Errorf("the first pass moved %v, want the job that was there", first.Moved)
 			}
 			addBull(t, client, route.From, 2)
 			rings <- struct{}{}
-			if second := <-moved; second.Moved[mover.Waiting] != 2 {
+			if second := next(); second.Moved[mover.Waiting] != 2 {
 				t.Errorf("after the bell %v were moved in all, want 2", second.Moved)
 			}
 			stop()
@@ -90,6 +100,30 @@ func TestABridgeTakesOverWhatAStragglingProducerAdds(t *testing.T) {
 				t.Error("the target is paused, although its workers run")
 			}
 		})
+	}
+}
+
+// The pass has read the queue already, and counts only afterwards what it has left behind.
+func TestABridgeTakesOverWhatIsAddedBehindAPass(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	route := toAsynq()
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	addBull(t, client, route.From, 1)
+	added := false
+	sum, err := step.Bridge(ctx, client, route, step.BridgeOptions{
+		Every: time.Hour, WorkersStopped: true,
+		OnMoved: func(b step.Bridged) {
+			if !added {
+				addBull(t, client, route.From, 2)
+				added = true
+				return
+			}
+			cancel()
+		},
+	})
+	if err != nil || sum.Moved[mover.Waiting] != 2 {
+		t.Errorf("it moved %v, %v, want both jobs", sum.Moved, err)
 	}
 }
 
