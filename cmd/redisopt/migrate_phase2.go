@@ -14,6 +14,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/mover"
 	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/config"
+	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
 
@@ -103,9 +104,13 @@ func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *co
 	if err != nil {
 		return nil, &usageError{err}
 	}
-	p, err := step.NewPhase2(up.Client(), step.Phase2Plan{
+	plan := step.Phase2Plan{
 		Queues: queues, HoldMS: f.hold.Milliseconds(), StageMS: f.stage.Milliseconds(), ConnectionLimit: f.limit, Soak: soak,
-	}, migrate.Env{})
+	}
+	if key := conf.Serve.ControlKey; key != control.DefaultKey {
+		plan.ControlKey = key
+	}
+	p, err := step.NewPhase2(up.Client(), plan, migrate.Env{})
 	if err != nil {
 		return nil, &usageError{err}
 	}

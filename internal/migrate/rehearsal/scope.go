@@ -51,7 +51,7 @@ func (s *Scope) add(leg Leg) error {
 			}
 		}
 		if begun {
-			s.Own = append(s.Own, control.DefaultKey)
+			s.Own = append(s.Own, cmp.Or(plan.ControlKey, control.DefaultKey))
 		}
 	case step.Phase3Name:
 		route, err := step.ReadRoute(leg.Options)

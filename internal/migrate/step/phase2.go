@@ -84,6 +84,10 @@ type Phase2Plan struct {
 	// Default 0: what the server says.
 	ConnectionLimit int64 `json:"connection_limit,omitempty"`
 
+	// ControlKey is the key of the control document in which queues of ours are paused. Default
+	// control.DefaultKey.
+	ControlKey string `json:"control_key,omitempty"`
+
 	// Soak, when not nil, is waited for after everything is paused.
 	Soak *Soaking `json:"soak,omitempty"`
 }

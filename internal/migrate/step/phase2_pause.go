@@ -78,7 +78,7 @@ func (p *Phase2) paused(ctx context.Context, q PausedQueue) (bool, error) {
 	if !q.Ours {
 		return p.at(q).Paused(ctx)
 	}
-	c, err := control.Open(control.Options{Client: p.client})
+	c, err := control.Open(control.Options{Client: p.client, Key: p.plan.ControlKey})
 	if err != nil {
 		return false, err
 	}
@@ -91,7 +91,7 @@ func (p *Phase2) paused(ctx context.Context, q PausedQueue) (bool, error) {
 // flag pauses a queue of ours in the control document, or lets it go on. Price: 2 commands and 3 in a
 // script.
 func (p *Phase2) flag(ctx context.Context, q PausedQueue, pause bool) error {
-	c, err := control.Open(control.Options{Client: p.client})
+	c, err := control.Open(control.Options{Client: p.client, Key: p.plan.ControlKey})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/migrate/mover/tend"
 	"github.com/redisopt/redisopt/internal/migrate/step"
+	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -130,6 +131,39 @@ func jobKeys(t *testing.T, client redis.UniversalClient) []capture.Key {
 		}
 	}
 	return out
+}
+
+func TestQueuesOfOursArePausedInTheControlDocumentThatReplicasFollow(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	plan := step.Phase2Plan{
+		Queues:     []step.PausedQueue{{Queue: endpoint(tend.Asynq, 0, "asynq", "ours"), Ours: true, CatchUp: step.All}},
+		ControlKey: "app:control",
+	}
+	replica, err := control.Open(control.Options{Client: client, Key: "app:control"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	engine := engineFor(t, client, migrate.Target{Phase: step.Phase2Name}, plan, &diary{dieAt: -1})
+	for _, c := range []struct {
+		do   func() error
+		want bool
+	}{
+		{func() error { return engine.Start(t.Context()) }, true},
+		{func() error { return engine.Rollback(t.Context(), nil) }, false},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		if err := replica.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if is := replica.Current().PausedQueue("ours"); is != c.want {
+			t.Errorf("paused for replicas = %v, want %v", is, c.want)
+		}
+	}
+	if n := client.Exists(t.Context(), control.DefaultKey).Val(); n != 0 {
+		t.Error("a control document was written that nobody follows")
+	}
 }
 
 func TestPausingDiedAtAnyWriteOfTheJournalIsResumedAndTakenBack(t *testing.T) {
