@@ -290,7 +290,10 @@ test('subscribers hear what is published', async () => {
   assert.equal(await r.publish('other', 'nobody'), 0);
   assert.equal(await r.publish('sport', { b: null }), 1);
   await later(Promise.race([heard, fail]));
-  assert.deepEqual(got, [['news', { a: 1 }], ['news', text], ['sport', 7], ['sport', { b: null }]]);
+  // Each channel has a stream of its own: only within one is there an order.
+  const of = channel => got.filter(([c]) => c === channel).map(([, message]) => message);
+  assert.deepEqual(of('news'), [{ a: 1 }, text]);
+  assert.deepEqual(of('sport'), [7, { b: null }]);
   await sub.unsubscribe();
 }, '1.34.4');
 test('subscribers to patterns hear what is published', async () => {
