@@ -3,7 +3,6 @@ package governor_test
 import (
 	"context"
 	"fmt"
-	"math"
 	"os"
 	"strconv"
 	"testing"
@@ -57,8 +56,10 @@ func TestIdlingStaysWithinItsPrice(t *testing.T) {
 	}
 }
 
-// agree runs replicas with all intervals divided and compares what was sent with what Periodic says.
-func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Duration, track bool, replicas int, tolerance float64) {
+// agree runs replicas with all intervals divided and compares what was sent with what Periodic says: at
+// most more than it, as a part of it, and at most less. On a busy machine timers come late and one that is
+// missed is left out, so less says little; more would be a price that is not said.
+func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Duration, track bool, replicas int, more, less float64) {
 	t.Helper()
 	look := s.Client(t)
 	var all []*replica
@@ -83,30 +84,33 @@ func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Durat
 	// What was begun before it counts is over after the longest interval.
 	settle := time.NewTimer(2 * governor.DefaultFollow / by)
 	<-settle.C
+	// It is asked while one of them sweeps: a lease that ran out with a stalled machine changes who does, and
+	// for a moment there is none.
+	said := 0.0 // commands a nanosecond
+	for _, r := range all {
+		for _, p := range r.gov.Periodic() {
+			said += float64(p.Price) / float64(p.Interval)
+		}
+	}
 	reset(t, look)
 	begin := time.Now()
 	<-time.After(lasts)
 	got := float64(sum(billed(t, look)))
 	took := time.Since(begin)
-	want := 0.0
-	for _, r := range all {
-		for _, p := range r.gov.Periodic() {
-			want += float64(p.Price) * float64(took) / float64(p.Interval)
-		}
-	}
+	want := said * float64(took)
 	t.Logf("%d replicas, intervals divided by %d, %s: %.0f commands, %.1f said (%+.1f%%): %v", replicas, by, took.Round(time.Second), got, want, 100*(got-want)/want, billed(t, look))
-	if math.Abs(got-want) > tolerance*want {
-		t.Errorf("%.0f commands, want %.1f within %.0f%%", got, want, 100*tolerance)
+	if got > (1+more)*want || got < (1-less)*want {
+		t.Errorf("%.0f commands, want %.1f, at most %.0f%% more or %.0f%% less", got, want, 100*more, 100*less)
 	}
 }
 
 // With TORTURE=1 it takes 36 minutes with the intervals divided by 20, and one hour with them as they are;
 // a larger number is minutes of the first alone, best a multiple of 18.
 func TestIdlingSendsWhatPeriodicSays(t *testing.T) {
-	by, lasts, tolerance := time.Duration(6000), governor.DefaultResync/6000, 0.15
+	by, lasts, more, less := time.Duration(3000), governor.DefaultResync/3000, 0.15, 0.5
 	minutes, _ := strconv.Atoi(os.Getenv("TORTURE"))
 	if minutes > 0 {
-		by, lasts, tolerance = 20, 2*governor.DefaultResync/20, 0.05
+		by, lasts, more, less = 20, 2*governor.DefaultResync/20, 0.05, 0.05
 	}
 	if minutes > 1 {
 		lasts = time.Duration(minutes) * time.Minute
@@ -115,14 +119,14 @@ func TestIdlingSendsWhatPeriodicSays(t *testing.T) {
 		for _, replicas := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s, %d replicas", mode, replicas), func(t *testing.T) {
 				t.Parallel()
-				agree(t, redistest.Start(t), by, lasts, track, replicas, tolerance)
+				agree(t, redistest.Start(t), by, lasts, track, replicas, more, less)
 			})
 		}
 	}
 	if minutes == 1 {
 		t.Run("an hour as it is", func(t *testing.T) {
 			t.Parallel()
-			agree(t, redistest.Start(t), 1, time.Hour, false, 2, 0.3) // 14 commands: one more or less is 7%
+			agree(t, redistest.Start(t), 1, time.Hour, false, 2, 0.3, 0.3) // 14 commands: one more or less is 7%
 		})
 	}
 }
