@@ -180,9 +180,13 @@ func TestWhatIsWrittenMeanwhileIsCopiedByALaterPass(t *testing.T) {
 	fill(t, from, 300)
 	writer := source.Client(t)
 	o := options(t, from, to)
+	size, err := from.DBSize(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
 	wrote := false
 	o.OnProgress = func(now migrate.Progress) {
-		if wrote || now.Part == "copy" && now.Done < 600 {
+		if wrote || now.Part == "copy" && now.Done < size-1 { // the lease is none of them
 			return
 		}
 		wrote = true // all are copied: now change, add and delete
@@ -196,6 +200,9 @@ func TestWhatIsWrittenMeanwhileIsCopiedByALaterPass(t *testing.T) {
 	result, err := transfer.Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !wrote {
+		t.Fatal("nothing was written between the passes")
 	}
 	wantSame(t, from, to)
 	if second := result.Passes[1]; second.Differ != 4 || second.Deleted != 2 {
