@@ -57,7 +57,7 @@ func readBull(id string, state State, score string, v view) (*Job, *Problem) {
 		}
 	}
 	if j.SchedulerKey == "" {
-		j.SchedulerKey, _ = j.opts.text("repeatJobKey") // converted already
+		j.SchedulerKey, j.rescheduled = j.opts.text("repeatJobKey") // converted already
 	}
 	return j, nil
 }

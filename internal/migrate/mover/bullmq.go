@@ -60,7 +60,7 @@ func readBullMQ(id string, state State, score string, v view) (*Job, *Problem) {
 	}
 	if raw, ok := j.opts.get("repeat"); ok && j.SchedulerKey == "" {
 		if repeat, err := parseObject(raw); err == nil {
-			j.SchedulerKey, _ = repeat.text("key") // converted already
+			j.SchedulerKey, j.rescheduled = repeat.text("key") // converted already
 		}
 	}
 	return j, nil

@@ -48,7 +48,11 @@ func (m *Mover) decide(l lane, e entry) (claim, *Problem, []Loss) {
 	case m.inPlace() && k.newID == e.id && len(k.hset)+len(k.hdel) == 0 && isConverted(to.Layout, j):
 		k.undo = "" // in place it is met again, and its line is written
 	}
-	if !j.finished() {
+	switch {
+	case j.finished():
+	case m.inPlace() && j.rescheduled: // its scheduler has been converted, and this job with it
+		k.newID, k.undo, k.losses, k.hset, k.hdel = e.id, "", 0, nil, nil
+	default:
 		k.scheduler = j.SchedulerKey
 	}
 	k.action = statusMoved

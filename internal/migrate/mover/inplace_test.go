@@ -2,10 +2,12 @@ package mover
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -116,5 +118,74 @@ func TestInPlaceAJobThatWasRetriedMeanwhileKeepsWhatItBecameAndItsOptions(t *tes
 	got := client.HGetAll(ctx, bull.Key("1")).Val()
 	if got["opts"] != before["1"]["opts"] || got["attemptsMade"] != "3" {
 		t.Errorf("job 1 became %v", got)
+	}
+}
+
+// TestInPlaceWhatRepeatsGoesThereAndBack has the schedules of a real Bull: their next runs are met a second time, where
+// they have been converted already.
+func TestInPlaceWhatRepeatsGoesThereAndBack(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	for _, major := range []int{5, 6} {
+		for _, order := range []Order{Keep, ByPriority} {
+			t.Run(fmt.Sprintf("bullmq %d, %s", major, order), func(t *testing.T) {
+				ctx := t.Context()
+				client.FlushAll(ctx)
+				q := capturedQueues()[2]
+				restore(ctx, t, client, withoutLocks(capturedBull(t)))
+				bull, mq := Endpoint{Bull, 4, q[0], q[1]}, Endpoint{BullMQ, major, q[0], q[1]}
+				before := dump(ctx, t, client, bull.Key("repeat*"))
+				if len(before) < 2 {
+					t.Fatalf("%d keys of schedules were captured, want some", len(before))
+				}
+				var there []capture.Key
+				for pass := range 3 {
+					r := mustMove(ctx, t, client, Options{From: bull, To: mq, Order: order, Ledger: "led", ActiveTimeout: -1})
+					if len(r.Skipped) > 0 {
+						t.Errorf("there, pass %d: skipped %v", pass, r.Skipped)
+					}
+					now := dump(ctx, t, client, bull.Key("repeat*"))
+					if pass > 0 {
+						report(t, capture.Compare(there, now))
+					}
+					there = now
+				}
+				for pass := range 3 {
+					r := mustMove(ctx, t, client, Options{From: mq, To: bull, Reverse: true, Ledger: "led", ActiveTimeout: -1})
+					if len(r.Skipped) > 0 {
+						t.Errorf("back, pass %d: skipped %v", pass, r.Skipped)
+					}
+				}
+				report(t, capture.Compare(before, dump(ctx, t, client, bull.Key("repeat*"))))
+			})
+		}
+	}
+}
+
+// TestInPlaceTheWayBackKnowsThePrioritiesOfWaitingJobs reads what Bull finds the place of a new job with a priority by.
+func TestInPlaceTheWayBackKnowsThePrioritiesOfWaitingJobs(t *testing.T) {
+	client := redistest.Start(t).Client(t)
+	for _, list := range []string{"wait", "paused"} {
+		for _, order := range []Order{Keep, ByPriority} {
+			t.Run(list+" "+string(order), func(t *testing.T) {
+				ctx := t.Context()
+				client.FlushAll(ctx)
+				bull, mq := Endpoint{Bull, 4, "bull", "q"}, Endpoint{BullMQ, 5, "bull", "q"}
+				put(ctx, client, bull, []placed{
+					{"3", list, []any{"priority", "1", "opts", `{"priority":1,"attempts":1,"delay":0}`}},
+					{"2", list, []any{"priority", "3", "opts", `{"priority":3,"attempts":1,"delay":0}`}},
+					{"1", list, []any{"opts", `{"attempts":1,"delay":0}`}},
+				})
+				client.ZAdd(ctx, bull.Key("priority"), redis.Z{Score: 3, Member: "2"}, redis.Z{Score: 1, Member: "3"})
+				client.Set(ctx, bull.Key("id"), "3", 0)
+				if list == "paused" {
+					client.Set(ctx, bull.Key("meta-paused"), "1", 0)
+					client.HSet(ctx, bull.Key("meta"), "paused", "1")
+				}
+				before := dump(ctx, t, client, bull.Key("*"))
+				mustMove(ctx, t, client, Options{From: bull, To: mq, Order: order, Ledger: "led", ActiveTimeout: -1})
+				mustMove(ctx, t, client, Options{From: mq, To: bull, Reverse: true, Ledger: "led", ActiveTimeout: -1})
+				report(t, capture.Compare(before, dump(ctx, t, client, bull.Key("*"))))
+			})
+		}
 	}
 }

@@ -125,6 +125,10 @@ type Job struct {
 	// SchedulerKey names the scheduler this job is an occurrence of; empty if none.
 	SchedulerKey string
 
+	// rescheduled says that SchedulerKey stood where the other layout keeps it: in place the scheduler and this
+	// job have been converted.
+	rescheduled bool
+
 	// opts are the job's options, less what is named above; values keep their exact bytes.
 	opts object
 

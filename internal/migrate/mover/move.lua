@@ -364,6 +364,10 @@ if n > 0 or ns > 0 then
     end
     if undoing and from ~= to then seen[#seen + 1] = id end -- in place it is met again
     if action == 'e' then
+      if isList and target == '4' and priority ~= '' then -- by this Bull finds the place of later ones
+        prio[#prio + 1] = priority
+        prio[#prio + 1] = new
+      end
       if new ~= id then
         if how == 'R' then
           call('LSET', KEYS[1], -(skip + ppos[i]), new)

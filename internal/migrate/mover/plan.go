@@ -106,8 +106,8 @@ func (p *planner) whoIsThere(ctx context.Context) error {
 		return nil
 	}
 	for _, a := range who {
-		p.problem(Problem{Rule: "live-worker", Blocking: true, Message: strings.TrimSpace(fmt.Sprintf(
-			"%s %s is attached: stop it, or move to another prefix", a.Role, a.Addr))})
+		p.problem(Problem{Rule: "live-worker", Blocking: true, Message: strings.TrimSpace(a.Role+" "+a.Addr) +
+			" is attached: stop it, or move to another prefix"})
 	}
 	if !known && !p.opts.WorkersStopped {
 		p.problem(Problem{Rule: "live-worker", Blocking: true, Message: "the server does not show its clients, so nobody can tell whether a worker is running"})

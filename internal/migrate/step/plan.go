@@ -132,7 +132,9 @@ func advice(plan mover.Plan, route Route) []string {
 	}
 	out := []string{}
 	if route.InPlace() {
-		out = append(out, fmt.Sprintf("start no Bull process of %q again: it would take BullMQ's jobs and fail them", route.To.Queue))
+		out = append(out,
+			fmt.Sprintf("stop every producer of %q before: its connection carries no name, so it cannot be told from others", route.To.Queue),
+			fmt.Sprintf("start no Bull process of %q again: it would take BullMQ's jobs and fail them", route.To.Queue))
 	} else {
 		out = append(out,
 			fmt.Sprintf("give prefix %q to every Queue, Worker, QueueEvents and FlowProducer of %q: one without it uses %q and says nothing",
