@@ -43,19 +43,25 @@ func (b *Bell) conn(c meter.Component) net.Conn {
 	return k
 }
 
-// Write takes commands. A subscription is confirmed before it returns.
+// Write takes commands. A subscription is confirmed before it returns. What cannot be done ends the
+// connection, which is told by Read, as a socket would: go-redis forgets what it subscribes to when the write
+// has an error, and then waits on a new connection for a confirmation that nobody asked for.
 func (k *bellConn) Write(p []byte) (int, error) {
+	if k.ctx.Err() != nil {
+		return 0, net.ErrClosed
+	}
 	k.mu.Lock()
-	err := k.err
+	ended := k.err != nil
 	k.mu.Unlock()
-	if err != nil {
-		return 0, err
+	if ended {
+		return len(p), nil
 	}
 	k.in = append(k.in, p...)
 	for {
 		args, n, err := mux.ParseCommand(k.in, nil)
 		if err != nil {
-			return 0, k.end(err)
+			k.end(err)
+			return len(p), nil
 		}
 		if n == 0 {
 			return len(p), nil
@@ -66,7 +72,8 @@ func (k *bellConn) Write(p []byte) (int, error) {
 				words[i] = string(a)
 			}
 			if err := k.command(string(appendName(nil, args[0])), words, args); err != nil {
-				return 0, k.end(err)
+				k.end(err)
+				return len(p), nil
 			}
 		}
 		k.in = k.in[:copy(k.in, k.in[n:])]
@@ -141,13 +148,13 @@ func (k *bellConn) pump(t topic, s *Subscription) {
 		case m, ok := <-s.C():
 			if !ok {
 				if err := s.Err(); err != nil {
-					_ = k.end(err)
+					k.end(err)
 				}
 				return
 			}
 			k.push(encodeMessage(t, m))
 		case <-s.Gaps():
-			_ = k.end(fmt.Errorf("the connection for subscriptions was lost: %w", io.EOF))
+			k.end(fmt.Errorf("the connection for subscriptions was lost: %w", io.EOF))
 		case <-k.ctx.Done():
 			return
 		}
@@ -173,7 +180,7 @@ func (k *bellConn) push(b []byte) {
 	slow := len(k.out) > bellConnBuffer
 	k.mu.Unlock()
 	if slow {
-		_ = k.end(ErrSlowSubscriber)
+		k.end(ErrSlowSubscriber)
 	}
 	k.signal()
 }
@@ -185,15 +192,14 @@ func (k *bellConn) signal() {
 	}
 }
 
-// end makes err the answer to every further use, once what came before it was read.
-func (k *bellConn) end(err error) error {
+// end makes err the answer to every further Read, once what came before it was read.
+func (k *bellConn) end(err error) {
 	k.mu.Lock()
 	if k.err == nil {
 		k.err = err
 	}
 	k.mu.Unlock()
 	k.signal()
-	return err
 }
 
 // Read returns replies and messages.

@@ -266,6 +266,34 @@ func TestShared(t *testing.T) {
 		eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 	})
 
+	t.Run("a subscription that the server does not confirm in time is told to its reader, who has it once it does", func(t *testing.T) {
+		var confirms atomic.Bool
+		addr := listen(t, resp(func(args []string) string {
+			switch strings.ToLower(args[0]) {
+			case "hello":
+				return "-ERR unknown command 'HELLO'\r\n"
+			case "subscribe":
+				if !confirms.Load() {
+					return "*3\r\n" // and never more
+				}
+				return fmt.Sprintf("*3\r\n$9\r\nsubscribe\r\n$%d\r\n%s\r\n:1\r\n", len(args[1]), args[1])
+			}
+			return "+PONG\r\n"
+		}))
+		u := open(t, upstream.Options{URL: "redis://" + addr, Shared: true, Lazy: true, Timeout: 50 * time.Millisecond})
+		sub := u.Client().Subscribe(t.Context(), "news")
+		defer func() { _ = sub.Close() }()
+		if got, err := sub.ReceiveTimeout(t.Context(), 10*time.Second); err == nil {
+			t.Fatalf("Receive = %v, want an error", got)
+		}
+		confirms.Store(true)
+		eventually(t, "it is confirmed", func() bool {
+			got, err := sub.ReceiveTimeout(t.Context(), time.Second)
+			_, is := got.(*redis.Subscription)
+			return err == nil && is
+		})
+	})
+
 	t.Run("lazily opened, it needs no server", func(t *testing.T) {
 		u := open(t, upstream.Options{URL: "redis://" + closedPort(t), Shared: true, Lazy: true})
 		if err := u.Client().Get(t.Context(), "k").Err(); upstream.Classify(err) != upstream.Refused {
