@@ -24,7 +24,7 @@ type checkNote struct {
 	Passed time.Time `json:"passed"`
 }
 
-// Apply costs about 10 commands, up to 200 SCANs of the new side, and 12 scripts there where limits move.
+// Apply costs about 10 commands, up to 200 SCANs of the new side, and 15 scripts there where limits move.
 func (c *phase1Check) Apply(ctx context.Context) error {
 	p := c.phase
 	problems, err := p.problems(ctx)

@@ -49,10 +49,10 @@ func (p *Phase1) clockProblems(ctx context.Context) []migrate.Problem {
 }
 
 // limitProblems has the new side decide about a subject that nobody else has, by every algorithm that moves: two
-// of three requests are to pass. Price: 12 scripts of about 3 commands on the new side, whose 4 keys expire
+// of three requests are to pass. Price: 15 scripts of about 3 commands on the new side, whose 5 keys expire
 // within two minutes.
 func (p *Phase1) limitProblems(ctx context.Context) []migrate.Problem {
-	for _, algorithm := range []limit.Algorithm{limit.SlidingWindow, limit.SlidingLog, limit.SlidingCounter, limit.FixedWindow} {
+	for _, algorithm := range []limit.Algorithm{limit.SlidingWindow, limit.SlidingLog, limit.SlidingCounter, limit.FixedWindow, limit.TokenBucket} {
 		if why := decides(ctx, p.New, algorithm); why != "" {
 			return []migrate.Problem{{
 				Rule: "limits-not-decided", Subject: p.plan.New, Message: "the new side does not decide limits as it should: " + why, Blocking: true,

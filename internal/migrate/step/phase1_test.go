@@ -51,7 +51,7 @@ func newStand(t *testing.T, client redis.UniversalClient) *stand {
 			_ = c.Read(r.Context()) // a Redis that is down leaves what was known
 		}
 		d := c.Current()
-		out := replica.Ramp{Epoch: d.Epoch, Configured: s.configured, Staying: []replica.Staying{{Rule: "bucket", Why: "its levels cannot be added up"}}}
+		out := replica.Ramp{Epoch: d.Epoch, Configured: s.configured, Staying: []replica.Staying{{Rule: "former", Why: "the application counts there too"}}}
 		for name, percent := range d.Ramps {
 			out.Routes = append(out.Routes, replica.Route{Name: name, Percent: percent})
 		}

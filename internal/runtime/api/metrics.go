@@ -193,6 +193,9 @@ func (e emitter) limits(s limit.Stats) {
 		for what, n := range map[string]int64{"taken": r.LeaseTaken, "returned": r.LeaseReturned, "expired": r.LeaseExpired} {
 			e.counter("redisopt_limit_lease_tokens_total", "Tokens taken in advance, and what became of those not spent.", float64(n), rule, label{"fate", what})
 		}
+		for outcome, n := range map[string]int64{"carried": r.Carried, "alone": r.Alone} {
+			e.counter("redisopt_limit_buckets_fetched_total", "Token buckets fetched from the other side of a ramp, and those whose other side did not answer.", float64(n), rule, label{"outcome", outcome})
+		}
 		for decision, n := range map[string]int64{"open": r.Bypassed, "local": r.Local, "closed": r.FailShut} {
 			e.counter("redisopt_limit_without_upstream_total", "Checks decided while the upstream did not answer.", float64(n), rule, label{"decision", decision})
 		}

@@ -87,7 +87,7 @@ func (it *item) fail(err error) {
 }
 
 // askTwice calls the script, and once more when our idea of the date was so wrong that the server's time
-// is in none of the calendar periods that were sent.
+// is in none of the calendar periods that were sent, or when a bucket must be fetched from the opposite side.
 func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent int64) (reply, error) {
 	on := l.side(items[0].other)
 	if on.client == nil {
@@ -102,7 +102,7 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 	asks := make([]ask, len(items))
 	for i, it := range items {
 		asks[i] = ask{
-			plan: it.plan, key: it.key, former: it.former, soft: it.soft(),
+			plan: it.plan, key: it.key, former: it.former, soft: it.soft(), carry: l.carry(it),
 			Ask: window.Ask{
 				Min: max(1, it.cost), Want: it.want.Want, Hold: it.want.Hold,
 				Give: it.want.Give.Units, Stamp: it.want.Give.Stamp,
@@ -110,26 +110,54 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 		}
 	}
 	r, err := l.call(ctx, on, asks, all, l.clock.server(sent))
-	if err == nil && slices.ContainsFunc(r.answers, func(a answer) bool { return a.outside }) {
-		first := r
-		again := slices.Clone(asks)
-		for i := range again {
-			again[i].Give = 0 // done
-			if !first.answers[i].outside && !all {
-				again[i].Min, again[i].Want = 0, 0 // decided
-			}
+	for range fetches {
+		undecided := func(a answer) bool { return a.outside || a.moved }
+		if err != nil || !slices.ContainsFunc(r.answers, undecided) {
+			break
 		}
-		if r, err = l.call(ctx, on, again, all, first.now); err == nil {
-			r.commands += first.commands
-			for i, a := range first.answers {
-				if !a.outside && !all {
-					r.answers[i] = a
-				}
-			}
+		r, err = l.again(ctx, on, items, asks, all, r)
+	}
+	for i, a := range r.answers {
+		if a.moved { // others fetch it all the time
+			r.answers[i] = answer{Decision: window.Decision{Used: items[i].plan.policy.Capacity(), Retry: spurious, RetryWant: spurious}}
 		}
 	}
 	on.breaker.done(err == nil || !unusable(ctx, err))
 	return r, err
+}
+
+// again asks about what first could not decide, and with all about everything, since nothing was taken then.
+func (l *Limiter) again(ctx context.Context, on side, items []*item, asks []ask, all bool, first reply) (reply, error) {
+	var open, moved []int
+	for i, a := range first.answers {
+		if a.moved {
+			moved = append(moved, i)
+		} else {
+			asks[i].Give = 0 // done; of a bucket that is not here nothing was
+		}
+		if all || a.outside || a.moved {
+			open = append(open, i)
+		}
+	}
+	var commands int64
+	if len(moved) > 0 {
+		commands = l.fetch(ctx, items, asks, first.answers, moved)
+	}
+	next := make([]ask, len(open))
+	for n, i := range open {
+		next[n] = asks[i]
+	}
+	r, err := l.call(ctx, on, next, all, first.now)
+	r.commands += commands + first.commands
+	if err != nil {
+		return r, err
+	}
+	answers := slices.Clone(first.answers)
+	for n, i := range open {
+		answers[i] = r.answers[n]
+	}
+	r.answers = answers
+	return r, nil
 }
 
 // unusable is whether err says that Redis cannot be used, rather than that the caller gave up or
@@ -295,7 +323,7 @@ func (l *Limiter) give(ctx context.Context, items []*item) {
 	}
 	asks := make([]ask, len(items))
 	for i, it := range items {
-		asks[i] = ask{plan: it.plan, key: it.key, Ask: window.Ask{Give: it.want.Give.Units, Stamp: it.want.Give.Stamp}}
+		asks[i] = ask{plan: it.plan, key: it.key, carry: l.staying(it), Ask: window.Ask{Give: it.want.Give.Units, Stamp: it.want.Give.Stamp}}
 	}
 	r, err := l.call(ctx, on, asks, false, l.clock.server(l.clock.now()))
 	on.breaker.done(err == nil)

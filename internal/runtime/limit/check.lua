@@ -1,9 +1,12 @@
 -- Decides n limits at the server's own time and counts what it admits. KEYS: n states, then the sets of
--- former limiters. ARGV: mode (each, all), n, id, then 12 words a limit: kind, capacity, period,
+-- former limiters. ARGV: mode (each, all), n, id, then 13 words a limit: kind, capacity, period,
 -- width or rate, min, want, hold, give, stamp, index of the former set in KEYS or 0, calendar edges or
--- -, and 1 when its denial does not keep the others of "all" from passing.
+-- -, 1 when its denial does not keep the others of "all" from passing, and for a bucket that has two sides
+-- to be on: m to refuse one that has left, c also one that was never here, or GENERATION:LEVEL to have it
+-- here from now on, as it was on the other side; - for all others.
 -- Times are microseconds. Answers: commands run, now, then 7 numbers a limit: granted, used, reset,
--- retry, retry for want, stamp, hold. granted is -1 when now is outside the calendar edges.
+-- retry, retry for want, stamp, hold. granted is -1 when now is outside the calendar edges, and -2 when the
+-- bucket is not here: then stamp is its generation and retry its level.
 local calls = 1
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -12,7 +15,7 @@ local match, sub, fmt = string.match, string.sub, string.format
 local all, n, id = ARGV[1] == 'all', tonumber(ARGV[2]), ARGV[3]
 
 local used = {}
-for i = 1, n do used[ARGV[4 + (i - 1) * 12]] = true end
+for i = 1, n do used[ARGV[4 + (i - 1) * 13]] = true end
 
 local function whole(x) return fmt('%.0f', x) end
 local function hex(x) return fmt('%x', x) end
@@ -227,18 +230,31 @@ if used.C then
   end
 end
 
--- Token bucket: the level falls by one a microsecond; a unit raises it by the gap.
+-- Token bucket: the level falls by one a microsecond; a unit raises it by the gap. One with two sides to be
+-- on counts on one of them, and has left the other, where m stands after its generation.
 local bucket = {}
 if used.G then
+  local keep = 600 * 1000000
+
   function bucket.load(s, text)
-    local base, level = match(text, '^G1:(%d+):([%d.e+-]+)$')
+    local base, level, gen, left = match(text, '^G1:(%d+):([%d.e+-]+):?(%d*):?(m?)$')
     s.base, s.level = tonumber(base or 0), tonumber(level or 0) or 0
+    s.gen, s.left, s.here = tonumber(gen or '') or 0, left == 'm', base and left ~= 'm'
   end
 
   function bucket.take(s, r, d)
     local gap = r.period / r.width
     local full = gap * r.cap
     local level = max(0, s.base - now + s.level)
+    local gen, brought = match(r.carry, '^(%d+):(%d+)$')
+    if gen and tonumber(gen) > s.gen then
+      s.gen, s.here, s.left = tonumber(gen), true, false
+      level = max(level, tonumber(brought))
+      d.taken = true
+    elseif r.carry ~= '-' and (s.left or r.carry ~= 'm' and not s.here) then
+      d.granted, d.stamp, d.retry = -2, s.gen, ceil(level)
+      return
+    end
     if r.give > 0 then level = max(0, level - gap * r.give) end
     local free = max(0, floor((full - level) / gap + 1e-6) - r.others)
     d.granted = grant(free, r.min, r.want)
@@ -254,8 +270,11 @@ if used.G then
     d.used, d.reset = r.cap - (free - d.granted), ceil(level)
   end
 
-  function bucket.save(s)
-    return 'G1:' .. whole(s.base) .. ':' .. fmt('%.17g', s.level), ceil(s.level) + s.base - now
+  function bucket.save(s, r)
+    local text, left = 'G1:' .. whole(s.base) .. ':' .. fmt('%.17g', s.level), ceil(s.level) + s.base - now
+    if s.gen > 0 then text = text .. ':' .. whole(s.gen) end
+    if r.carry ~= '-' and r.carry ~= 'm' then left = max(left, keep) end
+    return text, left
   end
 end
 
@@ -292,7 +311,7 @@ local kinds = {L = log, F = fixed, C = counter, G = bucket, Z = shared}
 
 local names, texts, list = {}, {}, {}
 for i = 1, n do
-  if ARGV[4 + (i - 1) * 12] ~= 'Z' then names[#names + 1] = KEYS[i] end
+  if ARGV[4 + (i - 1) * 13] ~= 'Z' then names[#names + 1] = KEYS[i] end
 end
 if #names > 0 then
   calls = calls + 1
@@ -302,12 +321,13 @@ end
 
 local states, rules, out, pass = {}, {}, {}, true
 for i = 1, n do
-  local a = 4 + (i - 1) * 12
+  local a = 4 + (i - 1) * 13
   local key, kind = KEYS[i], kinds[ARGV[a]]
   local r = {
     kind = kind, cap = tonumber(ARGV[a + 1]), period = tonumber(ARGV[a + 2]), width = tonumber(ARGV[a + 3]),
     min = tonumber(ARGV[a + 4]), want = tonumber(ARGV[a + 5]), hold = tonumber(ARGV[a + 6]),
     give = tonumber(ARGV[a + 7]), stamp = tonumber(ARGV[a + 8]), others = 0, free = 0,
+    carry = ARGV[a + 12],
   }
   if ARGV[a + 10] ~= '-' then
     r.edges = {}
@@ -336,8 +356,8 @@ for i = 1, n do
   end
   local d = {granted = 0, used = 0, reset = 0, retry = 0, more = 0, stamp = 0, hold = 0}
   kind.take(s, r, d)
-  if d.granted < r.min and ARGV[a + 11] ~= '1' then pass = false end
-  if d.granted > 0 or r.give > 0 and d.granted == 0 then s.rule = r end
+  if d.granted == -2 or d.granted < r.min and ARGV[a + 11] ~= '1' then pass = false end
+  if d.granted > 0 or (r.give > 0 or d.taken) and d.granted == 0 then s.rule = r end
   out[i], rules[i] = d, r
 end
 

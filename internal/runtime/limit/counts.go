@@ -14,6 +14,7 @@ type counts struct {
 	leaseHits, denyHits                     atomic.Int64
 	leaseTaken, leaseReturned, leaseExpired atomic.Int64
 	bypassed, local, shut, nobody           atomic.Int64
+	carried, alone                          atomic.Int64
 	mu                                      sync.Mutex
 	told                                    map[EventKind]*told
 }
@@ -54,6 +55,7 @@ func (c *counts) snapshot() RuleStats {
 		LeaseHits: c.leaseHits.Load(), DenyHits: c.denyHits.Load(),
 		LeaseTaken: c.leaseTaken.Load(), LeaseReturned: c.leaseReturned.Load(), LeaseExpired: c.leaseExpired.Load(),
 		Bypassed: c.bypassed.Load(), Local: c.local.Load(), FailShut: c.shut.Load(), NoWho: c.nobody.Load(),
+		Carried: c.carried.Load(), Alone: c.alone.Load(),
 	}
 	s.Checks = s.Allowed + s.Denied
 	return s

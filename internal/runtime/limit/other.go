@@ -3,7 +3,6 @@ package limit
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -24,8 +23,14 @@ import (
 // other side counted of it has left every window, with half a Deadline to wait: what cannot be read by then
 // is forgotten.
 //
-// Rules with a former limiter's sets and token buckets are not moved, because what they have counted cannot
-// be added up over two places; with SameDatabase there is only one place, and all move.
+// A token bucket counts on one side at a time, and is fetched from the other one by the first check that finds
+// that it is not where its subject is counted, with the level that it has there. So nobody gets more than one
+// bucket lets through, whatever replicas do at the same time; what the way takes, a caller waits longer. It
+// costs 6 or 7 commands once, and no more until the bucket is known no longer: bucketKept after its last use,
+// or when it is dry. What cannot be fetched begins with what its side knows: once, at most one bucket more.
+//
+// Rules with a former limiter's sets are not moved, because the application counts there too; with
+// SameDatabase there is only one place, and all move.
 type Other struct {
 	// Client is the second Redis, in the same terms as Options.Client. Required.
 	Client redis.UniversalClient
@@ -95,9 +100,7 @@ func (o *Other) Movable(r Rule) (bool, string) {
 	case o.SameDatabase:
 		return true, ""
 	case r.Legacy != "" || r.LegacyShare:
-		return false, "it counts together with a former limiter, whose sets are on the old side"
-	case r.Algorithm == TokenBucket:
-		return false, "the levels of two token buckets cannot be added up"
+		return false, "it counts together with a former limiter, whose sets are on the old side; when ramp becomes upstream it begins anew, so a caller may get one limit more in that window"
 	}
 	return true, ""
 }
@@ -141,8 +144,12 @@ func (l *Limiter) place(it *item) {
 	if it.carried || it.other {
 		return
 	}
-	// A unit counts for less than two windows, whatever the algorithm.
-	if since := o.Left(it.subject); !since.IsZero() && time.Since(since) < 2*it.rule.nominal() {
+	// A unit counts for less than two windows, whatever the algorithm, and in a bucket until that is dry.
+	counts := 2 * it.rule.nominal()
+	if it.plan.policy.Algorithm == TokenBucket {
+		counts = it.plan.full()
+	}
+	if since := o.Left(it.subject); !since.IsZero() && time.Since(since) < counts {
 		it.carried, it.late = true, true
 	}
 }
@@ -179,7 +186,7 @@ func (l *Limiter) memory(key string, other bool) string {
 func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool) {
 	var look []int
 	for i, it := range items {
-		if it.carried && r.answers[i].Granted > 0 {
+		if it.carried && !l.bucket(it) && r.answers[i].Granted > 0 {
 			look = append(look, i)
 		}
 	}
@@ -194,12 +201,8 @@ func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool)
 	for n, i := range look {
 		keys[n] = items[i].key
 	}
-	asking := ctx
-	if !slices.ContainsFunc(look, func(i int) bool { return !items[i].late }) {
-		var cancel context.CancelFunc
-		asking, cancel = context.WithTimeout(ctx, l.opts.Deadline/2)
-		defer cancel()
-	}
+	asking, cancel := l.waiting(ctx, items, look)
+	defer cancel()
 	values, err := across.client.MGet(asking, keys...).Result()
 	across.breaker.done(err == nil || !unusable(ctx, err))
 	r.commands++
@@ -286,7 +289,7 @@ func (l *Limiter) putBack(ctx context.Context, items []*item, answers []answer, 
 	var asks []ask
 	for i, it := range items {
 		if units := back[i]; units > 0 {
-			asks = append(asks, ask{plan: it.plan, key: it.key, Ask: window.Ask{Give: units, Stamp: answers[i].Stamp}})
+			asks = append(asks, ask{plan: it.plan, key: it.key, carry: l.staying(it), Ask: window.Ask{Give: units, Stamp: answers[i].Stamp}})
 		}
 	}
 	r, err := l.call(ctx, l.side(items[0].other), asks, false, now)
@@ -296,11 +299,11 @@ func (l *Limiter) putBack(ctx context.Context, items []*item, answers []answer, 
 	return r.commands
 }
 
-// elsewhere is what the opposite side counts of an item, 0 where it is not to be looked at, or only lately was
-// and has no answer: 1 command.
-func (l *Limiter) elsewhere(ctx context.Context, it *item, now int64) (int64, error) {
+// elsewhere is the state that the opposite side has of an item, empty where it is not to be looked at, or only
+// lately was and has no answer: 1 command.
+func (l *Limiter) elsewhere(ctx context.Context, it *item) (string, error) {
 	if !it.carried {
-		return 0, nil
+		return "", nil
 	}
 	asking := ctx
 	if it.late {
@@ -311,11 +314,9 @@ func (l *Limiter) elsewhere(ctx context.Context, it *item, now int64) (int64, er
 	text, err := l.side(!it.other).client.Get(asking, it.key).Result()
 	switch {
 	case err == nil || errors.Is(err, redis.Nil):
+		return text, nil
 	case it.late && ctx.Err() == nil:
-		return 0, nil // as a check does
-	default:
-		return 0, err
+		return "", nil // as a check does
 	}
-	p := it.plan.policy
-	return p.Peek(window.Decode(p, text), now, 0, 0).Used, nil
+	return "", err
 }

@@ -57,7 +57,7 @@ func ask1(t *testing.T, l *Limiter, subject string) Result {
 func TestASubjectThatChangesSidesGetsNoFreshQuota(t *testing.T) {
 	t.Parallel()
 	old, other := sides(t)
-	for _, algorithm := range []Algorithm{SlidingWindow, SlidingLog, SlidingCounter, FixedWindow} {
+	for _, algorithm := range []Algorithm{SlidingWindow, SlidingLog, SlidingCounter, FixedWindow, TokenBucket} {
 		t.Run(string(algorithm), func(t *testing.T) {
 			m := newMoving(t, old, other, Rule{Name: "r", Algorithm: algorithm, Limit: 10, Period: time.Hour, By: ByKey, Lease: LeaseOff})
 			subject := string(algorithm)
@@ -109,7 +109,7 @@ func TestRulesWhoseCountsCannotBeAddedUpStay(t *testing.T) {
 	t.Parallel()
 	two, one := &Other{}, &Other{SameDatabase: true}
 	for _, rule := range []Rule{
-		{Name: "bucket", Algorithm: TokenBucket}, {Name: "legacy", Legacy: "rate_limit:{user}:{type}"}, {Name: "shared", LegacyShare: true},
+		{Name: "legacy", Legacy: "rate_limit:{user}:{type}"}, {Name: "shared", LegacyShare: true},
 	} {
 		if ok, why := two.Movable(rule); ok || why == "" {
 			t.Errorf("Movable(%s) = %v, %q; want it to stay, with the reason", rule.Name, ok, why)

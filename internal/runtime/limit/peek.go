@@ -77,11 +77,15 @@ func (l *Limiter) look(ctx context.Context, it *item) (now int64, text string, o
 			return 0, "", 0, commands, err
 		}
 	}
-	there, err := l.elsewhere(ctx, it, now)
+	there, err := l.elsewhere(ctx, it)
 	if it.carried {
 		commands++
 	}
-	return now, text, others + there, commands, err
+	p := it.plan.policy
+	if l.bucket(it) {
+		return now, it.plan.fuller(text, there, now), others, commands, err
+	}
+	return now, text, others + p.Peek(window.Decode(p, there), now, 0, 0).Used, commands, err
 }
 
 // Reset forgets what a request's subject has used: 1 command, UNLINK, on each side. Other replicas may go on denying

@@ -30,7 +30,7 @@ var scriptName = sync.OnceValue(func() string {
 
 // wordsPerLimit and numbersPerLimit are how the script takes and answers one limit.
 const (
-	wordsPerLimit   = 12
+	wordsPerLimit   = 13
 	numbersPerLimit = 7
 )
 
@@ -40,6 +40,7 @@ type ask struct {
 	key    string
 	former string // key of the former limiter's set, or none
 	soft   bool   // its denial does not keep others from passing
+	carry  string // where its bucket must be, as the script takes it; empty: anywhere
 	window.Ask
 }
 
@@ -47,6 +48,7 @@ type ask struct {
 type answer struct {
 	window.Decision
 	outside bool // the server's time is outside the calendar edges that were sent
+	moved   bool // the bucket is not here: Stamp is its generation and Retry its level
 }
 
 // reply is what a script call gave.
@@ -93,7 +95,8 @@ func (l *Limiter) call(ctx context.Context, on side, asks []ask, all bool, now i
 			Decision: window.Decision{
 				Granted: max(0, n[0]), Used: n[1], Reset: n[2], Retry: n[3], RetryWant: n[4], Stamp: n[5], Hold: n[6],
 			},
-			outside: n[0] < 0,
+			outside: n[0] == -1,
+			moved:   n[0] == -2,
 		}
 	}
 	return r, nil
@@ -121,7 +124,7 @@ func (a ask) words(former int, now int64) []any {
 	if p.Algorithm == TokenBucket {
 		width = p.Limit
 	}
-	edges, soft := "-", "0"
+	edges, soft, carry := "-", "0", "-"
 	if p.Algorithm == Calendar {
 		e := p.Edges(now)
 		edges = fmt.Sprintf("%d,%d,%d,%d", e[0], e[1], e[2], e[3])
@@ -129,10 +132,13 @@ func (a ask) words(former int, now int64) []any {
 	if a.soft {
 		soft = "1"
 	}
+	if a.carry != "" {
+		carry = a.carry
+	}
 	n := func(v int64) string { return strconv.FormatInt(v, 10) }
 	return []any{
 		a.plan.letter, n(p.Capacity()), n(max(1, p.Period.Microseconds())), n(width), n(a.Min), n(a.Want), n(a.Hold),
-		n(a.Give), n(a.Stamp), n(int64(former)), edges, soft,
+		n(a.Give), n(a.Stamp), n(int64(former)), edges, soft, carry,
 	}
 }
 

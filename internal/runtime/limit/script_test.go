@@ -48,7 +48,7 @@ func at(t *testing.T, c redis.UniversalClient, now int64, mode string, asks ...a
 	for n := numbers[2:]; len(n) > 0; n = n[numbersPerLimit:] {
 		out = append(out, answer{window.Decision{
 			Granted: max(0, n[0]), Used: n[1], Reset: n[2], Retry: n[3], RetryWant: n[4], Stamp: n[5], Hold: n[6],
-		}, n[0] < 0})
+		}, n[0] == -1, n[0] == -2})
 	}
 	return out
 }

@@ -38,4 +38,7 @@ type RuleStats struct {
 	Local    int64 `json:"local"`      // decided by OnError Local
 	FailShut int64 `json:"fail_shut"`  // denied by OnError Closed
 	NoWho    int64 `json:"no_subject"` // refused because nothing was known of who asked
+
+	Carried int64 `json:"buckets_carried"` // token buckets fetched from the other side of a ramp
+	Alone   int64 `json:"buckets_alone"`   // those that began with what their side knew, since the other one did not answer
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +31,7 @@ func newTwin(t *testing.T) *twin {
 	for i := range w.replicas {
 		w.replicas[i] = run(t, configured(t, map[string]string{
 			"REDIS_URL": w.old.URL(), "REDISOPT_RAMP_URL": w.next.URL(), "REDISOPT_REPLICA": fmt.Sprint("r", i),
-		}, "cache:\n  l1_bytes: 0\n  deadline: 5s\nlimits:\n  deadline: 5s\n  rules:\n    ten: {limit: 10, period: 1h, lease: \"off\"}\n"), Options{})
+		}, "cache:\n  l1_bytes: 0\n  deadline: 5s\nlimits:\n  deadline: 5s\n  rules:\n    ten: {limit: 10, period: 1h, lease: \"off\"}\n    drip: {limit: 10, period: 10h, lease: \"off\", algorithm: token-bucket}\n"), Options{})
 	}
 	var err error
 	if w.hand, err = control.Open(control.Options{Client: w.old.Client(t)}); err != nil {
@@ -84,7 +86,12 @@ func (w *twin) get(t *testing.T, replica int, key string) string {
 
 func (w *twin) allowed(t *testing.T, replica int, user string) bool {
 	t.Helper()
-	_, text := ask(t, http.MethodPost, "http://"+w.replicas[replica].API+"/v1/limit/check", `{"rule":"ten","subject":{"user":"`+user+`"}}`, "Content-Type", "application/json")
+	return w.allows(t, replica, "ten", user)
+}
+
+func (w *twin) allows(t *testing.T, replica int, rule, user string) bool {
+	t.Helper()
+	_, text := ask(t, http.MethodPost, "http://"+w.replicas[replica].API+"/v1/limit/check", `{"rule":"`+rule+`","subject":{"user":"`+user+`"}}`, "Content-Type", "application/json")
 	return strings.Contains(text, `"allowed":true`)
 }
 
@@ -171,6 +178,57 @@ func TestTwoReplicasTakeKeysFromOneRedisToTheOtherAndBack(t *testing.T) {
 			t.Errorf("%d connections to side %d by CLIENT LIST, want at most %d of two replicas:\n%s", ours, i, most, list)
 		}
 		_ = c.Close()
+	}
+}
+
+// TestTwoReplicasGiveNobodyMoreThanABucket has both replicas ask for the same callers while the ramp goes there
+// and back and ends.
+func TestTwoReplicasGiveNobodyMoreThanABucket(t *testing.T) {
+	t.Parallel()
+	w := newTwin(t)
+	var admitted [4]atomic.Int64
+	done := make(chan struct{})
+	var group sync.WaitGroup
+	for replica := range w.replicas {
+		group.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				// Callers with much left and callers with nothing left change sides.
+				if user := i % len(admitted); int(admitted[user].Load()) < 3*user+1 || user == 3 {
+					if w.allows(t, replica, "drip", fmt.Sprint("b", user)) {
+						admitted[user].Add(1)
+					}
+				}
+			}
+		})
+	}
+	mirror := map[string]float64{"limit.mirror": 100, "limit": 0}
+	for range 3 {
+		w.ramp(t, mirror)
+		w.ramp(t, map[string]float64{"limit.mirror": 100, "limit": 100})
+		w.ramp(t, mirror)
+		w.ramp(t, map[string]float64{})
+	}
+	close(done)
+	group.Wait()
+	for user := range admitted {
+		for i := range 12 {
+			if w.allows(t, i%2, "drip", fmt.Sprint("b", user)) {
+				admitted[user].Add(1)
+			}
+		}
+		if n := admitted[user].Load(); n != 10 {
+			t.Errorf("caller %d was admitted %d times, want the bucket of 10", user, n)
+		}
+	}
+	_, text := ask(t, http.MethodGet, "http://"+w.replicas[0].API+"/metrics", "")
+	if !strings.Contains(text, `redisopt_limit_buckets_fetched_total{outcome="carried",rule="drip"}`) &&
+		!strings.Contains(text, `redisopt_limit_buckets_fetched_total{rule="drip",outcome="carried"}`) {
+		t.Error("the metrics do not say how many buckets were fetched")
 	}
 }
 
