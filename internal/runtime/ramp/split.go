@@ -30,7 +30,7 @@ type job struct {
 
 	writes []*copied // that the other side was told
 	strict bool      // the command fails unless the other side has taken them
-	again  []*part   // to be asked of the old side, since the new one had nothing or no answer
+	again  []*part   // to be asked next, since the new side had nothing or no answer
 	ended  func()    // makes the reply of again
 }
 
@@ -208,6 +208,7 @@ func blob(args []any, i int) []byte {
 }
 
 func (c *Client) planRead(j *job, key string, compares bool) {
+	mirrored := c.mirrored(key)
 	side := c.side(key)
 	j.keys = []string{key}
 	j.parts = []*part{{side: side, cmd: j.cmd, keys: j.keys, read: true}}
@@ -215,28 +216,44 @@ func (c *Client) planRead(j *job, key string, compares bool) {
 		err := j.cmd.Err()
 		value, isText := j.cmd.(*redis.StringCmd)
 		switch {
-		case side == New && err != nil && isText && compares && c.fallsBack(key) && ctx.Err() == nil:
+		case side == New && err != nil && isText && compares && ctx.Err() == nil:
+			next, asks := c.next(key, mirrored, failed(err))
+			if !asks {
+				return
+			}
 			retry := redis.NewStringCmd(ctx, j.cmd.Args()...)
-			j.again = []*part{{side: Old, cmd: retry, keys: j.keys, read: true}}
-			j.ended = func() { c.takeOver(value, retry, failed(err)) }
+			j.again = []*part{{side: next, cmd: retry, keys: j.keys, read: true}}
+			j.ended = func() { c.takeOver(value, retry, next, failed(err)) }
 		case side == Old && isText && compares && !failed(err):
 			c.compare(key, value.Val(), err == nil)
 		}
 	}
 }
 
-// fallsBack is whether a read of key that the new side cannot answer may ask the old one: not while that has
-// not taken a delete, or a newer value.
-func (c *Client) fallsBack(key string) bool { return c.mirrored(key) && !c.toOld.behind(key) }
+// next is who is asked for key once the new side had nothing, or no answer: the old one, where the only value may
+// be. Where that has not taken a delete or a newer value yet, the new side had it just after it was asked, and is
+// asked again. mirrored is whether the key was when the read was sent: since then the ramp may have gone back and
+// ended its mirror.
+func (c *Client) next(key string, mirrored, noAnswer bool) (side Side, asks bool) {
+	switch {
+	case !mirrored && !c.mirrored(key):
+		return New, false
+	case c.toOld.behind(key):
+		return New, !noAnswer
+	}
+	return Old, true
+}
 
-// takeOver gives a reader what the old side has in place of what the new one does not.
-func (c *Client) takeOver(to, from *redis.StringCmd, wasFailure bool) {
+// takeOver gives a reader what the side that was asked next has in place of what the new one did not.
+func (c *Client) takeOver(to, from *redis.StringCmd, side Side, wasFailure bool) {
 	if from.Err() != nil && !wasFailure {
 		return // neither has it
 	}
 	to.SetErr(from.Err())
 	to.SetVal(from.Val())
-	c.opts.Ledger.FellBack(c.opts.Route, 1, count(!wasFailure))
+	if side == Old {
+		c.opts.Ledger.FellBack(c.opts.Route, 1, count(!wasFailure))
+	}
 }
 
 // compare has what the old side said compared with the new one, if it is sampled.
@@ -249,9 +266,10 @@ func (c *Client) compare(key, value string, there bool) {
 func (c *Client) planMGet(j *job) {
 	args := j.cmd.Args()
 	where := map[Side][]int{}
+	var mirrored []bool // when the read is sent
 	for i := range args[1:] {
 		key := text(args, i+1)
-		j.keys = append(j.keys, key)
+		j.keys, mirrored = append(j.keys, key), append(mirrored, c.mirrored(key))
 		side := c.side(key)
 		where[side] = append(where[side], i)
 	}
@@ -285,7 +303,7 @@ func (c *Client) planMGet(j *job) {
 	}
 	reply := j.cmd.(*redis.SliceCmd)
 	j.then = func(ctx context.Context) {
-		var missing []int
+		missing := map[Side][]int{} // by who is asked next
 		unanswered := false
 		for _, p := range j.parts {
 			at := byPart[p]
@@ -295,9 +313,14 @@ func (c *Client) planMGet(j *job) {
 				return
 			}
 			for _, i := range at {
-				switch value, there := out[i].(string); {
-				case p.side == New && !there && c.fallsBack(j.keys[i]):
-					missing = append(missing, i)
+				value, there := out[i].(string)
+				next, asks := New, false
+				if p.side == New && !there {
+					next, asks = c.next(j.keys[i], mirrored[i], err != nil)
+				}
+				switch {
+				case asks:
+					missing[next] = append(missing[next], i)
 				case err != nil:
 					reply.SetErr(err)
 					return
@@ -311,18 +334,25 @@ func (c *Client) planMGet(j *job) {
 		if len(missing) == 0 || ctx.Err() != nil {
 			return
 		}
-		retry := of(Old, missing)
-		j.again = []*part{retry}
+		retries := map[Side]*part{}
+		for side, at := range missing {
+			retries[side] = of(side, at)
+			j.again = append(j.again, retries[side])
+		}
 		j.ended = func() {
-			if err := fill(retry, missing); err != nil {
-				reply.SetErr(err)
-				return
+			for side, retry := range retries {
+				if err := fill(retry, missing[side]); err != nil {
+					reply.SetErr(err)
+					return
+				}
 			}
-			var filled int64
-			for _, i := range missing {
-				filled += count(out[i] != nil && !unanswered)
+			if len(missing[Old]) > 0 {
+				var filled int64
+				for _, i := range missing[Old] {
+					filled += count(out[i] != nil && !unanswered)
+				}
+				c.opts.Ledger.FellBack(c.opts.Route, max(filled, count(unanswered)), filled)
 			}
-			c.opts.Ledger.FellBack(c.opts.Route, max(filled, count(unanswered)), filled)
 			reply.SetVal(out)
 		}
 	}
