@@ -85,7 +85,11 @@ func (a *app) hosting(up *upstream.Upstream, o migrate.HostOptions) (migrate.Hos
 	p := a.progress("items")
 	part := ""
 	o = a.withMetricsToken(o)
-	o.Client = up.Client()
+	o.Client, o.Counted = up.Client(), a.providerCount()
+	o.Own = func() int64 {
+		spent := up.Spent()
+		return spent.Commands + spent.InScript
+	}
 	o.Subscribe = func(ctx context.Context, channel string) (migrate.Rings, error) { return ringsOf(ctx, up, channel) }
 	o.Track = tracking(up)
 	o.OnEvent = func(e migrate.Event) {

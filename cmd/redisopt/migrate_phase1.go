@@ -77,7 +77,7 @@ The way back takes a moment at any time before redisopt migrate complete phase1.
 	flags.Float64Var(&f.gates.Differences, "max-differences", 0, "gate: at most `n` compared reads that differ")
 	flags.Float64Var(&f.gates.P95, "max-p95-increase", f.gates.P95, "gate: the p95 of what callers wait is at most so many `percent` longer (negative: not judged)")
 	flags.Float64Var(&f.gates.HitRate, "min-hit-rate", f.gates.HitRate, "gate: at least so many `percent` of the reads find something (negative: not judged)")
-	flags.Float64Var(&f.gates.CommandsPerDay, "max-commands-per-day", 0, "gate: at most `n` commands a day (0: not judged; phase 1 does not change them)")
+	registerRedisGates(flags, &f.gates.CommandsPerDay, &f.gates.Connections, "70000")
 	flags.Int64Var(&f.gates.MinSamples, "min-samples", f.gates.MinSamples, "gates need `n` observations, and wait for them")
 	f.register(cmd)
 	return cmd
@@ -101,6 +101,11 @@ func (a *app) phase1(ctx context.Context, f phase1Flags, up *upstream.Upstream, 
 	if err != nil {
 		return nil, &usageError{fmt.Errorf("--ramp: %w", err)}
 	}
+	facts, err := phase1Facts(ctx, up)
+	if err != nil {
+		return nil, err
+	}
+	f.configure(conf, a.given, facts.Limit)
 	plan := step.Phase1Plan{
 		Routes: f.routes, Percentages: shares, ShadowPercent: f.shadow, StepMS: waitMS(f.step), SoakMS: waitMS(f.soak),
 		SameDatabase: conf.Ramp.SameDatabase, Old: up.Addr(), New: conf.Ramp.Addr(), Replicas: replicasOf(conf), ControlKey: conf.Serve.ControlKey,
@@ -120,8 +125,8 @@ func (a *app) phase1(ctx context.Context, f phase1Flags, up *upstream.Upstream, 
 	if err := a.equip(p, conf); err != nil {
 		return nil, err
 	}
-	p.Facts, err = phase1Facts(ctx, up)
-	return p, err
+	p.Facts = facts
+	return p, nil
 }
 
 // waitMS is a wait as a plan has it: 0 is a moment, and not the default.

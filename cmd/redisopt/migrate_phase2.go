@@ -58,7 +58,7 @@ connections: what closes them is a restart of the processes that the plan names.
 	cmd.Flags().DurationVar(&f.stage, "stage", 5*time.Minute, "a staged resume of one queue takes at most so long")
 	cmd.Flags().Int64Var(&f.limit, "connection-limit", 0, "the plan allows `n` connections (0: budgets.connections.plan_limit, else what the server says)")
 	f.hostFlags.register(cmd)
-	f.soakFlags.register(cmd, "0: not at all")
+	f.soakFlags.register(cmd, "0: not at all", "50000")
 	return cmd
 }
 
@@ -74,17 +74,14 @@ func (a *app) migratePhase2(ctx context.Context, f phase2Flags) error {
 	return a.runPhase(ctx, phaseRun{
 		target: migrate.Target{Phase: step.Phase2Name}, host: f.hostFlags, plan: f.plan,
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, _ migrate.State) (migrate.Phase, error) {
-			return f.phase(ctx, up, conf)
+			return f.phase(ctx, up, conf, a.given)
 		},
 	})
 }
 
 // phase makes phase 2 as the flags, the configuration and the Redis have it.
-func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *config.Config) (migrate.Phase, error) {
-	if allowed := int64(conf.Budgets.Connections.PlanLimit); allowed > 0 {
-		f.limit = cmp.Or(f.limit, allowed)
-		f.gates.Connections = cmp.Or(f.gates.Connections, float64(allowed))
-	}
+func (f phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *config.Config, given func(flag string) bool) (migrate.Phase, error) {
+	f.limit = cmp.Or(f.limit, int64(conf.Budgets.Connections.PlanLimit))
 	candidates, err := pauseCandidates(ctx, up, conf)
 	if err != nil {
 		return nil, err
@@ -96,6 +93,12 @@ func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *co
 		err := verdictf(exitBlocked, "no queue may be paused: %s", problemsText(left))
 		return nil, withHint(err, "queues.list in redisopt.yaml says how critical each queue is, and what depends on it")
 	}
+	facts, err := pauseFacts(ctx, up, queues)
+	if err != nil {
+		return nil, err
+	}
+	fallback(given("soak"), &f.soak, conf.Migrate.Phase2.Soak)
+	f.configure(conf, given, step.Phase2Name, facts.Limit)
 	critical := criticalQueues(candidates)
 	if len(critical) == 0 && f.page == "" { // nobody is there whose jobs could be judged
 		f.gates.JobSuccess, f.gates.BacklogGrowth = -1, -1
@@ -114,9 +117,8 @@ func (f *phase2Flags) phase(ctx context.Context, up *upstream.Upstream, conf *co
 	if err != nil {
 		return nil, &usageError{err}
 	}
-	p.Left = left
-	p.Facts, err = pauseFacts(ctx, up, queues)
-	return p, err
+	p.Left, p.Facts = left, facts
+	return p, nil
 }
 
 // criticalQueues are those whose jobs are looked at while others are paused.
@@ -212,14 +214,13 @@ func pauseFacts(ctx context.Context, up *upstream.Upstream, queues []step.Paused
 // proposePhase2 proposes to pause what may be paused; nothing when that is nothing.
 func (a *app) proposePhase2(_ context.Context, p planning) ([]phaseRun, error) {
 	f := phase2Flags{stage: 5 * time.Minute, soakFlags: newSoakFlags()}
-	f.soak = phase2Soak
 	if p.queue != "" {
 		f.only = []string{p.queue}
 	}
 	return []phaseRun{{
 		target: migrate.Target{Phase: step.Phase2Name},
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, _ migrate.State) (migrate.Phase, error) {
-			phase, err := f.phase(ctx, up, conf)
+			phase, err := f.phase(ctx, up, conf, a.given)
 			if none, ok := errors.AsType[*verdictError](err); ok {
 				return nil, &nothingToDoError{none.message}
 			}

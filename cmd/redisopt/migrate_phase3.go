@@ -67,9 +67,6 @@ func (t *tuning) register(cmd *cobra.Command) {
 		"wait this long for a running worker to finish its active jobs (negative: do not wait)")
 }
 
-// phase3Soak is how long the design watches all queues after they were moved.
-const phase3Soak = 7 * 24 * time.Hour
-
 // phase3Flags are the flags of migrate phase3.
 type phase3Flags struct {
 	queueFlags
@@ -99,6 +96,27 @@ func (f *phase3Flags) request() (step.Request, error) {
 		Soak: soak, Queue: f.queue, Prefix: f.prefix, Engine: mover.Layout(f.engine), ToPrefix: f.toPrefix, InPlace: f.inPlace,
 		Order: mover.Order(f.order), Major: f.major, Schedulers: ids,
 	}, err
+}
+
+// configured is request once the configuration and the server have said what no flag does. A single queue soaks only
+// where somebody asks for it.
+func (f *phase3Flags) configured(
+	ctx context.Context, up *upstream.Upstream, conf *config.Config, given func(flag string) bool,
+) (step.Request, error) {
+	if f.queue == "" || conf.Origin("migrate.phase3.soak").Kind != config.FromDefault {
+		fallback(given("soak"), &f.soak, conf.Migrate.Phase3.Soak)
+	}
+	if f.soak == 0 {
+		return f.request()
+	}
+	asked := f.gates.Connections
+	fallback(given("max-connections"), &asked, conf.Migrate.Gates.MaxConnections)
+	f.configure(conf, given, step.Phase3Name, serverLimit(ctx, up, conf, asked))
+	request, err := f.request()
+	if err != nil {
+		return request, &usageError{err}
+	}
+	return request, nil
 }
 
 // validate reports what is wrong with the flags, whatever is in Redis.
@@ -135,15 +153,12 @@ others are moved. Interrupted or stopped by one queue, the same command goes on 
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = a.action(func(ctx context.Context, _ []string) error {
-		if f.queue == "" && !cmd.Flags().Changed("soak") {
-			f.soak = phase3Soak
-		}
 		return a.migratePhase3(ctx, f)
 	})
 	f.queueFlags.register(cmd)
 	f.tuning.register(cmd)
 	f.hostFlags.register(cmd)
-	f.soakFlags.register(cmd, "default: none with --queue, 168h for all queues, as the design has it")
+	f.soakFlags.register(cmd, "default: none with --queue, 168h for all queues, as the design has it", "15000")
 	cmd.Flags().StringVar(&f.plan, "plan", "", "run exactly what this plan `file` says of the queue")
 	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq or asynq (no default)")
 	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq; asynq's is always asynq)")
@@ -174,9 +189,13 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 		return err
 	}
 	if f.queue == "" {
-		return a.migratePhase3All(ctx, f, request, hosting)
+		return a.migratePhase3All(ctx, f, hosting)
 	}
 	return a.withMigrationOf(ctx, writing(), request.Target(), func(up *upstream.Upstream, conf *config.Config, s migrate.Standing, dir string) error {
+		request, err := f.configured(ctx, up, conf, a.given)
+		if err != nil {
+			return err
+		}
 		route, err := f.route(ctx, up, request, s)
 		if err != nil {
 			return err

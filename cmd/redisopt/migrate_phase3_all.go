@@ -32,13 +32,17 @@ type queuesPlan struct {
 }
 
 // migratePhase3All moves every queue under the prefix, one after the other.
-func (a *app) migratePhase3All(ctx context.Context, f phase3Flags, request step.Request, hosting migrate.HostOptions) error {
+func (a *app) migratePhase3All(ctx context.Context, f phase3Flags, hosting migrate.HostOptions) error {
 	return a.withRedis(ctx, writing(), func(up *upstream.Upstream, conf *config.Config) error {
 		dir, err := a.migrationDir(conf)
 		if err != nil {
 			return err
 		}
 		names, err := f.names(ctx, up, conf)
+		if err != nil {
+			return err
+		}
+		request, err := f.configured(ctx, up, conf, a.given)
 		if err != nil {
 			return err
 		}

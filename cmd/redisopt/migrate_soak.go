@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/mover"
@@ -28,7 +29,15 @@ type soakFlags struct {
 
 func newSoakFlags() soakFlags { return soakFlags{failures: 3, gates: step.DefaultQueueGates()} }
 
-func (f *soakFlags) register(cmd *cobra.Command, usual string) {
+// registerRedisGates registers the gates on the whole Redis. designed is how many commands a day the design allows.
+func registerRedisGates(flags *pflag.FlagSet, perDay, connections *float64, designed string) {
+	flags.Float64Var(perDay, "max-commands-per-day", 0,
+		"gate: at most `n` commands a day of the whole Redis (0: the share of budgets.commands, else "+designed+"; a remark where there were more before; negative: not judged)")
+	flags.Float64Var(connections, "max-connections", 0,
+		"gate: at most `n` connections of the whole Redis (0: budgets.connections.plan_limit, else what the server allows; negative: not judged)")
+}
+
+func (f *soakFlags) register(cmd *cobra.Command, usual, designed string) {
 	flags := cmd.Flags()
 	flags.DurationVar(&f.soak, "soak", f.soak, "afterwards everything must have been well for so long ("+usual+"; negative: only until the gates pass)")
 	flags.DurationVar(&f.coolDown, "cool-down", 0, "a gate that fails in the first `time` of the soak does not count")
@@ -38,8 +47,7 @@ func (f *soakFlags) register(cmd *cobra.Command, usual string) {
 	flags.Float64Var(&f.gates.JobSuccess, "min-job-success", f.gates.JobSuccess, "gate: at least so many `percent` of the jobs that end must end well (negative: not judged)")
 	flags.Int64Var(&f.gates.MinJobs, "min-jobs", f.gates.MinJobs, "--min-job-success needs `n` jobs that ended, and waits for them")
 	flags.Float64Var(&f.gates.BacklogGrowth, "max-backlog-growth", f.gates.BacklogGrowth, "gate: at most `n` more jobs wait at the end than at the beginning (negative: not judged)")
-	flags.Float64Var(&f.gates.CommandsPerDay, "max-commands-per-day", 0, "gate: at most `n` commands a day of the whole Redis (0: not judged, the report tells)")
-	flags.Float64Var(&f.gates.Connections, "max-connections", 0, "gate: at most `n` connections of the whole Redis (0: phase 2 takes budgets.connections.plan_limit, else not judged)")
+	registerRedisGates(flags, &f.gates.CommandsPerDay, &f.gates.Connections, designed)
 	flags.StringVar(&f.page, "metrics", "", "the application's metrics page, a `URL` in Prometheus' text format (token: "+metricsToken+")")
 	flags.StringArrayVar(&f.series, "metric", nil, "what a series of --metrics means: `NAME=SERIES`, NAME being done, failed, errors, waiting or p95_ms (repeatable)")
 }
@@ -58,7 +66,7 @@ func (f *soakFlags) soaking(watched ...mover.Endpoint) (*step.Soaking, error) {
 		return nil, fmt.Errorf("--soak: got %s, want at least 1ms", f.soak)
 	}
 	return &step.Soaking{
-		ForMS: ms, Gates: f.gates.Gates(page != nil && page.Series["p95_ms"] != ""),
+		ForMS: ms, Gates: f.gates.Gates(page != nil && page.Series["p95_ms"] != "", f.soak),
 		CoolDownMS: f.coolDown.Milliseconds(), Failures: f.failures, Watched: watched, Metrics: page,
 	}, nil
 }

@@ -11,6 +11,9 @@ type Evidence struct {
 	Value float64 `json:"value"`
 	Known bool    `json:"known"`
 
+	// Before is the same before the phase changed anything; nil where that is not known or nobody compares.
+	Before *float64 `json:"before,omitempty"`
+
 	// Source names the instrument: "INFO, every 60 s", "GET /metrics of 2 replicas".
 	Source string `json:"source"`
 

@@ -41,6 +41,14 @@ type Gate struct {
 	// MinCoverage is the share of the window that must be covered. Default 0.95; negative: any.
 	MinCoverage float64 `json:"min_coverage,omitempty"`
 
+	// MinWindow is how long the window must be before anything is said, for a rate that a moment tells nothing
+	// of. Default 0: any length.
+	MinWindow time.Duration `json:"min_window,omitempty"`
+
+	// Held makes a failure a remark, where Evidence.Before does not keep the limit either or is not known: the
+	// phase was not what brought it beyond, and cannot be held up by a target that it does not reach.
+	Held bool `json:"held,omitempty"`
+
 	// Optional makes a lack of evidence a remark instead of a reason to wait. A failure still counts.
 	Optional bool `json:"optional,omitempty"`
 }
@@ -71,6 +79,9 @@ type GateResult struct {
 
 	// Why is one sentence with the numbers.
 	Why string `json:"why"`
+
+	// Remark is true when the verdict is told and holds nothing up; see Gate.Held.
+	Remark bool `json:"remark,omitempty"`
 }
 
 // Judge compares evidence with the gate. It is pure.
@@ -94,15 +105,18 @@ func (g Gate) Judge(e Evidence) GateResult {
 		}
 		return r
 	}
-	op, within := "at most", e.Value <= g.Bound()
+	op, within := "at most", g.keeps(e.Value)
 	if g.AtLeast {
-		op, within = "at least", e.Value >= g.Bound()
+		op = "at least"
 	}
+	r.Remark = g.Held && (e.Before == nil || !g.keeps(*e.Before))
 	switch {
 	case !e.Known && len(e.Missing) > 0:
 		return missing("%s", e.Missing[0])
 	case !e.Known:
 		return missing("nothing measures it")
+	case e.To.Sub(e.From) < g.MinWindow:
+		return missing("a window of %s is too short for it, want at least %s", e.To.Sub(e.From).Round(time.Second), g.MinWindow)
 	case e.Samples < g.MinSamples:
 		return missing("%d samples, want at least %d", e.Samples, g.MinSamples)
 	// A failure needs no full window: what was seen was seen. Only a sum or a rate of too little would be.
@@ -110,10 +124,43 @@ func (g Gate) Judge(e Evidence) GateResult {
 		return missing("%.1f%% of the window is covered, want %.0f%%", 100*e.Coverage, 100*g.MinCoverage)
 	}
 	r.Why = fmt.Sprintf("%s: %.6g %s, want %s %.6g", g.KPI, e.Value, g.Unit, op, g.Bound())
+	if e.Before != nil {
+		r.Why += fmt.Sprintf(", %.6g before", *e.Before)
+	}
 	if r.Verdict = GateFail; within {
 		r.Verdict = GatePass
 	}
+	if r.Remark && r.Verdict == GateFail {
+		r.Why += "; a remark, because it was so before or nobody knows"
+	}
 	return r
+}
+
+// keeps is whether v is on the good side of the bound.
+func (g Gate) keeps(v float64) bool {
+	if g.AtLeast {
+		return v >= g.Bound()
+	}
+	return v <= g.Bound()
+}
+
+// Says is the condition for people: "commands_per_day at most 70000 commands/day".
+func (g Gate) Says() string {
+	op := "at most"
+	if g.AtLeast {
+		op = "at least"
+	}
+	text := fmt.Sprintf("%s %s %.10g %s", g.KPI, op, g.Limit, g.Unit)
+	if g.MinSamples > 1 {
+		text += fmt.Sprintf(" of %d samples", g.MinSamples)
+	}
+	switch {
+	case g.Held:
+		text += ", a remark where it was beyond before"
+	case g.Optional:
+		text += ", where it is measured"
+	}
+	return text
 }
 
 // JudgeAll measures and judges every gate. since is when the wait began. A watch that cannot look makes its

@@ -125,7 +125,7 @@ func (h *host) sampler(ctx context.Context) (*Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := NewSampler(SamplerOptions{Client: h.opts.Client, Dir: HistoryDir(h.opts.Session.StateDir, id)})
+	s, err := NewSampler(SamplerOptions{Client: h.opts.Client, Dir: HistoryDir(h.opts.Session.StateDir, id), Own: h.opts.Own, Counted: h.opts.Counted})
 	if err == nil {
 		s.gauge = h.gauge
 	}

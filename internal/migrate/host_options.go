@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/history"
 )
 
 // HostOptions say which migration a host runs, and how.
@@ -57,6 +59,10 @@ type HostOptions struct {
 
 	// Watch is asked by gates. Nil: a Sampler that keeps its samples beside the journals.
 	Watch Watch
+
+	// Own and Counted are what a Sampler is given that is made because there is no Watch; see SamplerOptions.
+	Own     func() int64
+	Counted func(ctx context.Context) (history.Counters, error)
 
 	// MetricsToken, when not empty, is sent to the application's metrics page. No journal keeps it.
 	MetricsToken string

@@ -36,6 +36,14 @@ type SamplerOptions struct {
 	// Every is the time between two samples; at least 10 milliseconds. Default: 1 to 5 minutes, a fiftieth of
 	// the shortest time that somebody asks about.
 	Every time.Duration
+
+	// Own, when not nil, tells how many commands this process has sent so far, those inside its scripts included.
+	// They are kept with each sample and are no part of what a gate on commands judges.
+	Own func() int64
+
+	// Counted, when not nil, is asked where INFO does not tell how many commands there were: the provider's own
+	// count, which begins anew with a new RunID.
+	Counted func(ctx context.Context) (history.Counters, error)
 }
 
 // A Sampler counts what a whole Redis is asked to do and keeps it on disk for 35 days, so that evidence
@@ -83,9 +91,8 @@ func (s *Sampler) Run(ctx context.Context) error {
 	case <-timer.C:
 	}
 	var (
-		ring   *history.Ring
-		before history.Counters
-		at     time.Time // of before; zero without one
+		ring *history.Ring
+		last look
 	)
 	defer func() {
 		if ring != nil {
@@ -100,22 +107,17 @@ func (s *Sampler) Run(ctx context.Context) error {
 			}
 		}
 		if ring != nil {
-			r := s.gauge.look(ctx, first/2)
-			now := r.at
-			switch {
-			case ctx.Err() != nil:
+			now := s.look(ctx, first/2)
+			if ctx.Err() != nil {
 				return nil
-			case r.err != nil:
-				if err := ring.Append(unanswered(now)); err != nil {
+			}
+			if x, ok := now.since(last); ok {
+				if err := ring.Append(x); err != nil {
 					return fmt.Errorf("keep samples: %w", err)
 				}
-			case at.IsZero():
-				before, at = r.counters, now
-			default:
-				if err := ring.Append(r.counters.Since(before, now.Sub(at), now)); err != nil {
-					return fmt.Errorf("keep samples: %w", err)
-				}
-				before, at = r.counters, now
+			}
+			if now.answered {
+				last = now
 			}
 		}
 		if !s.pause(ctx) {
@@ -164,14 +166,6 @@ func (s *Sampler) interval() time.Duration {
 	return min(max(shortest/sampleShare, sampleOften), sampleSeldom)
 }
 
-// unanswered is the sample of a look that had no answer: it covers no time, and nothing in it is known.
-func unanswered(now time.Time) history.Sample {
-	return history.Sample{
-		Time: now, Source: history.FromInfo, Commands: history.Unknown, InScript: history.Unknown, Writes: history.Unknown,
-		Errors: history.Unknown, Connections: history.Unknown, MemoryBytes: history.Unknown,
-	}
-}
-
 // Read measures one KPI from the samples on disk.
 func (s *Sampler) Read(_ context.Context, kpi string, from, to time.Time) (Evidence, error) {
 	s.once.Do(func() { close(s.asked) })
@@ -185,79 +179,6 @@ func (s *Sampler) Read(_ context.Context, kpi string, from, to time.Time) (Evide
 		return Evidence{}, err
 	}
 	return SampleEvidence(samples, kpi, from, to), nil
-}
-
-// SampleEvidence is what samples of one Redis say of a KPI between two times. It is pure.
-func SampleEvidence(samples []history.Sample, kpi string, from, to time.Time) Evidence {
-	e := Evidence{
-		From: from, To: to, Source: "INFO of the whole Redis, every 1 to 5 minutes", Missing: []string{},
-		Coverage: history.Coverage(samples, from, to),
-	}
-	switch kpi {
-	case KPIConnectionErrors, KPIConnections, KPICommandsPerDay, KPICommandsPerMonth, KPIErrorReplies:
-	default:
-		e.Missing = []string{"INFO does not tell " + kpi + ", and nothing else here measures it"}
-		switch kpi {
-		case KPIJobSuccess:
-			e.Missing = []string{"what became of jobs was not looked at: a soak does (--soak)"}
-		case KPILatencyIncrease:
-			e.Missing = []string{"the application's latency is not known: a soak with --metrics and --metric p95_ms=SERIES judges it"}
-		}
-		return e
-	}
-	var span time.Duration
-	for _, x := range samples {
-		failed := x.Span == 0
-		switch kpi {
-		case KPIConnectionErrors:
-			e.Known, e.Samples = true, e.Samples+1
-			if failed {
-				e.Value++
-			}
-			continue
-		case KPIConnections:
-			if x.Connections >= 0 {
-				e.Known, e.Samples, e.Value = true, e.Samples+1, max(e.Value, float64(x.Connections))
-			}
-		case KPICommandsPerDay, KPICommandsPerMonth:
-			if x.Commands >= 0 && !failed {
-				e.Known, e.Samples, e.Value = true, e.Samples+1, e.Value+float64(x.Commands)
-				span += x.Span
-			}
-		case KPIErrorReplies:
-			if x.Errors >= 0 {
-				e.Known, e.Samples, e.Value = true, e.Samples+1, e.Value+float64(x.Errors)
-			}
-		}
-	}
-	switch {
-	case !e.Known:
-		e.Missing = []string{fmt.Sprintf("there is no sample between %s and %s: redisopt migrate run takes one every 1 to 5 minutes while a migration is open",
-			from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339))}
-	case kpi == KPICommandsPerDay:
-		e.Value *= float64(day) / float64(span)
-	case kpi == KPICommandsPerMonth:
-		e.Value *= 30 * float64(day) / float64(span)
-	case kpi == KPIConnectionErrors:
-		e.Source = "our own attempts, every 1 to 5 minutes; what applications met is in their logs"
-		e.Coverage = history.Coverage(attempts(samples), from, to)
-	}
-	return e
-}
-
-// attempts are samples as attempts to reach the Redis: one without an answer covers the time since the one
-// before it too, as long as nobody could have looked more often.
-func attempts(samples []history.Sample) []history.Sample {
-	out := make([]history.Sample, len(samples))
-	for i, x := range samples {
-		if out[i] = x; x.Span == 0 {
-			out[i].Span = sampleOften
-			if i > 0 && x.Time.After(samples[i-1].Time) {
-				out[i].Span = min(x.Time.Sub(samples[i-1].Time), sampleSeldom)
-			}
-		}
-	}
-	return out
 }
 
 // HistoryDir is where the samples of the database called id are kept under the state directory.

@@ -150,6 +150,7 @@ func (s *Soak) look(ctx context.Context, note *SoakNote, now time.Time) (bool, e
 	for i, r := range results {
 		changed = changed || r.Verdict != note.Gates[i].Verdict
 		switch {
+		case r.Remark:
 		case r.Verdict == GateFail:
 			failed = append(failed, r)
 		case r.Verdict == GateInconclusive && s.opts.Env.Vouched != nil && s.opts.Env.Vouched(r.Gate.KPI):

@@ -138,13 +138,16 @@ func (s *State) Vouched(phase, kpi string) bool {
 			continue
 		}
 		for _, c := range Criteria(phase) {
-			if c.Name == sig.KPI && c.Gate != nil && c.Gate.KPI == kpi {
+			if c.Name == sig.KPI && c.Gate != nil && (c.Gate.KPI == kpi || perTime(c.Gate.KPI) && perTime(kpi)) {
 				return true
 			}
 		}
 	}
 	return false
 }
+
+// perTime is whether a KPI is the commands of some time, which are one thing whatever time they are told for.
+func perTime(kpi string) bool { return kpi == KPICommandsPerDay || kpi == KPICommandsPerMonth }
 
 // ReadState tells from a journal's entries where the migration stands. It is pure. An entry that cannot
 // follow the ones before it is an error.

@@ -85,6 +85,9 @@ type reading struct {
 	took     time.Duration
 	counters history.Counters
 	err      error
+
+	// untold is true when the server answered, and does not tell: INFO is not allowed, not known, or empty.
+	untold bool
 }
 
 // allowed is what the plan allows at the beginning, nil when nothing was said of it.
@@ -204,6 +207,9 @@ func (g *gauge) look(ctx context.Context, fresh time.Duration) reading {
 	r := reading{at: time.Now(), took: time.Since(began), err: err}
 	if err == nil {
 		r.counters, r.err = history.ParseInfo(text)
+		r.untold = r.err != nil
+	} else {
+		r.untold = redis.HasErrorPrefix(err, "NOPERM") || redis.HasErrorPrefix(err, "unknown command")
 	}
 	if ctx.Err() == nil {
 		g.last = r

@@ -114,7 +114,8 @@ func (w *walker) makePhase1(leg Leg) (migrate.Phase, []string, error) {
 	}
 	plan.Routes, plan.Replicas = routes, []string{rehearsalURL}
 	plan.StepMS, plan.SoakMS = -1, -1
-	plan.Gates.P95, plan.Gates.HitRate, plan.Gates.CommandsPerDay, plan.Gates.MinSamples = -1, -1, 0, 1
+	plan.Gates.P95, plan.Gates.HitRate, plan.Gates.MinSamples = -1, -1, 1
+	plan.Gates.CommandsPerDay, plan.Gates.Connections = 0, 0
 	if plan.Old == "" {
 		plan.Old = "the copy"
 	}

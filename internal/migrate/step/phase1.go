@@ -103,9 +103,15 @@ type Phase1Gates struct {
 	// negative: not judged.
 	HitRate float64 `json:"hit_rate_percent"`
 
-	// CommandsPerDay is the most commands of the database a day. Default 0: not judged, because moving
-	// to another transport does not change it.
+	// CommandsPerDay is the most commands of the old side's database a day, and Connections the most that may be
+	// open there. 0: not judged.
 	CommandsPerDay float64 `json:"commands_per_day"`
+	Connections    float64 `json:"connections,omitempty"`
+
+	// CommandsDefault and ConnectionsDefault are true where nobody asked for that limit. Moving to another
+	// transport changes no command counts, so a default is a remark where it was not kept before either.
+	CommandsDefault    bool `json:"commands_default,omitempty"`
+	ConnectionsDefault bool `json:"connections_default,omitempty"`
 
 	// MinSamples is how many observations each of them needs. Default 100.
 	MinSamples int64 `json:"min_samples"`
@@ -184,7 +190,7 @@ func (p Phase1Plan) validate() error {
 	if slices.Contains(p.KeyPrefixes, "") {
 		bad("key prefix: got none, want the beginning of the keys")
 	}
-	if g := p.Gates; g.Errors < 0 || g.Differences < 0 || g.CommandsPerDay < 0 || g.MinSamples < 1 || g.HitRate > 100 {
+	if g := p.Gates; g.Errors < 0 || g.Differences < 0 || g.CommandsPerDay < 0 || g.Connections < 0 || g.MinSamples < 1 || g.HitRate > 100 {
 		bad("gates: want numbers of 0 or more, a hit rate of at most 100%%, and at least 1 sample")
 	}
 	return errors.Join(errs...)
@@ -288,10 +294,10 @@ func (p *Phase1) Steps() []migrate.Step {
 	for i, percent := range p.plan.Percentages {
 		all = append(all, &phase1Share{p, percent})
 		if i < len(p.plan.Percentages)-1 {
-			all = append(all, p.soak("phase1.hold-"+shareName(percent), p.plan.StepMS, p.gates()))
+			all = append(all, p.soak("phase1.hold-"+shareName(percent), p.plan.StepMS, p.gates(p.plan.StepMS, false)))
 		}
 	}
-	return append(all, p.soak(phase1Soak, p.plan.SoakMS, p.gates()))
+	return append(all, p.soak(phase1Soak, p.plan.SoakMS, p.gates(p.plan.SoakMS, true)))
 }
 
 // shareName is a percentage as part of a step's name, which must not have a dot.
@@ -340,8 +346,9 @@ func (p *Phase1) compares() bool {
 	return p.plan.ShadowPercent > 0 && slices.ContainsFunc(p.plan.Routes, func(r string) bool { return r != ramp.Limit })
 }
 
-// gates are what must hold while keys are on the new side.
-func (p *Phase1) gates() []migrate.Gate {
+// gates are what must hold for some milliseconds while keys are on the new side. A default for commands a day is for
+// the last wait alone: no other is long enough to tell.
+func (p *Phase1) gates(ms int64, last bool) []migrate.Gate {
 	g := p.plan.Gates
 	out := []migrate.Gate{{KPI: kpiNewErrors, Unit: "calls", Limit: g.Errors, MinSamples: 1}}
 	if g.P95 > 0 {
@@ -354,8 +361,12 @@ func (p *Phase1) gates() []migrate.Gate {
 			out = append(out, migrate.Gate{KPI: migrate.KPIHitRate, Unit: "%", AtLeast: true, Limit: g.HitRate, MinSamples: g.MinSamples})
 		}
 	}
-	if g.CommandsPerDay > 0 {
-		out = append(out, migrate.Gate{KPI: migrate.KPICommandsPerDay, Unit: "commands/day", Limit: g.CommandsPerDay})
+	length := time.Duration(ms) * time.Millisecond
+	if g.CommandsPerDay > 0 && (last || !g.CommandsDefault) {
+		out = append(out, commandsGate(g.CommandsPerDay, g.CommandsDefault, length))
+	}
+	if g.Connections > 0 {
+		out = append(out, connectionsGate(g.Connections, g.ConnectionsDefault, length))
 	}
 	return out
 }

@@ -19,12 +19,13 @@ type phase1Check struct{ phase *Phase1 }
 
 func (c *phase1Check) Name() string { return phase1Preflight }
 
-// A checkNote says that preflight passed, and when.
+// A checkNote says that preflight passed, when, and how it was then.
 type checkNote struct {
 	Passed time.Time `json:"passed"`
+	migrate.BaselineNote
 }
 
-// Apply costs about 10 commands, up to 200 SCANs of the new side, and 15 scripts there where limits move.
+// Apply costs about 11 commands, up to 200 SCANs of the new side, and 15 scripts there where limits move.
 func (c *phase1Check) Apply(ctx context.Context) error {
 	p := c.phase
 	problems, err := p.problems(ctx)
@@ -49,7 +50,9 @@ func (c *phase1Check) Apply(ctx context.Context) error {
 	if err := (migrate.Outline{Target: p.Target(), Problems: problems}).Refused(); err != nil {
 		return err
 	}
-	return p.env.Note(ctx, phase1Preflight, checkNote{time.Now().UTC()})
+	note := checkNote{Passed: time.Now().UTC()}
+	note.At, note.Evidence = note.Passed, migrate.Before(ctx, p.client, p.env.Watch, note.Passed)
+	return p.env.Note(ctx, phase1Preflight, note)
 }
 
 func (c *phase1Check) Verify(context.Context) error {

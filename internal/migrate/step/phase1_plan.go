@@ -150,7 +150,14 @@ func (p *Phase1) settings() []migrate.Setting {
 		gates = append(gates, fmt.Sprintf("hit rate at least %g%%", g.HitRate))
 	}
 	if g.CommandsPerDay > 0 {
-		gates = append(gates, fmt.Sprintf("commands a day at most %g", g.CommandsPerDay))
+		text := fmt.Sprintf("commands a day at most %.10g", g.CommandsPerDay)
+		if g.CommandsDefault {
+			text += ", a remark where there were more before, as this phase changes no command counts"
+		}
+		gates = append(gates, text)
+	}
+	if g.Connections > 0 {
+		gates = append(gates, fmt.Sprintf("connections at most %.10g", g.Connections))
 	}
 	return append(out, migrate.Setting{Name: "gates", Value: strings.Join(gates, "; ") + fmt.Sprintf("; %d samples each", g.MinSamples)})
 }
@@ -188,7 +195,7 @@ func (p *Phase1) outlineSteps(proof Proof) []migrate.OutlineStep {
 		step := migrate.OutlineStep{Name: s.Name()}
 		switch s := s.(type) {
 		case *phase1Check:
-			step.Summary, step.Commands, step.Writes = "look whether replicas and both sides are ready, and whether these are one database", 5, true
+			step.Summary, step.Commands, step.Writes = "look whether replicas and both sides are ready, and whether these are one database", 6, true
 		case *phase1Proof:
 			step.Summary, step.Commands = fmt.Sprintf("look at values of the old side, %d of them now", proof.Sampled), max(proof.Commands, 1)
 		case *phase1Clearing:

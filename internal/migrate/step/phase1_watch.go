@@ -27,7 +27,10 @@ func (w *phase1Watch) Read(ctx context.Context, kpi string, from, to time.Time) 
 		if w.inner == nil {
 			return missing(from, to, "nothing here measures "+kpi), nil
 		}
-		return w.inner.Read(ctx, kpi, from, to)
+		e, err := w.inner.Read(ctx, kpi, from, to)
+		var note checkNote
+		w.phase.env.Recall(phase1Preflight, &note)
+		return note.Against(kpi, e), err
 	}
 	if len(w.phase.Fleet.URLs) == 0 {
 		return missing(from, to, "no replica is known: name them in serve.replicas"), nil

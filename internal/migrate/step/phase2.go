@@ -19,6 +19,12 @@ import (
 // Phase2Name is the phase that pauses the queues which are not critical.
 const Phase2Name = "phase2"
 
+// The names of phase 2's steps around the pauses.
+const (
+	phase2Baseline = "phase2.preflight-baseline"
+	phase2Soak     = "phase2.soak"
+)
+
 // CatchUp is what happens to the backlog of a queue when its pause ends.
 type CatchUp string
 
@@ -190,9 +196,9 @@ func (p *Phase2) Steps() []migrate.Step {
 		all = append(all, &Hold{phase: p})
 	}
 	if s := p.plan.Soak; s != nil {
-		first := &baseline{name: "phase2.preflight-baseline", soak: *s, env: p.env, client: p.client, queues: s.Watched}
+		first := &baseline{name: phase2Baseline, soak: *s, env: p.env, client: p.client, queues: s.Watched}
 		all = append([]migrate.Step{first}, all...)
-		all = append(all, &soakStep{name: "phase2.soak", first: first, queues: s.Watched})
+		all = append(all, &soakStep{name: phase2Soak, first: first, queues: s.Watched})
 	}
 	return all
 }

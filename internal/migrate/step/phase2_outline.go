@@ -110,15 +110,13 @@ func (p *Phase2) Plan(ctx context.Context) (migrate.Outline, error) {
 	}
 	o.LossesTotal = int64(len(o.Losses))
 	for _, s := range p.Steps() {
-		switch s.(type) {
-		case *Hold:
+		if _, holds := s.(*Hold); holds {
 			o.Steps = append(o.Steps, migrate.OutlineStep{Name: s.Name(), Summary: "look after the paused queues " + p.holds(), Writes: true})
-		case *baseline:
-			o.Steps = slices.Insert(o.Steps, 0, migrate.OutlineStep{Name: s.Name(), Summary: "measure how it is before anything changes", Commands: int64(16 * len(p.plan.Soak.Watched))})
-		case *soakStep:
-			looks := 1 + int64(max(0, p.plan.Soak.length())/p.plan.Soak.readEvery())
-			o.Steps = append(o.Steps, migrate.OutlineStep{Name: s.Name(), Summary: p.plan.Soak.says(), Commands: 12 * looks * int64(len(p.plan.Soak.Watched))})
 		}
+	}
+	if s := p.plan.Soak; s != nil {
+		o.Steps = s.outline(o.Steps, phase2Baseline, phase2Soak, len(s.Watched))
+		o.Settings = append(o.Settings, s.setting()...)
 	}
 	o.Problems = append(o.Problems, p.boundProblems()...)
 	p.saving(&o, idle)

@@ -1,9 +1,6 @@
 package step
 
-import (
-	"github.com/redisopt/redisopt/internal/migrate"
-	"github.com/redisopt/redisopt/internal/migrate/mover"
-)
+import "github.com/redisopt/redisopt/internal/migrate/mover"
 
 // The names of phase 3's steps around the move.
 const (
@@ -23,16 +20,4 @@ func (p *Phase3) soak() *soakStep {
 	return &soakStep{
 		name: phase3Soak, first: p.baseline(), queues: []mover.Endpoint{p.opts.Route.To}, beside: queue.Keep,
 	}
-}
-
-// soakOutline puts the steps around the move to those of the plan.
-func (p QueuePhase) soakOutline(steps []migrate.OutlineStep) []migrate.OutlineStep {
-	s := p.opts.Route.Soak
-	if s == nil {
-		return steps
-	}
-	const look = 12 // commands at most
-	first := migrate.OutlineStep{Name: phase3Baseline, Summary: "measure how it is before anything changes", Commands: look + 4}
-	last := migrate.OutlineStep{Name: phase3Soak, Summary: s.says(), Commands: look * (1 + int64(max(0, s.length())/s.readEvery()))}
-	return append(append([]migrate.OutlineStep{first}, steps...), last)
 }

@@ -72,7 +72,7 @@ func ending(t *testing.T, client redis.UniversalClient, event func(n int) string
 func gatesOf(success float64) []migrate.Gate {
 	g := step.DefaultQueueGates()
 	g.JobSuccess, g.MinJobs, g.BacklogGrowth = success, 10, -1
-	return g.Gates(false)
+	return g.Gates(false, time.Second)
 }
 
 func TestAQueueIsInPlaceWhenItsJobsEndWellForLongEnough(t *testing.T) {

@@ -138,7 +138,8 @@ func (p QueuePhase) outline(plan mover.Plan) migrate.Outline {
 			},
 		},
 	}
-	o.Steps = p.soakOutline(o.Steps)
+	o.Steps = p.opts.Route.Soak.outline(o.Steps, phase3Baseline, phase3Soak, 1)
+	o.Settings = append(o.Settings, p.opts.Route.Soak.setting()...)
 	for _, l := range plan.Losses {
 		o.Losses = append(o.Losses, migrate.Loss{
 			Subject: l.JobID, Field: l.Field, Was: l.Was, Becomes: l.Becomes, Why: l.Why, Reversible: l.Reversible,

@@ -80,6 +80,30 @@ func (s Soaking) says() string {
 	return fmt.Sprintf("wait %s in which %d gates hold", s.length(), len(s.Gates))
 }
 
+// outline puts the steps of a soak around those of a phase. queues is how many are looked at.
+func (s *Soaking) outline(steps []migrate.OutlineStep, first, last string, queues int) []migrate.OutlineStep {
+	if s == nil {
+		return steps
+	}
+	const (
+		look   = 12 // commands of one queue at most
+		before = 4  // more of one queue, about the day before
+		server = 1
+	)
+	looks := 1 + int64(max(0, s.length())/s.readEvery())
+	begin := migrate.OutlineStep{Name: first, Summary: "measure how it is before anything changes", Commands: (look+before)*int64(queues) + server}
+	end := migrate.OutlineStep{Name: last, Summary: s.says(), Commands: look * looks * int64(queues)}
+	return append(append([]migrate.OutlineStep{begin}, steps...), end)
+}
+
+// setting is how a plan shows the gates.
+func (s *Soaking) setting() []migrate.Setting {
+	if s == nil || len(s.Gates) == 0 {
+		return nil
+	}
+	return []migrate.Setting{{Name: "gates", Value: gatesText(s.Gates)}}
+}
+
 // QueueGates are the numbers of the design as defaults; see DefaultQueueGates. A negative number is not judged.
 type QueueGates struct {
 	Errors         float64 // connection errors at most
@@ -89,6 +113,9 @@ type QueueGates struct {
 	BacklogGrowth  float64 // more jobs that wait at the end than at the beginning, at most
 	Connections    float64 // of the whole Redis at most; 0: not judged
 	MinJobs        int64   // that must have ended before JobSuccess is judged
+
+	// CommandsDefault and ConnectionsDefault are true where nobody asked for that limit; see commandsGate.
+	CommandsDefault, ConnectionsDefault bool
 }
 
 // DefaultQueueGates are no connection error, p95 within 10%, 95% of at least 20 jobs, and a backlog that grows by
@@ -97,8 +124,9 @@ func DefaultQueueGates() QueueGates {
 	return QueueGates{P95: 10, JobSuccess: 95, BacklogGrowth: 100, MinJobs: 20}
 }
 
-// Gates are g as a Soaking has them. withP95 says that the application's p95 is known.
-func (g QueueGates) Gates(withP95 bool) []migrate.Gate {
+// Gates are g as a Soaking of some length has them, which is negative where it has none. withP95 says that the
+// application's p95 is known.
+func (g QueueGates) Gates(withP95 bool, length time.Duration) []migrate.Gate {
 	out := []migrate.Gate{}
 	if g.Errors >= 0 {
 		out = append(out, migrate.Gate{KPI: migrate.KPIConnectionErrors, Unit: "errors", Limit: g.Errors})
@@ -107,7 +135,7 @@ func (g QueueGates) Gates(withP95 bool) []migrate.Gate {
 		out = append(out, migrate.Gate{KPI: migrate.KPILatencyIncrease, Unit: "%", Limit: g.P95, Optional: !withP95})
 	}
 	if g.CommandsPerDay > 0 {
-		out = append(out, migrate.Gate{KPI: migrate.KPICommandsPerDay, Unit: "commands/day", Limit: g.CommandsPerDay})
+		out = append(out, commandsGate(g.CommandsPerDay, g.CommandsDefault, length))
 	}
 	if g.JobSuccess >= 0 {
 		out = append(out, migrate.Gate{KPI: migrate.KPIJobSuccess, Unit: "%", AtLeast: true, Limit: g.JobSuccess, MinSamples: g.MinJobs})
@@ -116,7 +144,7 @@ func (g QueueGates) Gates(withP95 bool) []migrate.Gate {
 		out = append(out, migrate.Gate{KPI: migrate.KPIBacklogGrowth, Unit: "jobs", Limit: g.BacklogGrowth, MinSamples: 2})
 	}
 	if g.Connections > 0 {
-		out = append(out, migrate.Gate{KPI: migrate.KPIConnections, Unit: "connections", Limit: g.Connections})
+		out = append(out, connectionsGate(g.Connections, g.ConnectionsDefault, length))
 	}
 	return out
 }
@@ -133,11 +161,17 @@ type baseline struct {
 // Name is the step's key in the journal.
 func (b *baseline) Name() string { return b.name }
 
-// Apply measures. What cannot be measured is missing in the note and keeps nothing from going on. Price: that of a
-// look at the queues, and 4 commands for each.
+// Apply measures. What a queue, the server or the metrics page does not tell is missing in the note and keeps nothing
+// from going on; readings that cannot be kept, and a soak that could not be watched either, do. Price: that of a look
+// at the queues, 3 commands for each, 1 for the server, and that of the note.
 func (b *baseline) Apply(ctx context.Context) error {
-	note := migrate.BaselineNote{At: time.Now().UTC(), Evidence: map[string]migrate.Evidence{}}
-	if w, err := b.watch(b.queues); err == nil {
+	now := time.Now().UTC()
+	note := migrate.BaselineNote{At: now, Evidence: migrate.Before(ctx, b.client, b.env.Watch, now)}
+	w, err := b.watch(b.queues)
+	if err != nil {
+		return err
+	}
+	if w != nil {
 		said, err := w.Look(ctx)
 		if err != nil {
 			return err
@@ -145,20 +179,24 @@ func (b *baseline) Apply(ctx context.Context) error {
 		for _, r := range said {
 			if v, ok := r.Levels[outcome.P95]; ok {
 				note.Evidence[migrate.KPILatencyP95] = migrate.Evidence{
-					Value: v, Known: true, Source: r.How, From: note.At, To: note.At, Samples: 1, Coverage: 1, Missing: []string{},
+					Value: v, Known: true, Source: r.How, From: now, To: now, Samples: 1, Coverage: 1, Missing: []string{},
 				}
 			}
 		}
 	}
-	success, err := outcome.LastDay(ctx, b.client, b.queues, note.At)
+	success, err := outcome.LastDay(ctx, b.client, b.queues, now)
 	if err != nil {
-		return err
+		success = missing(now.Add(-wholeDay), now, err.Error())
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	note.Evidence[migrate.KPIJobSuccess] = success
 	return b.env.Note(ctx, b.name, note)
 }
 
-// watch is what looks at queues and the metrics page, and asks the host's own watch for the rest.
+// watch is what looks at queues and the metrics page, and asks the host's own watch for the rest. It is nil where
+// nothing is to be looked at, or nothing could be kept.
 func (b *baseline) watch(queues []mover.Endpoint) (*outcome.Watch, error) {
 	o := outcome.Options{Path: b.env.Readings, Every: b.soak.readEvery(), Inner: b.env.Watch}
 	if len(queues) > 0 {
@@ -170,6 +208,9 @@ func (b *baseline) watch(queues []mover.Endpoint) (*outcome.Watch, error) {
 			return nil, err
 		}
 		o.Sources = append(o.Sources, page)
+	}
+	if len(o.Sources) == 0 || o.Path == "" {
+		return nil, nil //nolint:nilnil // nothing to look at is no error
 	}
 	return outcome.Open(o)
 }
@@ -215,14 +256,12 @@ func (s *soakStep) soak(watch migrate.Watch) (*migrate.Soak, error) {
 // Apply waits until the gates have held for long enough. Price: that of the readings.
 func (s *soakStep) Apply(ctx context.Context) error {
 	watch, err := s.first.watch(s.queues)
-	if err != nil && s.first.env.Readings != "" && len(s.queues) > 0 {
+	if err != nil {
 		return err
 	}
 	inner := s.first.env.Watch
-	if err == nil {
+	if watch != nil {
 		inner = watch
-	} else {
-		watch = nil
 	}
 	soak, err := s.soak(inner)
 	if err != nil {
@@ -262,7 +301,7 @@ func (s *soakStep) Verify(ctx context.Context) error {
 // Rollback has nothing to undo.
 func (s *soakStep) Rollback(context.Context) error { return nil }
 
-// A soakWatch compares the application's p95 with what it was, and leaves the rest to its Watch.
+// A soakWatch compares what its Watch tells with how it was before anything changed.
 type soakWatch struct {
 	migrate.Watch
 	first *baseline
@@ -273,15 +312,16 @@ func (w *soakWatch) Read(ctx context.Context, kpi string, from, to time.Time) (m
 	if w.Watch == nil {
 		return missing(from, to, "nothing here measures "+kpi), nil
 	}
+	var note migrate.BaselineNote
+	w.first.env.Recall(w.first.name, &note)
 	if kpi != migrate.KPILatencyIncrease {
-		return w.Watch.Read(ctx, kpi, from, to)
+		e, err := w.Watch.Read(ctx, kpi, from, to)
+		return note.Against(kpi, e), err
 	}
 	e, err := w.Watch.Read(ctx, migrate.KPILatencyP95, from, to)
 	if err != nil || !e.Known {
 		return e, err
 	}
-	var note migrate.BaselineNote
-	w.first.env.Recall(w.first.name, &note)
 	was := note.Evidence[migrate.KPILatencyP95]
 	if !was.Known || was.Value <= 0 {
 		e.Known, e.Missing = false, []string{"the application's p95 was not known before anything changed"}

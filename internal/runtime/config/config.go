@@ -43,6 +43,9 @@ type Config struct {
 	// Budgets are the limits on connections, commands, latency and money.
 	Budgets budget.Budgets `yaml:"budgets"`
 
+	// Migrate is what migrations wait for and are judged by, unless a flag says otherwise.
+	Migrate Migrate `yaml:"migrate"`
+
 	// Upstash is how to ask Upstash's Developer API what it counts.
 	Upstash Upstash `yaml:"upstash"`
 

@@ -65,6 +65,7 @@ func Default() *Config {
 			},
 		},
 		Budgets: budget.Default(),
+		Migrate: defaultMigrate(),
 		Upstash: Upstash{APIURL: "https://api.upstash.com/v2"},
 		Serve: Serve{
 			Listen:          "127.0.0.1:8080",

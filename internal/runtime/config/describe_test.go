@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the generated files")
 // TestDescriptionsAreTheDocComments keeps testdata/descriptions.json equal to the doc comments.
 func TestDescriptionsAreTheDocComments(t *testing.T) {
 	want := map[string]string{}
-	for _, file := range []string{"config.go", "ramp.go", "cache.go", "limits.go", "queues.go", "serve.go", "jobs.go", "upstash.go", filepath.Join("..", "budget", "budget.go"), filepath.Join("..", "budget", "gate.go")} {
+	for _, file := range []string{"config.go", "ramp.go", "cache.go", "limits.go", "queues.go", "serve.go", "jobs.go", "upstash.go", "migrate.go", filepath.Join("..", "budget", "budget.go"), filepath.Join("..", "budget", "gate.go")} {
 		readComments(t, file, want)
 	}
 	text, err := json.MarshalIndent(want, "", "  ")

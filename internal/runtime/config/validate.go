@@ -32,6 +32,7 @@ func (c *Config) validate(before []*Problem) []*Problem {
 	k.limits()
 	k.queues()
 	k.budgets()
+	k.migrate()
 	k.serve()
 	k.warn()
 	return k.problems

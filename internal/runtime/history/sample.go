@@ -40,6 +40,10 @@ type Sample struct {
 	// MemoryBytes is the memory used by data at Time.
 	MemoryBytes int64
 
+	// Own is how many of Commands the sampling process sent itself, those inside its scripts included. 0 also
+	// where it did not count.
+	Own int64
+
 	// Source says which instruments the numbers came from.
 	Source Source
 }
@@ -61,8 +65,9 @@ const (
 //
 //	 0 sequence number, from 1     24 commands     56 connections
 //	 8 time, Unix milliseconds     32 in script    64 memory bytes
-//	16 span, milliseconds (u32)    40 writes       72 reserved, zero
-//	20 source (u32)                48 errors       92 CRC-32C (u32)
+//	16 span, milliseconds (u32)    40 writes       72 own
+//	20 source (u32)                48 errors       80 reserved, zero
+//	                                               92 CRC-32C (u32)
 //
 // Numbers are little-endian, 8 bytes where nothing else is said.
 const recordSize = 96
@@ -74,7 +79,7 @@ func (s Sample) encode(seq uint64, table *crc32.Table) [recordSize]byte {
 	le.PutUint64(b[8:], uint64(s.Time.UnixMilli()))
 	le.PutUint32(b[16:], uint32(min(max(0, s.Span.Milliseconds()), 1<<32-1)))
 	le.PutUint32(b[20:], uint32(s.Source))
-	for i, n := range []int64{s.Commands, s.InScript, s.Writes, s.Errors, s.Connections, s.MemoryBytes} {
+	for i, n := range []int64{s.Commands, s.InScript, s.Writes, s.Errors, s.Connections, s.MemoryBytes, s.Own} {
 		le.PutUint64(b[24+8*i:], uint64(n))
 	}
 	le.PutUint32(b[recordSize-4:], crc32.Checksum(b[:recordSize-4], table))
@@ -98,6 +103,7 @@ func decode(b []byte, table *crc32.Table) (seq uint64, s Sample, ok bool) {
 		Errors:      number(48),
 		Connections: number(56),
 		MemoryBytes: number(64),
+		Own:         number(72),
 	}, true
 }
 
