@@ -60,7 +60,7 @@ func TestAnOutage(t *testing.T) {
 	}
 
 	server.Kill(t)
-	var reads, checks []time.Duration
+	var reads, checks, idle []time.Duration
 	goroutines, heap := 0, uint64(0)
 	end := time.Now().Add(long)
 	for i := 0; time.Now().Before(end); i++ {
@@ -72,6 +72,8 @@ func TestAnOutage(t *testing.T) {
 		// Each caller by another name, so that no memory of the limiter answers.
 		_, took = timed(http.MethodPost, "/v1/limit/check", `{"rule":"api","subject":{"user":"u`+strings.Repeat("x", i%50)+`"}}`)
 		checks = append(checks, took)
+		_, took = timed(http.MethodGet, "/healthz", "") // asks nobody: what a request waits for on this machine
+		idle = append(idle, took)
 		if i == 20 {
 			goroutines, heap = runtime.NumGoroutine(), heapInUse()
 		}
@@ -81,12 +83,13 @@ func TestAnOutage(t *testing.T) {
 	}
 	slices.Sort(reads)
 	slices.Sort(checks)
+	slices.Sort(idle)
 	at := func(all []time.Duration) time.Duration { return all[len(all)*95/100] }
-	if got := at(reads); got >= 150*time.Millisecond {
-		t.Errorf("p95 of cache reads = %s, want below 150ms", got)
+	if got, most := at(reads), 150*time.Millisecond+2*at(idle); got >= most {
+		t.Errorf("p95 of cache reads = %s, want below %s on this machine, 150ms on one that is not busy", got, most)
 	}
-	if got := at(checks); got >= 50*time.Millisecond {
-		t.Errorf("p95 of checks = %s, want below 50ms", got)
+	if got, most := at(checks), 50*time.Millisecond+2*at(idle); got >= most {
+		t.Errorf("p95 of checks = %s, want below %s on this machine, 50ms on one that is not busy", got, most)
 	}
 	if now := runtime.NumGoroutine(); now > goroutines+20 {
 		t.Errorf("%d goroutines, %d at the beginning of the outage", now, goroutines)
@@ -110,8 +113,8 @@ func TestAnOutage(t *testing.T) {
 		t.Errorf("Run = %v", err)
 	}
 	eventually(t, 5*time.Second, "nothing is left behind", func() bool { return runtime.NumGoroutine() <= before+1 }) // the log of the Redis
-	t.Logf("%d rounds in %s: cache reads p95 %s, worst %s; checks p95 %s, worst %s; recovered after %s",
-		len(reads), long, at(reads), reads[len(reads)-1], at(checks), checks[len(checks)-1], took)
+	t.Logf("%d rounds in %s: cache reads p95 %s, worst %s; checks p95 %s, worst %s; a request that asks nobody p95 %s; recovered after %s",
+		len(reads), long, at(reads), reads[len(reads)-1], at(checks), checks[len(checks)-1], at(idle), took)
 }
 
 func heapInUse() uint64 {
