@@ -74,11 +74,16 @@ func (o ClientOptions) validate() error {
 // that no side ever keeps what is out of date. A delete succeeds when both sides have it. A read that finds
 // nothing on the new side, or no answer, asks the old one.
 //
+// Writes of one key go one after another, for as long as its own side takes to answer. So at most one side is
+// behind with a key, and the key is on the other one, wherever it should be, until that side has caught up. A
+// plain SET that the new side does not take goes straight to the old one, past whatever waits for it.
+//
 // A share of the reads of the old side is also read from the new one, in the background, and compared: 1
 // command each, 3 where they differ. When too many wait they are not compared.
 type Client struct {
 	opts   ClientOptions
 	shell  *redis.Client
+	turns  turns
 	toOld  *mirror
 	toNew  *mirror
 	shadow *shadow
@@ -90,14 +95,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("ramp: %w", err)
 	}
-	lost := func(key string) { o.Ledger.Compared(o.Route, Lost, 1, Redact(key)) }
-	sent := func(side Side) func(int64, bool) {
-		return func(n int64, failed bool) {
-			o.Ledger.Called(Call{Route: o.Route, Side: side, Failed: failed}, n)
-		}
-	}
-	c := &Client{opts: o, toOld: newMirror(o.Old, o.Timeout, lost, sent(Old)), toNew: newMirror(o.New, o.Timeout, lost, sent(New))}
-	c.shadow = newShadow(c)
+	c := &Client{opts: o}
+	c.toOld, c.toNew, c.shadow = newMirror(c, Old), newMirror(c, New), newShadow(c)
 	c.shell = redis.NewClient(&redis.Options{
 		Addr: "ramp", DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
@@ -131,16 +130,25 @@ func (c *Client) Close() error { return c.shell.Close() }
 // Backlogs are what still has to be brought to each side.
 func (c *Client) Backlogs() (old, next Backlog) { return c.toOld.backlog(), c.toNew.backlog() }
 
-// side is where a key is now. A key that is on its way to the side where it should be is on the other one.
-func (c *Client) side(key string) Side {
-	r := c.opts.Router
-	if r.New(c.opts.Route, key) {
-		if c.mirrored(key) && c.toNew.behind(key) {
-			return Old
-		}
+// routed is where a key should be.
+func (c *Client) routed(key string) Side {
+	if c.opts.Router.New(c.opts.Route, key) {
 		return New
 	}
-	if c.mirrored(key) && c.toOld.behind(key) {
+	return Old
+}
+
+// side is where a key is now. A key that is on its way to the side where it should be is on the other one.
+func (c *Client) side(key string) Side {
+	routed := c.routed(key)
+	if c.toward(routed).behind(key) {
+		return other(routed)
+	}
+	return routed
+}
+
+func other(side Side) Side {
+	if side == Old {
 		return New
 	}
 	return Old
@@ -149,18 +157,22 @@ func (c *Client) side(key string) Side {
 // OnNew is whether a key is on the new side now.
 func (c *Client) OnNew(key string) bool { return c.side(key) == New }
 
-// mirrored is whether a key is to be written on both sides.
+// mirrored is whether a key is to be written on both sides: also when that has ended, until the key has come
+// to the side where it should be.
 func (c *Client) mirrored(key string) bool {
-	return !c.opts.SameDatabase && c.opts.Router.Mirrored(c.opts.Route, key)
+	return !c.opts.SameDatabase && (c.opts.Router.Mirrored(c.opts.Route, key) || c.toward(c.routed(key)).behind(key))
+}
+
+// toward is the mirror that brings writes to side.
+func (c *Client) toward(side Side) *mirror {
+	if side == Old {
+		return c.toOld
+	}
+	return c.toNew
 }
 
 // across is the mirror that brings writes of keys on side to the other one.
-func (c *Client) across(side Side) *mirror {
-	if side == Old {
-		return c.toNew
-	}
-	return c.toOld
-}
+func (c *Client) across(side Side) *mirror { return c.toward(other(side)) }
 
 func (c *Client) client(side Side) redis.UniversalClient {
 	if side == Old {

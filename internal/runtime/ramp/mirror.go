@@ -22,16 +22,19 @@ const (
 	lastPause    = 5 * time.Second
 )
 
-// errBehind says that the other side has not taken a write in time.
-var errBehind = errors.New("the other side of the ramp has not taken it yet")
+var (
+	errBehind = errors.New("the other side of the ramp has not taken it yet")
+	errNoRoom = errors.New("too many writes wait for one side of the ramp")
+)
 
 // A mirror brings writes to the side on which their keys are not, in the order of each key. What that side
 // does not take is tried again; a later write of a key takes the place of an earlier one that still waits. A
 // value that the side refuses for what it is, such as one that is too large, is removed there instead, so that
-// it keeps no other write waiting.
+// it keeps no other write waiting. So is a value that has expired while it waited.
 type mirror struct {
 	client  redis.UniversalClient
 	timeout time.Duration
+	kept    func(key string) bool // whether this side is to have key; what waits for a side that is not is dropped
 	lost    func(key string)
 	sent    func(n int64, failed bool) // is told of every write that was sent, and whether it was taken
 
@@ -49,23 +52,32 @@ type mirror struct {
 type copied struct {
 	key    string
 	value  []byte
-	ttl    time.Duration
+	until  time.Time // when the value expires; zero: never
 	remove bool
-	tries  int // alone, without an answer
+	held   bool // it waits until it is known whether something newer went straight to the side; see hold
+	tries  int  // alone, without an answer
 
 	done    chan struct{}   // closed when the side has taken it, or something newer
 	waiters []chan struct{} // done, and that of every write whose place it took
+	landed  chan struct{}   // closed when it flies no more, taken or not
 }
 
-func newMirror(client redis.UniversalClient, timeout time.Duration, lost func(string), sent func(int64, bool)) *mirror {
+// newMirror makes the mirror that brings writes of c to side.
+func newMirror(c *Client, side Side) *mirror {
+	o := c.opts
 	return &mirror{
-		client: client, timeout: timeout, lost: lost, sent: sent, most: mirrorBatch,
+		client: c.client(side), timeout: o.Timeout, most: mirrorBatch,
 		waiting: map[string]*copied{}, flying: map[string]*copied{}, ring: make(chan struct{}, 1),
+		kept: func(key string) bool {
+			return c.routed(key) == side || o.Router.Mirrored(o.Route, key)
+		},
+		lost: func(key string) { o.Ledger.Compared(o.Route, Lost, 1, Redact(key)) },
+		sent: func(n int64, failed bool) { o.Ledger.Called(Call{Route: o.Route, Side: side, Failed: failed}, n) },
 	}
 }
 
-// put has a write brought over.
-func (m *mirror) put(w *copied) {
+// put has a write brought over. It is false where too many wait: then it is lost.
+func (m *mirror) put(w *copied) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	w.done = make(chan struct{})
@@ -73,7 +85,7 @@ func (m *mirror) put(w *copied) {
 	before := m.waiting[w.key]
 	if before == nil && len(m.waiting) >= mirrorWrites {
 		m.lost(w.key)
-		return
+		return false
 	}
 	if before != nil {
 		m.bytes -= len(before.value)
@@ -86,9 +98,61 @@ func (m *mirror) put(w *copied) {
 	}
 	m.bytes += len(w.value)
 	m.waiting[w.key] = w
+	m.wake()
+	return true
+}
+
+func (m *mirror) wake() {
 	select {
 	case m.ring <- struct{}{}:
 	default:
+	}
+}
+
+// hold makes way for a write of key that goes straight to this side: nothing older is sent from now on, and
+// what was being sent has ended when it returns. It is in the way no more until release, with or without an
+// error, which says that ctx ended before, or that too many wait.
+func (m *mirror) hold(ctx context.Context, key string) error {
+	// Whatever becomes of that write, what is older must go.
+	if !m.put(&copied{key: key, remove: true, held: true}) {
+		return errNoRoom
+	}
+	m.mu.Lock()
+	flying := m.flying[key]
+	m.mu.Unlock()
+	if flying == nil {
+		return nil
+	}
+	select {
+	case <-flying.landed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// release ends a hold. Where the side has not taken the write, or nobody knows, key is removed there.
+func (m *mirror) release(key string, taken bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := m.waiting[key]
+	switch {
+	case w == nil || !w.held:
+	case taken:
+		m.drop(w)
+	default:
+		w.held = false
+		m.order = append(m.order, key)
+		m.wake()
+	}
+}
+
+// drop has a write wait no more.
+func (m *mirror) drop(w *copied) {
+	delete(m.waiting, w.key)
+	m.bytes -= len(w.value)
+	for _, done := range w.waiters {
+		close(done)
 	}
 }
 
@@ -111,7 +175,15 @@ func wait(ctx context.Context, writes []*copied) error {
 func (m *mirror) behind(key string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.waiting[key] != nil || m.flying[key] != nil
+	if m.flying[key] != nil {
+		return true
+	}
+	w := m.waiting[key]
+	if w != nil && !w.held && !m.kept(key) {
+		m.drop(w)
+		return false
+	}
+	return w != nil
 }
 
 // run brings writes over until ctx ends, and then once more what still waits.
@@ -153,7 +225,11 @@ func (m *mirror) take() []*copied {
 	n, size := 0, 0
 	for ; n < len(m.order) && len(batch) < m.most; n++ {
 		w := m.waiting[m.order[n]]
-		if w == nil {
+		if w == nil || w.held {
+			continue
+		}
+		if !m.kept(w.key) {
+			m.drop(w)
 			continue
 		}
 		if size += len(w.value); size > batchBytes && len(batch) > 0 {
@@ -163,9 +239,21 @@ func (m *mirror) take() []*copied {
 		delete(m.waiting, w.key)
 		m.flying[w.key] = w
 		m.bytes -= len(w.value)
+		if !w.until.IsZero() && !time.Now().Before(w.until) {
+			w.value, w.remove = nil, true
+		}
+		w.landed = make(chan struct{})
 	}
 	m.order = slices.Delete(m.order, 0, n)
 	return batch
+}
+
+// left is how long a value has to live, 0 where it does not expire.
+func (w *copied) left() time.Duration {
+	if w.until.IsZero() {
+		return 0
+	}
+	return max(time.Until(w.until), time.Millisecond)
 }
 
 // send brings a batch over, and returns of each write why it was not taken.
@@ -179,7 +267,7 @@ func (m *mirror) send(ctx context.Context, batch []*copied) []error {
 			if w.remove {
 				gone = append(gone, w.key)
 			} else {
-				cmds[i] = p.Set(ctx, w.key, w.value, w.ttl)
+				cmds[i] = p.Set(ctx, w.key, w.value, w.left())
 			}
 		}
 		if len(gone) == 0 {
@@ -218,14 +306,16 @@ func (m *mirror) land(batch []*copied, errs []error) error {
 	var again []string
 	for i, w := range batch {
 		delete(m.flying, w.key)
+		close(w.landed)
 		newer, err := m.waiting[w.key], errs[i]
-		if err != nil && !refusesValue(err) {
+		refused := err != nil && !w.remove && refusesValue(err) // a removal has no value to refuse: it fails
+		if err != nil && !refused {
 			failing = err
 			if len(batch) == 1 {
 				w.tries++
 			}
 		}
-		if err != nil && (refusesValue(err) || w.tries >= mirrorTries) {
+		if refused || err != nil && w.tries >= mirrorTries {
 			w.value, w.remove = nil, true
 		}
 		switch {

@@ -45,13 +45,28 @@ func (s *shadow) run(ctx context.Context) {
 			return
 		case l := <-s.looks:
 			class := s.judge(ctx, l)
-			if (class == Differs || class == Extra) && s.c.mirrored(l.key) {
-				s.c.toNew.put(&copied{key: l.key, remove: true}) // what is wrong there is not to be read from there
+			if class == Differs || class == Extra {
+				s.remove(ctx, l.key)
 			}
 			if ctx.Err() == nil {
 				s.c.opts.Ledger.Compared(s.c.opts.Route, class, 1, Redact(l.key))
 			}
 		}
+	}
+}
+
+// remove has the new side give up a key, since what is wrong there is not to be read from there, unless the key
+// has moved there meanwhile.
+func (s *shadow) remove(ctx context.Context, key string) {
+	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
+	defer cancel()
+	keys := []string{key}
+	if s.c.turns.take(ctx, keys) != nil {
+		return // somebody writes it for that long
+	}
+	defer s.c.turns.give(keys)
+	if s.c.mirrored(key) && s.c.side(key) == Old {
+		s.c.toNew.put(&copied{key: key, remove: true})
 	}
 }
 

@@ -28,6 +28,8 @@ type job struct {
 	// then makes the engine's reply of the parts' replies, and says what the other side must be told.
 	then func(ctx context.Context)
 
+	turn   *claim
+	place  int       // among the commands of its turn
 	writes []*copied // that the other side was told
 	strict bool      // the command fails unless the other side has taken them
 	again  []*part   // to be asked next, since the new side had nothing or no answer
@@ -37,9 +39,23 @@ type job struct {
 // do has commands done. Each has its reply or error afterwards.
 func (c *Client) do(ctx context.Context, cmds []redis.Cmder) {
 	began := time.Now()
+	c.settle(ctx, c.inTurn(ctx, cmds))
+	c.opts.Ledger.Answered(c.opts.Route, time.Since(began))
+}
+
+// inTurn has commands done, but for what is told to the other side, while nobody else writes their keys.
+func (c *Client) inTurn(ctx context.Context, cmds []redis.Cmder) []*job {
+	turn := c.claim(cmds)
+	if err := c.turns.take(ctx, turn.keys); err != nil {
+		for _, cmd := range cmds {
+			cmd.SetErr(err)
+		}
+		return nil
+	}
+	defer c.turns.give(turn.keys)
 	jobs := make([]*job, len(cmds))
 	for i, cmd := range cmds {
-		jobs[i] = c.plan(cmd)
+		jobs[i] = c.plan(&job{cmd: cmd, turn: turn, place: i})
 	}
 	c.send(ctx, jobs, func(j *job) []*part { return j.parts })
 	again := false
@@ -57,8 +73,7 @@ func (c *Client) do(ctx context.Context, cmds []redis.Cmder) {
 			}
 		}
 	}
-	c.settle(ctx, jobs)
-	c.opts.Ledger.Answered(c.opts.Route, time.Since(began))
+	return jobs
 }
 
 // settle waits for the other side to take what was written.
@@ -155,9 +170,8 @@ func found(cmd redis.Cmder) (hits, misses int) {
 }
 
 // plan says who does what of a command.
-func (c *Client) plan(cmd redis.Cmder) *job {
-	args := cmd.Args()
-	j := &job{cmd: cmd}
+func (c *Client) plan(j *job) *job {
+	cmd, args := j.cmd, j.cmd.Args()
 	name := strings.ToLower(cmd.Name())
 	switch name {
 	case "get", "getrange", "strlen", "exists", "ttl", "pttl", "type":

@@ -10,8 +10,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// tell has the other side of key take a write.
+// tell has the other side of key take a write. Where a later command of the same turn writes the key too, it is
+// only removed there, and left to that one.
 func (c *Client) tell(j *job, side Side, w *copied) {
+	if !j.last(w.key) {
+		w.value, w.remove = nil, true
+	}
 	c.across(side).put(w)
 	j.writes = append(j.writes, w)
 }
@@ -20,11 +24,15 @@ func (c *Client) tell(j *job, side Side, w *copied) {
 func (c *Client) planSet(j *job, name string) {
 	args := j.cmd.Args()
 	key := text(args, 1)
-	side, mirrored := c.side(key), c.mirrored(key)
+	side := c.side(key)
 	value, ttl, plain := setOf(name, args)
+	var until time.Time
+	if ttl > 0 {
+		until = time.Now().Add(ttl)
+	}
 	j.keys = []string{key}
 	j.parts = []*part{{side: side, cmd: j.cmd, keys: j.keys}}
-	if !mirrored {
+	if !j.mirrored(key) {
 		return
 	}
 	j.then = func(ctx context.Context) {
@@ -33,48 +41,48 @@ func (c *Client) planSet(j *job, name string) {
 		if b, ok := j.cmd.(*redis.BoolCmd); ok {
 			stored = stored && b.Val()
 		}
-		w := c.write(key, value, ttl, !plain)
 		switch {
+		case stored && plain:
+			c.tell(j, side, &copied{key: key, value: slices.Clone(value), until: until})
 		case stored:
-			c.tell(j, side, w)
-		case failed(err) && side == New && plain && !conditional(name, args) && ctx.Err() == nil:
-			// The old side takes it, and the new one must not keep what it has.
-			retry := redis.NewStatusCmd(ctx, "set", key, value)
-			if ttl > 0 {
-				retry = redis.NewStatusCmd(ctx, "set", key, value, "px", ttl.Milliseconds())
-			}
-			j.again = []*part{{side: Old, cmd: retry, keys: j.keys}}
-			j.ended = func() {
-				if retry.Err() != nil {
-					return
-				}
-				if status, ok := j.cmd.(*redis.StatusCmd); ok {
-					status.SetVal(retry.Val())
-				}
-				j.cmd.SetErr(nil)
-				c.toNew.put(&copied{key: key, remove: true})
-				c.opts.Ledger.FellBack(c.opts.Route, 1, 0)
-			}
+			c.tell(j, side, &copied{key: key, remove: true})
+		case failed(err) && side == New && plain && !conditional(name, args) && j.last(key) && ctx.Err() == nil:
+			c.fallBack(ctx, j, key, value, ttl)
 		case failed(err):
 			c.doubt(key, side)
 		}
 	}
 }
 
-// doubt is for a write of which nobody knows whether side has taken it: the other side must not keep what
-// it has, which may be older.
-func (c *Client) doubt(key string, side Side) {
-	if c.mirrored(key) {
-		c.across(side).put(&copied{key: key, remove: true})
+// fallBack has the old side take a SET that the new one did not, which must not keep what it has then. Where the
+// old side does not take it either, or not in time, key is removed there: the new one may have what is newer.
+func (c *Client) fallBack(ctx context.Context, j *job, key string, value []byte, ttl time.Duration) {
+	if err := c.toOld.hold(ctx, key); err != nil {
+		c.toOld.release(key, false)
+		return
+	}
+	retry := redis.NewStatusCmd(ctx, "set", key, value)
+	if ttl > 0 {
+		retry = redis.NewStatusCmd(ctx, "set", key, value, "px", ttl.Milliseconds())
+	}
+	j.again = []*part{{side: Old, cmd: retry, keys: j.keys}}
+	j.ended = func() {
+		taken := retry.Err() == nil
+		if taken && c.toNew.put(&copied{key: key, remove: true}) {
+			if status, ok := j.cmd.(*redis.StatusCmd); ok {
+				status.SetVal(retry.Val())
+			}
+			j.cmd.SetErr(nil)
+			c.opts.Ledger.FellBack(c.opts.Route, 1, 0)
+		}
+		c.toOld.release(key, taken)
 	}
 }
 
-// write is what the other side of a ramp is told of a value.
-func (c *Client) write(key string, value []byte, ttl time.Duration, remove bool) *copied {
-	if remove {
-		return &copied{key: key, remove: true}
-	}
-	return &copied{key: key, value: slices.Clone(value), ttl: ttl}
+// doubt is for a write of which nobody knows whether side has taken it: the other side must not keep what
+// it has, which may be older.
+func (c *Client) doubt(key string, side Side) {
+	c.across(side).put(&copied{key: key, remove: true})
 }
 
 // setOf is what a command stores. It is not plain where it does not say all that there will be.
@@ -136,13 +144,15 @@ func (c *Client) planMSet(j *job) {
 			if err := p.cmd.Err(); err != nil {
 				j.cmd.SetErr(err)
 				for _, key := range p.keys {
-					c.doubt(key, p.side)
+					if j.mirrored(key) {
+						c.doubt(key, p.side)
+					}
 				}
 				continue
 			}
 			for n, key := range p.keys {
-				if c.mirrored(key) {
-					c.tell(j, p.side, c.write(key, blob(lists[p.side], 2*n+1), 0, false))
+				if j.mirrored(key) {
+					c.tell(j, p.side, &copied{key: key, value: slices.Clone(blob(lists[p.side], 2*n+1))})
 				}
 			}
 		}
@@ -161,6 +171,17 @@ const removeAgain = time.Second
 func (c *Client) removeAgain(side Side, keys []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.opts.Timeout)
 	defer cancel()
+	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+	if c.turns.take(ctx, keys) != nil {
+		return // they are written anew for that long
+	}
+	defer c.turns.give(keys)
+	keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool {
+		return !c.mirrored(key) || c.toward(side).behind(key) // it is no longer kept on both, or written anew across
+	})
+	if len(keys) == 0 {
+		return
+	}
 	n, err := c.client(side).Exists(ctx, keys...).Result()
 	if err != nil {
 		return
@@ -183,7 +204,7 @@ func (c *Client) planDelete(j *job) {
 		key := text(args, i)
 		side := c.side(key)
 		keys[side] = append(keys[side], key)
-		if c.mirrored(key) {
+		if j.mirrored(key) {
 			j.strict = true
 			c.tell(j, side, &copied{key: key, remove: true})
 			twice[side] = append(twice[side], key)
@@ -222,7 +243,7 @@ func (c *Client) planScript(j *job) {
 	side := c.side(key)
 	j.keys = []string{key}
 	j.parts = []*part{{side: side, cmd: j.cmd, keys: j.keys}}
-	if !c.mirrored(key) {
+	if !j.mirrored(key) {
 		return
 	}
 	j.then = func(context.Context) {
