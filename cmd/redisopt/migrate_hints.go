@@ -55,7 +55,8 @@ func migrationNext(err error, t migrate.Target) string {
 		return fmt.Sprintf("wait until %s, or if that process is gone: redisopt migrate --force-unlock%s",
 			held.Expires.UTC().Format(time.RFC3339), unlockArgs(t))
 	case errors.As(err, &ended):
-		return "only a new migration in the opposite direction leads back; redisopt migrate history" + targetArgs(t) + " shows what was done"
+		return "only a new migration in the opposite direction leads back" + opposite(t) +
+			"; redisopt migrate history" + targetArgs(t) + " shows what was done"
 	case errors.As(err, &went):
 		return "redisopt migrate history" + targetArgs(t) + " has the reason; when that is solved, begin again"
 	case errors.As(err, &gate):
@@ -148,6 +149,21 @@ func refusedNext(e *migrate.RefusedError) string {
 		}
 	}
 	return "solve that and run the same command again; --dry-run shows the whole plan"
+}
+
+// opposite is how the migration that leads back after t was completed is begun, for phase 3 and 1.
+func opposite(t migrate.Target) string {
+	switch t.Phase {
+	case step.Phase1Name:
+		return ": redisopt migrate phase1 with upstream and ramp exchanged"
+	case step.Phase3Name:
+		if t.Prefix == "bull" {
+			return ": redisopt migrate phase3 --engine bull --queue " + t.Queue + " --prefix PREFIX, which is where it is now"
+		}
+		return ": redisopt migrate phase3 --queue " + t.Queue + " with the engine it had, and --prefix for where it is now"
+	default:
+		return ""
+	}
 }
 
 // unlockArgs are what --force-unlock needs to find the lease of t. That of a phase of the whole database

@@ -27,11 +27,11 @@ func (e *engine) Type() string { return "name" }
 // Set parses name.
 func (e *engine) Set(name string) error {
 	switch name {
-	case string(mover.BullMQ), string(mover.Asynq):
+	case string(mover.BullMQ), string(mover.Asynq), string(mover.Bull):
 		*e = engine(name)
 		return nil
 	}
-	return errors.New("want bullmq or asynq")
+	return errors.New("want bullmq, asynq or bull")
 }
 
 // An order is the value of --order.
@@ -142,7 +142,8 @@ func (a *app) migratePhase3Command() *cobra.Command {
 		Long: `phase3 moves every job of a queue of Bull to the layout of BullMQ, or of Bull or BullMQ to
 redisopt's own queues, which are asynq's: waiting, delayed, active, completed and failed ones, what
 repeats, and the paused state. Producers and workers may keep running. What the target cannot express is
-listed before anything moves, and the way back is redisopt rollback phase3.
+listed before anything moves, and the way back is redisopt rollback phase3; once a migration was completed it
+is a new one in the opposite direction, with --engine bull and --prefix for where the queue is now.
 
 Without --queue it moves all queues under the prefix, one after the other and safest first, each with a
 journal, a state and gates of its own. A queue that cannot be moved is refused with its reason and the
@@ -160,8 +161,8 @@ others are moved. Interrupted or stopped by one queue, the same command goes on 
 	f.hostFlags.register(cmd)
 	f.soakFlags.register(cmd, "default: none with --queue, 168h for all queues, as the design has it", "15000")
 	cmd.Flags().StringVar(&f.plan, "plan", "", "run exactly what this plan `file` says of the queue")
-	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq or asynq (no default)")
-	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq; asynq's is always asynq)")
+	cmd.Flags().Var(&f.engine, "engine", "the engine that will run the queue: bullmq, asynq, or bull to go back after a migration was completed (no default)")
+	cmd.Flags().StringVar(&f.toPrefix, "to-prefix", "", "the key prefix after the migration (default bullmq, or bull; asynq's is always asynq)")
 	cmd.Flags().BoolVar(&f.inPlace, "in-place", false, "keep the prefix; only while nobody is attached")
 	cmd.Flags().Var(&f.order, "order", "keep Bull's order of priorities (keep), or use BullMQ's (zset)")
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queue, 5 or 6 (0: find out)")
@@ -172,7 +173,7 @@ others are moved. Interrupted or stopped by one queue, the same command goes on 
 	cmd.Flags().StringSliceVar(&f.first, "queue-order", nil,
 		"without --queue, begin with these `queues` in this order (default: queues.list, then the design's order, then by name)")
 	cmd.Flags().BoolVar(&f.allJobs, "all-jobs", false, "let the plan read every job, for a command each, instead of 1,000 of each state")
-	_ = cmd.MarkFlagRequired("engine") // the flag exists
+	cmd.MarkFlagsOneRequired("engine", "plan")
 	return cmd
 }
 
@@ -246,6 +247,10 @@ func (f *phase3Flags) route(ctx context.Context, up *upstream.Upstream, request 
 	route, err := step.ReadRoute(planned.Options)
 	if err != nil {
 		return route, err
+	}
+	if f.engine != "" && route.To.Layout != mover.Layout(f.engine) {
+		return route, usagef("--engine: got %s, and the plan %s takes %s to %s: leave --engine out, or make another plan",
+			f.engine, f.plan, s.Target, route.To.Layout)
 	}
 	phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, WorkersStopped: f.workersStopped, AllJobs: f.allJobs}, migrate.Env{})
 	if err != nil {

@@ -76,7 +76,7 @@ hash over its content; redisopt migrate phaseN --plan FILE runs exactly that and
 		}),
 	}
 	f.register(cmd)
-	cmd.Flags().Var(&f.engine, "engine", "the engine that phase 3 moves queues to: bullmq or asynq")
+	cmd.Flags().Var(&f.engine, "engine", "the engine that phase 3 moves queues to: bullmq, asynq or bull")
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queues, 5 or 6 (0: find out)")
 	cmd.Flags().StringVar(&f.out, "out", "", "write the plan to this `file`")
 	cmd.Flags().StringVar(&f.code, "code", "", "name the lines of the application in this `directory` that must change")

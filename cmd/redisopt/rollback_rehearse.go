@@ -29,7 +29,7 @@ type rehearseFlags struct {
 func (f *rehearseFlags) register(cmd *cobra.Command) {
 	flags := cmd.PersistentFlags()
 	flags.BoolVar(&f.on, "rehearse", false, "go there and back on an embedded Redis with a copy of real keys; changes nothing")
-	flags.Var(&f.engine, "engine", "with --rehearse: the engine that phase 3 moves queues to: bullmq or asynq")
+	flags.Var(&f.engine, "engine", "with --rehearse: the engine that phase 3 moves queues to: bullmq, asynq or bull")
 	flags.IntVar(&f.major, "bullmq-major", 0, "with --rehearse: the BullMQ that will run the queues, 5 or 6 (0: find out)")
 	flags.StringVar(&f.plan, "plan", "", "with --rehearse: go the way of this plan `file`")
 	flags.IntVar(&f.bounds.Jobs, "sample-jobs", 0, "with --rehearse: copy at most `n` jobs of each state of a queue (0: 100)")

@@ -22,16 +22,21 @@ const asynqPrefix = "asynq"
 // queue that is not paused, 5 and 6 keep everything in the same place.
 const latestBullMQ = 6
 
+// bullMajor is the version of Bull that is written for.
+const bullMajor = 4
+
 // A Request is what an operator asks for. Find makes a Route of it.
 type Request struct {
 	// Queue is the queue's name and Prefix its key prefix; Prefix's default is "bull".
 	Queue, Prefix string
 
-	// Engine is the layout of the target: mover.BullMQ, the default, or mover.Asynq.
+	// Engine is the layout of the target: mover.BullMQ, the default, mover.Asynq, or mover.Bull, which is the way
+	// back of a queue whose migration was completed.
 	Engine mover.Layout
 
 	// ToPrefix is the target's key prefix. Default "bullmq", inside the same braces when Prefix is a
-	// hash tag. It must differ from Prefix unless InPlace. asynq's is always "asynq".
+	// hash tag, and "bull" or the hash tag alone for mover.Bull. It must differ from Prefix unless InPlace.
+	// asynq's is always "asynq".
 	ToPrefix string
 
 	// InPlace keeps prefix and name; nobody may be attached then.
@@ -63,6 +68,11 @@ func (r Request) withDefaults() Request {
 		r.ToPrefix = asynqPrefix
 	case r.ToPrefix == "" && r.InPlace:
 		r.ToPrefix = r.Prefix
+	case r.ToPrefix == "" && r.Engine == mover.Bull:
+		r.ToPrefix = "bull"
+		if tag, ok := strings.CutSuffix(r.Prefix, "}:mq"); ok {
+			r.ToPrefix = tag + "}" // where it came from
+		}
 	case r.ToPrefix == "" && strings.HasPrefix(r.Prefix, "{") && strings.HasSuffix(r.Prefix, "}"):
 		r.ToPrefix = r.Prefix + ":mq" // the same slot in a Cluster
 	case r.ToPrefix == "":
@@ -84,12 +94,12 @@ func (r Request) Validate() error {
 		errs = append(errs, r.validateAsynq()...)
 		return errors.Join(errs...)
 	case mover.Bull:
-		errs = append(errs, errors.New("engine: bull is where a rollback goes, want bullmq or asynq"))
+		errs = append(errs, r.validateBull()...)
 	default:
-		errs = append(errs, fmt.Errorf("engine: got %q, want bullmq or asynq", r.Engine))
+		errs = append(errs, fmt.Errorf("engine: got %q, want bullmq, asynq or bull", r.Engine))
 	}
 	if r.Prefix == asynqPrefix && r.InPlace {
-		errs = append(errs, errors.New("in place is for BullMQ: asynq has keys of its own"))
+		errs = append(errs, errors.New("in place is for Bull and BullMQ: asynq has keys of its own"))
 	}
 	if r.InPlace && r.ToPrefix != r.Prefix {
 		errs = append(errs, fmt.Errorf("in place keeps prefix %q, so it cannot go to prefix %q", r.Prefix, r.ToPrefix))
@@ -103,11 +113,26 @@ func (r Request) Validate() error {
 	return errors.Join(errs...)
 }
 
+// validateBull is about what only Bull does not have.
+func (r Request) validateBull() []error {
+	var errs []error
+	if r.Order == mover.ByPriority {
+		errs = append(errs, errors.New("order: Bull keeps priorities in the list of waiting jobs, leave it out"))
+	}
+	if r.Major != 0 {
+		errs = append(errs, errors.New("bullmq major: Bull has none, leave it out"))
+	}
+	if r.Schedulers.ByName || len(r.Schedulers.Named) > 0 {
+		errs = append(errs, errors.New("scheduler id: Bull makes the key of a repeatable itself, leave it out"))
+	}
+	return errs
+}
+
 // validateAsynq is about what only asynq does not have.
 func (r Request) validateAsynq() []error {
 	var errs []error
 	if r.InPlace {
-		errs = append(errs, errors.New("in place is for BullMQ: asynq has keys of its own"))
+		errs = append(errs, errors.New("in place is for Bull and BullMQ: asynq has keys of its own"))
 	}
 	if r.Prefix == asynqPrefix {
 		errs = append(errs, fmt.Errorf("source and target have prefix %q: the queue is asynq's already", r.Prefix))
@@ -145,6 +170,9 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		To:    mover.Endpoint{Layout: r.Engine, Major: r.Major, Prefix: r.ToPrefix, Queue: r.Queue},
 		Order: r.Order, Schedulers: r.Schedulers, Soak: r.Soak,
 	}.withDefaults()
+	if r.Engine == mover.Bull {
+		route.To.Major = bullMajor
+	}
 	if s.Stage != migrate.NotStarted && s.Stage != migrate.RolledBack {
 		begun, err := ReadRoute(s.Options)
 		if err != nil {
@@ -171,7 +199,11 @@ func (r Request) Find(ctx context.Context, client redis.UniversalClient, s migra
 		return Route{}, err
 	case source.Endpoint.Layout == mover.BullMQ && r.Engine == mover.BullMQ && r.Major != 0 && r.Major != source.Endpoint.Major && !r.InPlace:
 	case source.Endpoint.Layout == r.Engine:
-		return Route{}, &LayoutError{Queue: source.Endpoint, Want: mover.Bull}
+		want := mover.Bull
+		if r.Engine == mover.Bull {
+			want = mover.BullMQ
+		}
+		return Route{}, &LayoutError{Queue: source.Endpoint, Want: want}
 	}
 	route.From = source.Endpoint
 	if route.From.Layout == mover.BullMQ {

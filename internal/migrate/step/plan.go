@@ -130,6 +130,9 @@ func advice(plan mover.Plan, route Route) []string {
 	if route.To.Layout == mover.Asynq {
 		return adviceAsynq(plan, route)
 	}
+	if route.To.Layout == mover.Bull {
+		return adviceBull(plan, route)
+	}
 	out := []string{}
 	if route.InPlace() {
 		out = append(out,
@@ -157,6 +160,32 @@ func advice(plan mover.Plan, route Route) []string {
 		}
 		out = append(out, fmt.Sprintf("replace the repeatable of job %q (%s) by upsertJobScheduler(%q, …)",
 			r.Name, when, r.TargetKey))
+	}
+	return out
+}
+
+// adviceBull is what the application must change when a queue goes to Bull.
+func adviceBull(plan mover.Plan, route Route) []string {
+	queue, from := route.To.Queue, engineName(route.From.Layout)
+	out := []string{
+		fmt.Sprintf("give prefix %q to the Bull queue %q, and a processor for every name of a job, or for '*': a job without one fails",
+			route.To.Prefix, queue),
+	}
+	if route.InPlace() {
+		out = append(out,
+			fmt.Sprintf("stop every producer of %q before: its connection carries no name, so it cannot be told from others", queue),
+			fmt.Sprintf("start no %s process of %q again: both would take each other's jobs", from, queue))
+	} else {
+		out = append(out, fmt.Sprintf(
+			"jobs that a %s producer still adds under %q wait there until this command runs again, or the migration's host takes them over",
+			from, route.From.Prefix))
+	}
+	if len(plan.Repeats) > 0 {
+		out = append(out, "add what repeats with exactly these keys, which follow from name, jobId, endDate, time zone and pattern: "+
+			"with another key the old one stays beside it, and every run happens twice")
+	}
+	for _, r := range plan.Repeats {
+		out = append(out, fmt.Sprintf("scheduler %q of job %q is the repeatable %q now", r.Key, r.Name, r.TargetKey))
 	}
 	return out
 }

@@ -82,6 +82,9 @@ func TestARequestSaysWhereItGoes(t *testing.T) {
 		"in place":                         {Request{Queue: "q", InPlace: true}, "bull"},
 		"a hash tag stays in its slot":     {Request{Queue: "q", Prefix: "{bull}"}, "{bull}:mq"},
 		"wherever the operator says it to": {Request{Queue: "q", ToPrefix: "jobs"}, "jobs"},
+		"back to Bull":                     {Request{Queue: "q", Prefix: "bullmq", Engine: mover.Bull}, "bull"},
+		"back to Bull, in its slot":        {Request{Queue: "q", Prefix: "{bull}:mq", Engine: mover.Bull}, "{bull}"},
+		"back to Bull, in place":           {Request{Queue: "q", Prefix: "jobs", Engine: mover.Bull, InPlace: true}, "jobs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := tt.r.withDefaults(); got.ToPrefix != tt.want || got.Validate() != nil {
@@ -94,6 +97,10 @@ func TestARequestSaysWhereItGoes(t *testing.T) {
 		"the same prefix, not in place":   {Queue: "q", ToPrefix: "bull"},
 		"another prefix, though in place": {Queue: "q", InPlace: true, ToPrefix: "mq"},
 		"a BullMQ that is none":           {Queue: "q", Major: 4},
+		"Bull with BullMQ's priorities":   {Queue: "q", Prefix: "bullmq", Engine: mover.Bull, Order: mover.ByPriority},
+		"Bull with a BullMQ's version":    {Queue: "q", Prefix: "bullmq", Engine: mover.Bull, Major: 5},
+		"Bull with BullMQ's schedulers":   {Queue: "q", Prefix: "bullmq", Engine: mover.Bull, Schedulers: SchedulerIDs{ByName: true}},
+		"Bull in place of asynq":          {Queue: "q", Prefix: "asynq", Engine: mover.Bull, InPlace: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := r.Validate(); err == nil {
