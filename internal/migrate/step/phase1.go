@@ -327,18 +327,28 @@ func (p *Phase1) soak(name string, ms int64, gates []migrate.Gate) migrate.Step 
 const (
 	kpiP95Increase = "latency_p95_increase_percent"
 	kpiNewErrors   = "new_side_errors"
+	kpiDecisions   = "limit_mismatches"
 )
 
 // shadowGates are what must hold before any key moves.
 func (p *Phase1) shadowGates() []migrate.Gate {
-	if !p.compares() {
+	g := p.plan.Gates
+	var out []migrate.Gate
+	if p.compares() {
+		out = append(out,
+			migrate.Gate{KPI: kpiNewErrors, Unit: "calls", Limit: g.Errors, MinSamples: g.MinSamples},
+			migrate.Gate{KPI: migrate.KPIMismatches, Unit: "reads", Limit: g.Differences, MinSamples: g.MinSamples})
+	}
+	return append(out, p.decisionGates()...)
+}
+
+// decisionGates judge what both sides decide about limits, where anything of it was compared: a rule whose
+// checks are answered from memory has nothing to compare.
+func (p *Phase1) decisionGates() []migrate.Gate {
+	if p.plan.ShadowPercent <= 0 || !slices.Contains(p.plan.Routes, ramp.Limit) {
 		return nil
 	}
-	g := p.plan.Gates
-	return []migrate.Gate{
-		{KPI: kpiNewErrors, Unit: "calls", Limit: g.Errors, MinSamples: g.MinSamples},
-		{KPI: migrate.KPIMismatches, Unit: "reads", Limit: g.Differences, MinSamples: g.MinSamples},
-	}
+	return []migrate.Gate{{KPI: kpiDecisions, Unit: "decisions", Limit: p.plan.Gates.Differences, MinCoverage: -1, Optional: true}}
 }
 
 // compares is whether any route has reads that can be compared.
@@ -361,6 +371,7 @@ func (p *Phase1) gates(ms int64, last bool) []migrate.Gate {
 			out = append(out, migrate.Gate{KPI: migrate.KPIHitRate, Unit: "%", AtLeast: true, Limit: g.HitRate, MinSamples: g.MinSamples})
 		}
 	}
+	out = append(out, p.decisionGates()...)
 	length := time.Duration(ms) * time.Millisecond
 	if g.CommandsPerDay > 0 && (last || !g.CommandsDefault) {
 		out = append(out, commandsGate(g.CommandsPerDay, g.CommandsDefault, length))

@@ -136,12 +136,16 @@ func (p *Phase1) settings() []migrate.Setting {
 		{Name: "each held", Value: heldFor(p.plan.StepMS)},
 		{Name: "soak", Value: heldFor(p.plan.SoakMS)},
 		{Name: "reads compared", Value: percentages([]float64{p.plan.ShadowPercent}) + "% of those of the old side"},
+		{Name: "limits compared", Value: p.decisions()},
 		{Name: "replicas", Value: strings.Join(p.plan.Replicas, ", ")},
 	}
 	g := p.plan.Gates
 	gates := []string{
 		fmt.Sprintf("unanswered calls of the new side at most %g", g.Errors),
 		fmt.Sprintf("differing reads at most %g", g.Differences),
+	}
+	if len(p.decisionGates()) > 0 {
+		gates = append(gates, fmt.Sprintf("differing decisions about limits at most %g", g.Differences))
 	}
 	if g.P95 > 0 {
 		gates = append(gates, fmt.Sprintf("p95 at most %g%% longer", g.P95))
@@ -182,6 +186,14 @@ func (p *Phase1) mode() string {
 	return strings.Join(out, "; ")
 }
 
+// decisions says how many decisions about limits are compared, and at what price.
+func (p *Phase1) decisions() string {
+	if len(p.decisionGates()) == 0 {
+		return "none"
+	}
+	return percentages([]float64{p.plan.ShadowPercent}) + "% of the checks that ask the old side, at most 10 a second on each replica: up to 5 commands there and 4 on the new side each"
+}
+
 func heldFor(ms int64) string {
 	if ms < 0 {
 		return "until the gates pass"
@@ -204,6 +216,9 @@ func (p *Phase1) outlineSteps(proof Proof) []migrate.OutlineStep {
 			step.Summary, step.Commands, step.InScript, step.Writes = "write keys on both sides, and compare reads", 3, 3, true
 			if p.plan.SameDatabase {
 				step.Summary = "compare reads"
+			}
+			if len(p.decisionGates()) > 0 {
+				step.Summary += " and what both sides decide about limits"
 			}
 		case *phase1Share:
 			step.Summary, step.Commands, step.InScript, step.Writes = percentages([]float64{s.percent})+"% of the keys to the new side", 6, 6, true

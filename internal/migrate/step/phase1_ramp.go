@@ -104,7 +104,8 @@ func (p *Phase1) current(ctx context.Context) (control.Document, error) {
 	return p.control.Current(), nil
 }
 
-// A phase1Shadowing has keys written on both sides and reads compared. Nothing is read from the new side yet.
+// A phase1Shadowing has keys written on both sides, and reads and decisions of limits compared. No caller is
+// answered by the new side yet.
 type phase1Shadowing struct{ phase *Phase1 }
 
 func (s *phase1Shadowing) Name() string { return phase1Shadow }
@@ -119,8 +120,7 @@ func (s *phase1Shadowing) Apply(ctx context.Context) error {
 		}
 		change[ramp.Mirror(route)] = 100
 		if route == ramp.Limit {
-			change[ramp.Mirror(route)] = 0 // the shares carry what they move, and shadow nothing
-			delete(change, ramp.Shadow(route))
+			change[ramp.Mirror(route)] = 0 // the shares carry what they move
 		}
 	}
 	return s.phase.set(ctx, "phase1: keys are written on both sides, and reads compared", change)

@@ -178,7 +178,7 @@ func (g *ground) ramps(t *testing.T) map[string]float64 {
 }
 
 func atTheEnd() map[string]float64 {
-	return map[string]float64{"cache": 100, "cache.mirror": 100, "cache.shadow": 10, "limit": 100, "limit.mirror": 100}
+	return map[string]float64{"cache": 100, "cache.mirror": 100, "cache.shadow": 10, "limit": 100, "limit.mirror": 100, "limit.shadow": 10}
 }
 
 func TestPhase1DiedAtAnyWriteOfTheJournalIsResumedAndTakenBack(t *testing.T) {
@@ -256,8 +256,11 @@ func TestAGateThatFailsStopsPhase1AndOneThatKnowsTooLittleHoldsIt(t *testing.T) 
 		change func(*replica.Stats)
 		fails  string // empty: it waits
 	}{
-		"an unanswered call of the new side":  {func(s *replica.Stats) { s.Routes[0].New.Errors = 1 }, "new_side_errors"},
-		"a read that differs":                 {func(s *replica.Stats) { s.Routes[0].Differences = 1 }, "shadow_mismatches"},
+		"an unanswered call of the new side": {func(s *replica.Stats) { s.Routes[0].New.Errors = 1 }, "new_side_errors"},
+		"a read that differs":                {func(s *replica.Stats) { s.Routes[0].Differences = 1 }, "shadow_mismatches"},
+		"a limit that is decided differently": {func(s *replica.Stats) {
+			s.Routes = append(s.Routes, replica.Counts{Name: "limit", Compared: map[string]int64{"match": 5, "differs": 1}, Differences: 1})
+		}, "limit_mismatches"},
 		"too few compared reads":              {func(s *replica.Stats) { s.Routes[0].Compared["match"] = 99 }, ""},
 		"a replica that was just restarted":   {func(s *replica.Stats) { s.Covered = 0.5 }, ""},
 		"no traffic at all":                   {func(s *replica.Stats) { s.Routes = nil }, ""},

@@ -22,7 +22,7 @@ type phase1Watch struct {
 // Read measures one KPI between two times. It sends no command to a Redis for those that replicas know.
 func (w *phase1Watch) Read(ctx context.Context, kpi string, from, to time.Time) (migrate.Evidence, error) {
 	switch kpi {
-	case kpiNewErrors, migrate.KPIMismatches, migrate.KPIHitRate, kpiP95Increase:
+	case kpiNewErrors, migrate.KPIMismatches, kpiDecisions, migrate.KPIHitRate, kpiP95Increase:
 	default:
 		if w.inner == nil {
 			return missing(from, to, "nothing here measures "+kpi), nil
@@ -51,7 +51,9 @@ func (w *phase1Watch) Read(ctx context.Context, kpi string, from, to time.Time) 
 	case kpiNewErrors:
 		w.errors(&e, said)
 	case migrate.KPIMismatches:
-		w.differences(&e, said)
+		w.differences(&e, said, false)
+	case kpiDecisions:
+		w.differences(&e, said, true)
 	case migrate.KPIHitRate:
 		w.hitRate(&e, said)
 	case kpiP95Increase:
@@ -84,8 +86,12 @@ func (w *phase1Watch) errors(e *migrate.Evidence, said []replica.Stats) {
 	})
 }
 
-func (w *phase1Watch) differences(e *migrate.Evidence, said []replica.Stats) {
-	w.each(said, func(_ string, c replica.Counts) {
+// differences are those of reads, or of decisions about limits.
+func (w *phase1Watch) differences(e *migrate.Evidence, said []replica.Stats, limits bool) {
+	w.each(said, func(route string, c replica.Counts) {
+		if limits != (route == ramp.Limit) {
+			return
+		}
 		e.Value += float64(c.Differences)
 		for class, n := range c.Compared {
 			if class != string(ramp.Dropped) && class != string(ramp.Failed) {

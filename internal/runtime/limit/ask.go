@@ -64,6 +64,7 @@ func (l *Limiter) ask(ctx context.Context, items []*item, all bool) {
 			continue // a refill, which nobody asked about
 		}
 		l.finish(it, result, granted)
+		l.sample(it)
 	}
 }
 

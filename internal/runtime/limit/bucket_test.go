@@ -32,10 +32,11 @@ func keyOf(t *testing.T, l *Limiter) string {
 	return key
 }
 
-func admittedOf(t *testing.T, l *Limiter, subject string, n int) (got int) {
+// admittedOf is how many of n checks of subject "s" are admitted.
+func admittedOf(t *testing.T, l *Limiter, n int) (got int) {
 	t.Helper()
 	for range n {
-		if ask1(t, l, subject).Allowed {
+		if ask1(t, l, "s").Allowed {
 			got++
 		}
 	}
@@ -159,12 +160,12 @@ func TestABucketComesBackWithWhatTheSideThatItLeftCounted(t *testing.T) {
 				return l
 			}
 			l := open()
-			if n := admittedOf(t, l, "s", 2); n != 2 {
+			if n := admittedOf(t, l, 2); n != 2 {
 				t.Fatalf("%d of 2 admitted before the ramp", n)
 			}
 			carried.Store(true)
 			there.Store(true)
-			if n := admittedOf(t, l, "s", 5); n != 5 {
+			if n := admittedOf(t, l, 5); n != 5 {
 				t.Fatalf("%d of 5 admitted on the new side", n)
 			}
 			there.Store(false)
@@ -174,7 +175,7 @@ func TestABucketComesBackWithWhatTheSideThatItLeftCounted(t *testing.T) {
 			} else {
 				left.Store(time.Now().Unix())
 			}
-			if n := admittedOf(t, l, "s", 9); n != 3 {
+			if n := admittedOf(t, l, 9); n != 3 {
 				t.Errorf("%d admitted after the way back, want the 3 that are left of 10", n)
 			}
 		})
@@ -185,16 +186,16 @@ func TestABucketThatCannotBeFetchedBeginsWithWhatItsSideKnowsOnce(t *testing.T) 
 	t.Parallel()
 	old, other := sides(t)
 	m := newMoving(t, old, other, drip())
-	if n := admittedOf(t, m.Limiter, "s", 4); n != 4 {
+	if n := admittedOf(t, m.Limiter, 4); n != 4 {
 		t.Fatalf("%d of 4 admitted", n)
 	}
 	m.there.Store(true)
-	if n := admittedOf(t, m.Limiter, "s", 3); n != 3 {
+	if n := admittedOf(t, m.Limiter, 3); n != 3 {
 		t.Fatalf("%d of 3 admitted on the other side", n)
 	}
 	m.there.Store(false)
 	_ = other.Close()
-	if n := admittedOf(t, m.Limiter, "s", 20); n != 6 {
+	if n := admittedOf(t, m.Limiter, 20); n != 6 {
 		t.Errorf("%d admitted, want the 6 that the old side knows to be left", n)
 	}
 	if s := m.Stats().Rules[0]; s.Alone != 1 {
@@ -209,14 +210,14 @@ func TestABucketThatGotLostOnItsWayIsWhereItWasSent(t *testing.T) {
 	for _, there := range []bool{false, true} {
 		old, other := sides(t)
 		m := newMoving(t, old, other, drip())
-		if n := admittedOf(t, m.Limiter, "s", 7); n != 7 {
+		if n := admittedOf(t, m.Limiter, 7); n != 7 {
 			t.Fatalf("%d of 7 admitted", n)
 		}
 		if err := old.Eval(t.Context(), releaseScript, []string{keyOf(t, m.Limiter)}, 0, 0, bucketKept.Microseconds()).Err(); err != nil {
 			t.Fatal(err)
 		}
 		m.there.Store(there)
-		if n := admittedOf(t, m.Limiter, "s", 9); n != 3 {
+		if n := admittedOf(t, m.Limiter, 9); n != 3 {
 			t.Errorf("on the new side %v: %d admitted, want the 3 that are left", there, n)
 		}
 	}
@@ -235,7 +236,7 @@ func TestOfTwoThatFetchABucketTheLaterOneHasIt(t *testing.T) {
 		}
 		return n
 	}
-	if n := admittedOf(t, m.Limiter, "s", 6); n != 6 {
+	if n := admittedOf(t, m.Limiter, 6); n != 6 {
 		t.Fatalf("%d of 6 admitted", n)
 	}
 	late := release(old, 0, 0) // one replica has it leave the old side, and is slow
@@ -243,7 +244,7 @@ func TestOfTwoThatFetchABucketTheLaterOneHasIt(t *testing.T) {
 	if back[1] <= late[1] {
 		t.Fatalf("generations %d then %d, want a later one", late[1], back[1])
 	}
-	if n := admittedOf(t, m.Limiter, "s", 2); n != 2 { // and others count it on the old side again
+	if n := admittedOf(t, m.Limiter, 2); n != 2 { // and others count it on the old side again
 		t.Fatalf("%d of 2 admitted", n)
 	}
 	r, err := m.call(t.Context(), m.side(true), []ask{{

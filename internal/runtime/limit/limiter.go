@@ -48,6 +48,7 @@ type Limiter struct {
 	refills      sync.WaitGroup
 	closing      atomic.Bool
 	spared       atomic.Bool // see DecideHere
+	comparisons  chan comparison
 }
 
 // New makes a Limiter and reports all problems of o at once. It sends nothing and starts nothing.
@@ -63,7 +64,8 @@ func New(o Options) (*Limiter, error) {
 	l := &Limiter{
 		opts: o, locals: newLocals(o.MaxLocal), clock: newClock(),
 		breaker: breaker{failures: o.Failures, pause: o.Pause}, otherBreaker: breaker{failures: o.Failures, pause: o.Pause},
-		nonce: "r" + hex.EncodeToString(nonce) + ".",
+		comparisons: make(chan comparison, compareWaiting),
+		nonce:       "r" + hex.EncodeToString(nonce) + ".",
 	}
 	set, err := compile(o.Rules, o, l.book.rule, nil)
 	if err != nil {
@@ -225,8 +227,14 @@ func (l *Limiter) Stats() Stats {
 // idle is after how long an unused key is forgotten.
 const idle = 10 * time.Minute
 
-// Run forgets what is long unused until ctx ends; then it calls Close. It returns nil.
+// Run forgets what is long unused, and compares decisions of both sides as Options.Other has it, until ctx ends;
+// then it calls Close. It returns nil.
 func (l *Limiter) Run(ctx context.Context) error {
+	var comparing sync.WaitGroup
+	defer comparing.Wait()
+	if l.opts.Other != nil {
+		comparing.Go(func() { l.compare(ctx) })
+	}
 	tick := time.NewTicker(idle / 10)
 	defer tick.Stop()
 	for {

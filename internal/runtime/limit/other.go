@@ -56,6 +56,14 @@ type Other struct {
 	// SameDatabase says that both clients reach one database, so that there is nothing to carry.
 	SameDatabase bool
 
+	// Compares is whether the decision about a check that was just made on the old side is to be compared
+	// with what this side would decide, which costs up to 9 commands, in the background and at most every
+	// 100 ms; see Limiter.Run. It must be cheap. Nil: none is.
+	Compares func() bool
+
+	// Compared is told of every comparison, and how long this side took; 0: it was not asked. Nil: nobody is.
+	Compared func(like Likeness, key string, took time.Duration)
+
 	// Observed is told of every call of either side's script; other tells which. Nil: nobody is.
 	Observed func(other bool, took time.Duration, err error)
 }
@@ -73,6 +81,12 @@ func (o *Other) withDefaults() *Other {
 	}
 	if own.Left == nil {
 		own.Left = func(string) time.Time { return time.Time{} }
+	}
+	if own.Compares == nil {
+		own.Compares = func() bool { return false }
+	}
+	if own.Compared == nil {
+		own.Compared = func(Likeness, string, time.Duration) {}
 	}
 	if own.Observed == nil {
 		own.Observed = func(bool, time.Duration, error) {}

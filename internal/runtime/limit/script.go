@@ -61,12 +61,30 @@ type reply struct {
 // call runs the script once on one side for asks, which are in one slot. The edges of calendar periods are taken
 // around now, in microseconds.
 func (l *Limiter) call(ctx context.Context, on side, asks []ask, all bool, now int64) (reply, error) {
-	keys := make([]string, len(asks), 2*len(asks))
+	keys, args := l.arguments(asks, all, now)
+	began := time.Now()
+	cmd, name, failed := evaluate(ctx, on.client, keys, args)
+	numbers, err := cmd.Int64Slice()
+	on.observed(time.Since(began), err)
+	if err != nil {
+		return reply{commands: failed + 1}, err
+	}
+	r, err := understood(numbers, len(asks))
+	r.commands += failed + 1
+	if err == nil {
+		on.inScript(name, numbers[0])
+	}
+	return r, err
+}
+
+// arguments are what the script takes for asks.
+func (l *Limiter) arguments(asks []ask, all bool, now int64) (keys []string, args []any) {
+	keys = make([]string, len(asks), 2*len(asks))
 	mode := "each"
 	if all {
 		mode = "all"
 	}
-	args := make([]any, 3, 3+wordsPerLimit*len(asks))
+	args = make([]any, 3, 3+wordsPerLimit*len(asks))
 	args[0], args[1], args[2] = mode, strconv.Itoa(len(asks)), l.unique()
 	for i, a := range asks {
 		keys[i] = a.key
@@ -77,18 +95,15 @@ func (l *Limiter) call(ctx context.Context, on side, asks []ask, all bool, now i
 		}
 		args = append(args, a.words(former, now)...)
 	}
-	began := time.Now()
-	cmd, name, failed := evaluate(ctx, on.client, keys, args)
-	numbers, err := cmd.Int64Slice()
-	on.observed(time.Since(began), err)
-	if err != nil {
-		return reply{commands: failed + 1}, err
+	return keys, args
+}
+
+// understood is what the numbers say that the script answered about n limits, without the price of the call.
+func understood(numbers []int64, n int) (reply, error) {
+	if len(numbers) != 2+numbersPerLimit*n {
+		return reply{}, fmt.Errorf("the script answered %d numbers, want %d", len(numbers), 2+numbersPerLimit*n)
 	}
-	if len(numbers) != 2+numbersPerLimit*len(asks) {
-		return reply{commands: failed + 1}, fmt.Errorf("the script answered %d numbers, want %d", len(numbers), 2+numbersPerLimit*len(asks))
-	}
-	on.inScript(name, numbers[0])
-	r := reply{now: numbers[1], commands: failed + 1 + numbers[0], answers: make([]answer, len(asks))}
+	r := reply{now: numbers[1], commands: numbers[0], answers: make([]answer, n)}
 	for i := range r.answers {
 		n := numbers[2+numbersPerLimit*i:]
 		r.answers[i] = answer{

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/api"
@@ -41,6 +42,8 @@ func (w *world) otherSide() *limit.Other {
 		Carries:      func(subject string) bool { return w.router.Mirrored(ramp.Limit, subject) },
 		Left:         w.router.Left,
 		SameDatabase: w.conf.Ramp.SameDatabase,
+		Compares:     func() bool { return rand.Float64()*100 < w.router.Shadow(ramp.Limit) },
+		Compared:     w.comparedLimit,
 		Observed: func(other bool, took time.Duration, err error) {
 			side := ramp.Old
 			if other {
@@ -50,6 +53,26 @@ func (w *world) otherSide() *limit.Other {
 			w.ledger.Answered(ramp.Limit, took)
 		},
 	}
+}
+
+// comparedLimit counts a comparison of what both sides decide about a limit.
+func (w *world) comparedLimit(like limit.Likeness, key string, took time.Duration) {
+	if took > 0 {
+		w.ledger.Called(ramp.Call{Route: ramp.Limit, Side: ramp.New, Took: took, Failed: like == limit.Unanswered}, 1)
+	}
+	class := ramp.Dropped
+	switch like {
+	case limit.Alike:
+		class = ramp.Match
+	case limit.Later:
+		class = ramp.Late
+	case limit.Unlike:
+		class = ramp.Differs
+	case limit.Unanswered:
+		class = ramp.Failed
+	case limit.Skipped:
+	}
+	w.ledger.Compared(ramp.Limit, class, 1, ramp.Redact(key))
 }
 
 // RampPrefixes are what the keys begin with that serve takes to the new side of a ramp.

@@ -232,6 +232,44 @@ func TestTwoReplicasGiveNobodyMoreThanABucket(t *testing.T) {
 	}
 }
 
+func TestDecisionsAboutLimitsAreComparedInTheShadowAndCountedOnceOnly(t *testing.T) {
+	t.Parallel()
+	w := newTwin(t)
+	w.ramp(t, map[string]float64{"limit": 0, "limit.mirror": 0, "limit.shadow": 100})
+	compared := func() map[string]int64 {
+		_, text := ask(t, http.MethodGet, "http://"+w.replicas[0].API+"/v1/ramp/stats", "")
+		var s api.RampStats
+		if err := json.Unmarshal([]byte(text), &s); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		for _, r := range s.Routes {
+			if r.Name == "limit" {
+				if r.Differences > 0 || r.New.Errors > 0 {
+					t.Fatalf("%d differences, %d errors: %s", r.Differences, r.New.Errors, text)
+				}
+				return r.Compared
+			}
+		}
+		return nil
+	}
+	n := 0
+	eventually(t, 20*time.Second, "decisions are compared", func() bool {
+		n++
+		for i, rule := range []string{"ten", "drip"} { // with the other replica counting as well
+			w.allows(t, i, rule, fmt.Sprint("c", n%4))
+			w.allows(t, 1-i, rule, fmt.Sprint("c", n%4))
+		}
+		return compared()["match"] >= 5
+	})
+	if n := keys(t, w.next.Client(t), "redisopt:limit*"); n != 0 {
+		t.Errorf("%d limits are counted on the new side, want none before the ramp", n)
+	}
+	_, text := ask(t, http.MethodGet, "http://"+w.replicas[0].API+"/metrics", "")
+	if !strings.Contains(text, "redisopt_ramp_compared_total") || !strings.Contains(text, `class="match"`) {
+		t.Error("the metrics do not say what was compared")
+	}
+}
+
 // TestARampGoesBackToNothingOnEveryReplica measures the way back with everything up, and with both Redises
 // down, by each replica's own override.
 func TestARampGoesBackToNothingOnEveryReplica(t *testing.T) {
