@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/redisopt/redisopt/internal/inspect/upstash/upstashtest"
 	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/config"
 )
@@ -59,5 +60,30 @@ func TestAFlagGoesBeforeTheConfigurationAndThatBeforeTheBudgetAndTheServer(t *te
 		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
+	}
+}
+
+func TestTheProvidersOwnCountIsAskedOnlyWithCredentials(t *testing.T) {
+	env := map[string]string{}
+	a := &app{
+		now:     func() time.Time { return time.Date(2026, 11, 16, 0, 0, 0, 0, time.UTC) },
+		streams: streams{env: func(name string) (string, bool) { v, ok := env[name]; return v, ok }},
+	}
+	if a.providerCount() != nil {
+		t.Error("somebody is asked without credentials")
+	}
+	env["UPSTASH_EMAIL"], env["UPSTASH_API_KEY"] = upstashtest.Email, upstashtest.Key
+	env["UPSTASH_API_URL"], env["UPSTASH_DATABASE"] = upstashtest.Start(t).URL, upstashtest.Name
+	count := a.providerCount()
+	if count == nil {
+		t.Fatal("nobody is asked")
+	}
+	c, err := count(t.Context())
+	if err != nil || c.Commands != 6_000_000 || c.RunID != "upstash 2026-11" || c.Connections >= 0 {
+		t.Errorf("count = %+v, %v, want the requests of November", c, err)
+	}
+	env["UPSTASH_API_KEY"] = "wrong"
+	if _, err := a.providerCount()(t.Context()); err == nil {
+		t.Error("a wrong key counts")
 	}
 }

@@ -125,9 +125,9 @@ const (
 // intentKey is the Redis hash of t's intents, and the channel on which a change is told.
 func (t Target) intentKey() string {
 	if t.Whole() {
-		return "redisopt:intents:" + t.scope()
+		return intentsPrefix + t.scope()
 	}
-	return "redisopt:intents:" + t.Phase + ":" + t.scope()
+	return intentsPrefix + t.Phase + ":" + t.scope()
 }
 
 // IntentChannel is the channel on which a message, of whatever content, says that t's intents changed.

@@ -22,6 +22,26 @@ const (
 	registryKey = "redisopt:migrations" // hash: every Target that was ever begun here
 )
 
+// How the names of keys begin that are about one migration.
+const (
+	leasePrefix   = "redisopt:lease:"
+	fencePrefix   = "redisopt:fence:"
+	journalPrefix = "redisopt:journal:"
+	intentsPrefix = "redisopt:intents:"
+	wholePrefix   = "{redisopt:" // the scope of a whole database
+)
+
+// Account is whether a key is kept by migrations themselves and is no key of an application: which database this is,
+// which migrations there are, their journals, leases and intents, and what a step fences with them.
+func Account(key string) bool {
+	if key == idKey || key == registryKey {
+		return true
+	}
+	return slices.ContainsFunc([]string{leasePrefix, fencePrefix, journalPrefix, intentsPrefix, wholePrefix}, func(prefix string) bool {
+		return strings.HasPrefix(key, prefix)
+	})
+}
+
 // A Target is what a migration is about: one queue in one phase, or with neither prefix nor queue the
 // whole database in one phase. The prefix and name are those of the queue before the migration.
 type Target struct {
@@ -59,7 +79,7 @@ func (t Target) validate() error {
 // its lease, its fence and what a step fences with them share a slot in a Cluster.
 func (t Target) scope() string {
 	if t.Whole() {
-		return "{redisopt:" + t.Phase + "}"
+		return wholePrefix + t.Phase + "}"
 	}
 	return t.Prefix + ":" + t.Queue
 }
@@ -67,17 +87,17 @@ func (t Target) scope() string {
 // LeaseKey is the Redis key of the lease on t's queue: one, whatever the phase. It contains the queue's
 // prefix, so that a hash tag in that puts it into the queue's slot. A phase of the whole database has a
 // lease of its own.
-func (t Target) LeaseKey() string { return "redisopt:lease:" + t.scope() }
+func (t Target) LeaseKey() string { return leasePrefix + t.scope() }
 
 // counterKey is the Redis key of the lease's fence number.
-func (t Target) counterKey() string { return "redisopt:fence:" + t.scope() }
+func (t Target) counterKey() string { return fencePrefix + t.scope() }
 
 // JournalKey is the Redis list that mirrors t's journal.
 func (t Target) JournalKey() string {
 	if t.Whole() {
-		return "redisopt:journal:" + t.scope()
+		return journalPrefix + t.scope()
 	}
-	return "redisopt:journal:" + t.Phase + ":" + t.Prefix + ":" + t.Queue
+	return journalPrefix + t.Phase + ":" + t.Prefix + ":" + t.Queue
 }
 
 // file is the path of t's journal under dir, for the database called id. The name is for people; the

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
+	"github.com/redisopt/redisopt/internal/migrate/step"
 	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/meter"
@@ -118,16 +119,10 @@ func (s *Stage) dump(ctx context.Context) ([]capture.Key, error) {
 	return kept, nil
 }
 
-// accounts is whether a key is an account of a migration and no key of the application: it is there while
-// the migration is, and gone with it.
+// accounts is whether a key is an account of a migration, or of redisopt serve beside it, and no key of the
+// application: it is there while the migration is, and gone with it.
 func accounts(name string) bool {
-	for _, prefix := range []string{
-		"redisopt:ledger:", "redisopt:phase2:", control.DefaultKey, cron.DefaultKey, "redisopt:probe:", ownPrefix,
-		"redisopt:id", "redisopt:migrations", "redisopt:journal:", "redisopt:lease:", "redisopt:fence:",
-	} {
-		if strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return strings.HasPrefix(name, "{redisopt")
+	return step.Account(name) || slices.ContainsFunc([]string{control.DefaultKey, cron.DefaultKey, ownPrefix}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
 }

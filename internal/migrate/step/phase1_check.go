@@ -67,7 +67,7 @@ func (c *phase1Check) Rollback(context.Context) error { return nil }
 
 // sameDatabase writes a key for ten seconds on the old side and looks for it on the new one.
 func (p *Phase1) sameDatabase(ctx context.Context) (bool, error) {
-	key := "redisopt:probe:" + rand.Text()
+	key := probePrefix + rand.Text()
 	if err := p.client.Set(ctx, key, "1", 10*time.Second).Err(); err != nil {
 		return false, fmt.Errorf("write %s on the old side: %w", key, err)
 	}

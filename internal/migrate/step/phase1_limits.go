@@ -69,7 +69,7 @@ func decides(ctx context.Context, client redis.UniversalClient, algorithm limit.
 	why := ""
 	for range 2 {
 		limiter, err := limit.New(limit.Options{
-			Client: client, Prefix: "redisopt:probe", Deadline: 5 * time.Second,
+			Client: client, Prefix: probeName, Deadline: 5 * time.Second,
 			Rules: []limit.Rule{{Name: "phase1", Algorithm: algorithm, Limit: 2, By: limit.ByKey, Lease: limit.LeaseOff, OnError: limit.Closed}},
 		})
 		if err != nil {

@@ -120,7 +120,7 @@ type pauseNote struct {
 }
 
 // PauseNoteKey is the Redis key of what is noted of a paused queue: in the queue's slot where its prefix is a hash tag.
-func PauseNoteKey(q PausedQueue) string { return "redisopt:phase2:" + q.Label() }
+func PauseNoteKey(q PausedQueue) string { return pauseNotePrefix + q.Label() }
 
 // writeNote keeps what a first attempt noted before it died.
 func (p *Phase2) writeNote(ctx context.Context, q PausedQueue, was bool, workers int, now time.Time) error {

@@ -114,7 +114,7 @@ func NewPhase3(client redis.UniversalClient, opts Phase3Options) (*Phase3, error
 }
 
 // LedgerKey is the key prefix of the ledger for a queue that is moved from e. Both ways use the same.
-func LedgerKey(e mover.Endpoint) string { return "redisopt:ledger:" + e.Prefix + ":" + e.Queue }
+func LedgerKey(e mover.Endpoint) string { return ledgerPrefix + e.Prefix + ":" + e.Queue }
 
 // Target is what the phase is about.
 func (p *Phase3) Target() migrate.Target { return TargetOf(p.opts.Route) }
