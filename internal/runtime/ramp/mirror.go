@@ -58,7 +58,7 @@ type copied struct {
 	tries  int  // alone, without an answer
 
 	done    chan struct{}   // closed when the side has taken it, or something newer
-	waiters []chan struct{} // done, and that of every write whose place it took
+	waiters []chan struct{} // done, which it took over from what waited before, and that of every write that flew in vain
 	landed  chan struct{}   // closed when it flies no more, taken or not
 }
 
@@ -80,8 +80,6 @@ func newMirror(c *Client, side Side) *mirror {
 func (m *mirror) put(w *copied) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	w.done = make(chan struct{})
-	w.waiters = []chan struct{}{w.done}
 	before := m.waiting[w.key]
 	if before == nil && len(m.waiting) >= mirrorWrites {
 		m.lost(w.key)
@@ -89,9 +87,11 @@ func (m *mirror) put(w *copied) bool {
 	}
 	if before != nil {
 		m.bytes -= len(before.value)
-		w.waiters = append(w.waiters, before.waiters...)
+		w.done, w.waiters = before.done, before.waiters
 	} else {
 		m.order = append(m.order, w.key)
+		w.done = make(chan struct{})
+		w.waiters = []chan struct{}{w.done}
 	}
 	if m.bytes+len(w.value) > mirrorBytes {
 		w.value, w.remove = nil, true
