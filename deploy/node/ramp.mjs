@@ -190,6 +190,9 @@ export class RampCache {
     Object.assign(this, { ramp, before, after, reads, mirrorWait, waiting });
     this.behind = { before: new Map(), after: new Map() }; // writes that a side has not taken yet
     this.flushing = { before: false, after: false };
+    this.taken = { before: 0, after: 0 }; // how many of them it has
+    this.sending = {}; // what is on its way to a side: { key, ended }
+    this.turns = new Map(); // of keys that are written just now
     this.comparing = 0;
   }
 
@@ -227,7 +230,7 @@ export class RampCache {
       if (text !== null && text !== undefined) return text;
       if (!failed && !mirrored) return null;
       const write = this.behind.before.get(key); // that the old side has not taken yet
-      if (write) return write.remove ? null : write.text;
+      if (write) return write.remove || expired(write) ? null : write.text;
       const old = await this.#call('before', () => this.before.get(key), true);
       if (failed || old !== null) this.ramp.seen.new.fell_back++;
       return old;
@@ -240,38 +243,90 @@ export class RampCache {
   async setText(key, text, { ttl } = {}) {
     if (typeof text !== 'string') throw new TypeError(`got ${typeof text}, want a text`);
     if (ttl !== undefined && !(Number.isInteger(ttl) && ttl > 0)) throw new RangeError(`ttl: got ${ttl}, want whole seconds of 1 or more, or none`);
+    const { taken } = await this.#inTurn(key, () => this.#set(key, text, ttl));
+    await taken;
+  }
+
+  async #set(key, text, ttl) {
     const { side, mirrored } = this.#where(key);
-    const write = { text, ttl };
+    const write = { text, until: ttl && Date.now() + 1000 * ttl };
     try {
       await this.#call(side, () => this[side].set(key, text, ttl));
     } catch (error) {
+      if (!mirrored) throw error;
+      if (side === 'after') {
+        await this.#fallBack(key, text, ttl, error);
+        return {};
+      }
       // Nobody knows whether the side has taken it, so the other one must not keep what may be older.
-      if (side === 'before' && mirrored) void this.#later('after', key, { remove: true });
-      if (side === 'before' || !mirrored) throw error;
-      await this.#call('before', () => this.before.set(key, text, ttl));
-      this.ramp.seen.new.fell_back++;
-      void this.#later('after', key, { remove: true });
-      return;
+      this.#put('after', key, { remove: true });
+      throw error;
     }
-    if (mirrored) await this.#later(other(side), key, write);
+    return { taken: mirrored && this.#later(other(side), key, write) };
+  }
+
+  // fallBack has the old side take what the new one did not, past what waits for it. Whatever becomes of it, what is
+  // older must go from there, and what the new side has when the old one has taken it.
+  async #fallBack(key, text, ttl, error) {
+    const hold = { remove: true, held: true };
+    if (!this.#put('before', key, hold)) throw error;
+    let taken = false;
+    try {
+      if (this.sending.before?.key === key) await this.sending.before.ended;
+      await this.#call('before', () => this.before.set(key, text, ttl));
+      taken = true;
+      if (!this.#put('after', key, { remove: true })) throw error;
+      this.ramp.seen.new.fell_back++;
+    } finally {
+      hold.held = false;
+      if (taken) this.#drop('before', key, hold);
+      else void this.#flush('before');
+    }
   }
 
   // del removes keys. It fails where a side has not taken it, and the key is read from the other one until then.
   async del(...keys) {
     for (const key of keys) {
-      const { side, mirrored } = this.#where(key);
-      const taken = mirrored ? this.#later(other(side), key, { remove: true }, this.ramp.timeout) : true;
-      await this.#call(side, () => this[side].del(key));
+      const { taken } = await this.#inTurn(key, async () => {
+        const { side, mirrored } = this.#where(key);
+        const taken = mirrored ? this.#later(other(side), key, { remove: true }, this.ramp.timeout) : true;
+        await this.#call(side, () => this[side].del(key));
+        return { taken };
+      });
       if (!(await taken)) throw new Error('the other side of the ramp has not taken the delete yet');
     }
   }
 
+  // where is the side on which a key is, and whether it is written on both. While a side is behind, the key is on the
+  // other one, also when writing on both has ended meanwhile.
   #where(key) {
     const { percent, mirror } = this.ramp.now();
-    const mirrored = isNew(mirror, this.ramp.route, key);
-    let side = isNew(percent, this.ramp.route, key) ? 'after' : 'before';
-    if (mirrored && this.behind[side].has(key)) side = other(side);
-    return { side, mirrored };
+    const home = isNew(percent, this.ramp.route, key) ? 'after' : 'before';
+    const late = this.#late(home, key);
+    const mirrored = isNew(mirror, this.ramp.route, key) || late || this.#late(other(home), key);
+    return { side: late ? other(home) : home, mirrored };
+  }
+
+  // late is whether something of key is on its way to a side. What waits for a side that is not to have it is dropped.
+  #late(side, key) {
+    const write = this.behind[side].get(key);
+    if (write && !write.held && this.sending[side]?.key !== key && !this.#kept(side, key)) this.#drop(side, key, write);
+    return this.behind[side].has(key);
+  }
+
+  #kept(side, key) {
+    const { percent, mirror } = this.ramp.now();
+    return isNew(mirror, this.ramp.route, key) || isNew(percent, this.ramp.route, key) === (side === 'after');
+  }
+
+  // inTurn does something with a key while nobody else here writes it.
+  #inTurn(key, run) {
+    const turn = (this.turns.get(key) ?? Promise.resolve()).then(run);
+    const over = turn.catch(() => {}).then(() => {
+      if (this.turns.get(key) === over) this.turns.delete(key);
+    });
+    this.turns.set(key, over);
+    return turn;
   }
 
   // call has a side do something, in time, and counts it; reads says that a caller waits for what it finds.
@@ -294,37 +349,85 @@ export class RampCache {
 
   // later brings a write to a side, and is whether it was taken in time; it goes on afterwards.
   #later(side, key, write, patience = this.mirrorWait) {
+    if (!this.#put(side, key, write)) return Promise.resolve(false);
+    return Promise.race([write.taken, sleep(patience).then(() => false)]);
+  }
+
+  // put has a write brought to a side in place of what waits there. It is false where too many wait.
+  #put(side, key, write) {
     const map = this.behind[side];
-    if (!map.has(key) && map.size >= this.waiting) {
-      this.#class('lost', key);
-      return Promise.resolve(false);
-    }
     const before = map.get(key);
-    const done = new Promise((resolve) => {
-      write.done = () => (before?.done?.(), resolve(true));
-    });
+    if (!before && map.size >= this.waiting) {
+      this.#class('lost', key);
+      return false;
+    }
+    if (before && !before.flying) {
+      write.taken = before.taken;
+      write.done = before.done;
+    } else {
+      write.taken = new Promise((resolve) => (write.done = [resolve]));
+    }
     map.delete(key);
     map.set(key, write);
     void this.#flush(side);
-    return Promise.race([done, sleep(patience).then(() => false)]);
+    return true;
+  }
+
+  // drop has a write wait no more: it was taken, or something newer.
+  #drop(side, key, write) {
+    if (this.behind[side].get(key) === write) this.behind[side].delete(key);
+    for (const done of write.done) done(true);
   }
 
   async #flush(side) {
     if (this.flushing[side]) return;
     this.flushing[side] = true;
-    for (let pause = 100; this.behind[side].size > 0; ) {
-      const [key, write] = this.behind[side].entries().next().value;
+    const map = this.behind[side];
+    for (let pause = 100; ; ) {
+      const [key, write] = first(map, (write) => !write.held);
+      if (!write) break;
+      if (!this.#kept(side, key)) {
+        this.#drop(side, key, write);
+        continue;
+      }
+      write.flying = true;
+      const sent = within(this.ramp.timeout, () => this.#bring(side, key, write));
+      this.sending[side] = { key, ended: sent.catch(() => {}) };
       try {
-        await within(this.ramp.timeout, () => (write.remove ? this[side].del(key) : this[side].set(key, write.text, write.ttl)));
-        if (this.behind[side].get(key) === write) this.behind[side].delete(key);
-        write.done();
+        await sent;
+        this.sending[side] = undefined;
+        this.#drop(side, key, write);
+        this.taken[side]++;
         pause = 100;
       } catch {
+        this.sending[side] = undefined;
+        this.#again(side, key, write);
         await sleep(pause);
         pause = Math.min(2 * pause, 5000);
       }
     }
     this.flushing[side] = false;
+  }
+
+  async #bring(side, key, write) {
+    if (write.remove || expired(write)) return this[side].del(key);
+    return this[side].set(key, write.text, write.until && Math.ceil((write.until - Date.now()) / 1000));
+  }
+
+  // again has a write that was not taken wait behind the others, unless something newer does. What is never taken while
+  // others are, such as a value that is too large there, is removed in the end.
+  #again(side, key, write) {
+    write.flying = false;
+    const newer = this.behind[side].get(key);
+    if (newer !== write) {
+      newer.done.push(...write.done);
+      return;
+    }
+    if (write.others !== this.taken[side]) write.tries = (write.tries ?? 0) + 1;
+    write.others = this.taken[side];
+    if (write.tries >= 5) write.remove = true;
+    this.behind[side].delete(key);
+    this.behind[side].set(key, write);
   }
 
   // shadow compares a read of the old side with the new one, in the background, if it is sampled.
@@ -337,7 +440,9 @@ export class RampCache {
       .then((c) => {
         this.#class(c, key);
         // What is wrong there is not to be read from there.
-        if (mirrored && (c === 'differs' || c === 'extra')) void this.#later('after', key, { remove: true });
+        if (mirrored && (c === 'differs' || c === 'extra')) {
+          void this.#inTurn(key, async () => this.#where(key).side === 'before' && this.#put('after', key, { remove: true }));
+        }
       }, () => this.#class('failed'))
       .finally(() => this.comparing--);
   }
@@ -364,6 +469,14 @@ export class RampCache {
       seen.examples.push({ class: name, key: redact(key) });
     }
   }
+}
+
+const expired = (write) => write.until !== undefined && write.until <= Date.now();
+
+// first is the first entry of a map of which something is so, or nothing.
+function first(map, is) {
+  for (const entry of map) if (is(entry[1])) return entry;
+  return [];
 }
 
 const other = (side) => (side === 'before' ? 'after' : 'before');

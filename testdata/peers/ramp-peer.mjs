@@ -139,6 +139,122 @@ out.doubt = await ramp.cache({ ...ioredis(before), set: down }, upstash(after)).
 await until('the new side forgets it', async () => (await after.get('doubt')) === null);
 ramp.state = last;
 
+// What falls back overtakes what waits for the old side, and waits for what is being sent there; what waits expires
+// when it should; a value that is refused keeps no other one waiting; and when writing on both sides ends, a key stays
+// where its newest value is until the right side has it.
+const memory = (largest) => {
+  const texts = new Map();
+  const side = { texts, down: undefined, held: undefined, asked: 0 };
+  const write = async (run) => {
+    side.asked++;
+    await side.held;
+    if (side.down) throw new Error(side.down);
+    run();
+  };
+  side.get = async (key) => texts.get(key) ?? null;
+  side.set = (key, text) => write(() => {
+    if (text.length > largest) throw new Error('too large');
+    texts.set(key, text);
+  });
+  side.del = (key) => write(() => texts.delete(key));
+  return side;
+};
+const pair = () => {
+  const [a, b] = [memory(1000), memory(Infinity)];
+  return { a, b, c: ramp.cache(a, b, { mirrorWait: 1 }) };
+};
+const level = (c) => until('both sides have taken everything', () => c.behind.before.size + c.behind.after.size === 0);
+const state = (percent, mirror) => {
+  ramp.state = { percent, mirror, shadow: 0 };
+  ramp.heard = Date.now();
+};
+const wrong = [];
+const want = (what, got, wanted) => got === wanted || wrong.push(`${what}: got ${got}, want ${wanted}`);
+{
+  state(100, 100);
+  const { a, b, c } = pair();
+  a.down = 'full';
+  await c.set('k', 1);
+  [a.down, b.down] = [undefined, 'gone'];
+  await c.set('k', 2);
+  want('what fell back, at once', a.texts.get('k'), '2');
+  b.down = undefined;
+  await level(c);
+  want('what fell back, on the old side', a.texts.get('k'), '2');
+  want('what fell back, on the new side', b.texts.get('k'), undefined);
+  want('what fell back, read', await c.get('k'), 2);
+}
+{
+  const { a, b, c } = pair();
+  let open;
+  a.held = new Promise((resolve) => (open = resolve));
+  await c.set('k', 1);
+  b.down = 'gone';
+  let answered = false;
+  const second = c.set('k', 2).then(() => (answered = true));
+  await until('the new side has refused it', () => b.asked === 2);
+  await sleep(20);
+  want('answered while an older one is being sent', answered, false);
+  [a.held, b.down] = [undefined, undefined];
+  open();
+  await second;
+  await level(c);
+  want('what waited for an older one', a.texts.get('k'), '2');
+}
+{
+  const { a, b, c } = pair();
+  await c.set('k', 1);
+  [a.down, b.down] = ['gone', 'gone'];
+  want('neither side', await c.set('k', 2).then(() => 'succeeded', () => 'failed'), 'failed');
+  [a.down, b.down] = [undefined, undefined];
+  await level(c);
+  want('the old side, after a write that neither answered', a.texts.get('k'), undefined);
+}
+{
+  const { a, c } = pair();
+  a.down = 'full';
+  await c.set('k', 1, { ttl: 1 });
+  await sleep(1050);
+  a.down = undefined;
+  await level(c);
+  want('a value that has expired', a.texts.get('k'), undefined);
+}
+{
+  const { a, c } = pair();
+  await c.setText('large', 'x'.repeat(2000));
+  for (let i = 0; i < 20; i++) await c.set(`small:${i}`, i);
+  await until('the others are there', () => a.texts.size === 20);
+}
+{
+  const { a, b, c } = pair();
+  await c.set('k', 1);
+  a.down = 'full';
+  await c.set('k', 2);
+  state(0, 0);
+  want('read after a rollback that the old side is behind', await c.get('k'), 2);
+  await c.set('k', 3);
+  want('written there', b.texts.get('k'), '3');
+  a.down = undefined;
+  await level(c);
+  want('brought back', a.texts.get('k'), '3');
+  want('read once it is', await c.get('k'), 3);
+}
+{
+  state(100, 100);
+  const { a, b, c } = pair();
+  await Promise.all(Array.from({ length: 50 }, (_, i) => c.set('k', i)));
+  await level(c);
+  want('writes of one key at the same time', a.texts.get('k'), b.texts.get('k'));
+  want('turns that are kept', c.turns.size, 0);
+  a.down = 'full';
+  for (let i = 0; i < 30; i++) await c.set('k', i);
+  want('what a write keeps of those before it', c.behind.before.get('k').done.length <= 5, true);
+  a.down = undefined;
+  await level(c);
+}
+out.order = wrong;
+ramp.state = last;
+
 // A client that deserialises by itself is refused, because what is stored cannot be told from it.
 try {
   upstash(new Upstash({ url: at.gateway, token: at.gatewayToken, enableTelemetry: false }));

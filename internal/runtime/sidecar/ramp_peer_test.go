@@ -67,7 +67,7 @@ func TestANodeApplicationMovesItsKeysWithTheRealLibraries(t *testing.T) {
 		"vectors": 30.0, "unknown": 0.0, "same": 8.0, "parsed": 8.0, "ttl": true, "redacted": true, "read": 60.0, "moved": true, "deleted": true,
 		"gone": true, "goneWrite": true, "hangs": true, "hangsDelete": "no answer within 50 ms",
 		"otherHash": 0.0, "silence": 0.0, "silenceAfterwards": 100.0, "rest": true,
-		"bad": 4.0, "lateDelete": "failed", "lateRead": true, "doubt": "failed",
+		"bad": 4.0, "lateDelete": "failed", "lateRead": true, "doubt": "failed", "order": []any{},
 		"refused": "make the @upstash/redis client with automaticDeserialization: false, so that it gives the text that is stored",
 		"stats":   map[string]any{"old": true, "new": true, "errors": true, "fell_back": true, "p95": true},
 	}
