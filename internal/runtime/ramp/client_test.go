@@ -66,9 +66,13 @@ func newReplica(t *testing.T, old, next *redis.Client, change func(*ClientOption
 // ramp puts percentages in force, with all keys mirrored.
 func (b *bed) ramp(t *testing.T, percent, shadow float64) {
 	t.Helper()
+	b.override(t, map[string]float64{Cache: percent, Mirror(Cache): 100, Shadow(Cache): shadow})
+}
+
+func (b *bed) override(t *testing.T, ramps map[string]float64) {
+	t.Helper()
 	b.epoch++
-	d := control.Document{Epoch: b.epoch, Ramps: map[string]float64{Cache: percent, Mirror(Cache): 100, Shadow(Cache): shadow}}
-	if err := b.control.Override(d); err != nil {
+	if err := b.control.Override(control.Document{Epoch: b.epoch, Ramps: ramps}); err != nil {
 		t.Fatal(err)
 	}
 	b.router.take()

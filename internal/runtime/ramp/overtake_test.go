@@ -332,3 +332,97 @@ func TestARemovalThatIsRefusedCountsAsFailing(t *testing.T) {
 		t.Errorf("once it is taken the backlog says %v", toOld.Err)
 	}
 }
+
+func TestAKeyStaysWhereItsNewestValueIsWhenWritingOnBothSidesEnds(t *testing.T) {
+	t.Parallel()
+	b := newGatedBed(t, 100)
+	b.set(t, "1", 0)
+	b.level(t)
+	refuse(&b.oldGate.piped, errFull)
+	b.set(t, "2", 0)
+	b.override(t, map[string]float64{}) // rolled back
+	if got, err := b.Redis().Get(t.Context(), "k").Result(); got != "2" {
+		t.Errorf("Get = %q, %v while the old side is behind; want 2", got, err)
+	}
+	b.set(t, "3", 0)
+	refuse(&b.oldGate.piped, nil)
+	b.level(t)
+	if got := b.old.Get(t.Context(), "k").Val(); got != "3" {
+		t.Errorf("the old side has %q, want 3", got)
+	}
+	b.set(t, "4", 0)
+	if _, toNew := b.Backlogs(); b.OnNew("k") || toNew.Writes != 0 {
+		t.Errorf("on the new side: %t, %d writes wait for it; want it on the old one alone", b.OnNew("k"), toNew.Writes)
+	}
+}
+
+func TestWhatWaitsForTheOldSideIsDroppedWhenPhase1IsComplete(t *testing.T) {
+	t.Parallel()
+	b := newGatedBed(t, 100)
+	refuse(&b.oldGate.piped, errFull)
+	b.set(t, "1", 0)
+	b.override(t, map[string]float64{Cache: 100})
+	if err := b.Redis().Unlink(t.Context(), "k").Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.level(t)
+	b.set(t, "2", 0)
+	if got := b.new.Get(t.Context(), "k").Val(); got != "2" {
+		t.Errorf("the new side has %q, want 2", got)
+	}
+}
+
+func TestAPipelineThatWritesAKeyTwiceLeavesTheSameOnBothSides(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		second func(context.Context, redis.Pipeliner)
+		want   string
+	}{
+		"SET, SET": {func(ctx context.Context, p redis.Pipeliner) { p.Set(ctx, "k", "2", 0) }, "2"},
+		"SET, DEL": {func(ctx context.Context, p redis.Pipeliner) { p.Del(ctx, "k") }, ""},
+		"SET, EVAL": {func(ctx context.Context, p redis.Pipeliner) {
+			p.Eval(ctx, "return redis.call('APPEND', KEYS[1], '2')", []string{"k"})
+		}, "12"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newGatedBed(t, 100)
+			_, err := b.Redis().Pipelined(t.Context(), func(p redis.Pipeliner) error {
+				p.Set(t.Context(), "k", "1", 0)
+				c.second(t.Context(), p)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.level(t)
+			if got := b.new.Get(t.Context(), "k").Val(); got != c.want {
+				t.Errorf("the new side has %q, want %q", got, c.want)
+			}
+			if got := b.old.Get(t.Context(), "k").Val(); got != "" && got != c.want {
+				t.Errorf("the old side has %q, want %q or nothing", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAHotKeyCostsNoMemoryForWritesWhosePlaceWasTaken(t *testing.T) {
+	t.Parallel()
+	b := newGatedBed(t, 100)
+	refuse(&b.oldGate.piped, errFull)
+	for range 200 {
+		b.set(t, "1", 0)
+	}
+	b.toOld.mu.Lock()
+	defer b.toOld.mu.Unlock()
+	w := b.toOld.waiting["k"]
+	if w == nil {
+		w = b.toOld.flying["k"]
+	}
+	if w == nil || len(w.waiters) > 50 {
+		t.Errorf("what waits is %+v, want at most one waiter for each time it was refused", w)
+	}
+	if n := len(b.turns.keys); n != 0 {
+		t.Errorf("turns of %d keys are kept, want none", n)
+	}
+}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/redisopt/redisopt/internal/runtime/control"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
@@ -90,12 +89,7 @@ func TestNoReadIsOlderThanAWriteThatWasAnsweredBeforeIt(t *testing.T) {
 		side.AddHook(fault{&percents[i]})
 	}
 	put := func(percent, mirror float64) {
-		b.epoch++
-		d := control.Document{Epoch: b.epoch, Ramps: map[string]float64{Cache: percent, Mirror(Cache): mirror, Shadow(Cache): 20}}
-		if err := b.control.Override(d); err != nil {
-			t.Error(err)
-		}
-		b.router.take()
+		b.override(t, map[string]float64{Cache: percent, Mirror(Cache): mirror, Shadow(Cache): 20})
 	}
 	put(0, 100)
 	const keys, each = 6, 250
