@@ -112,7 +112,7 @@ func TestNoReadIsOlderThanAWriteThatWasAnsweredBeforeIt(t *testing.T) {
 	}
 	done := make(chan struct{})
 	go func() { group.Wait(); close(done) }()
-	for step, at := 0, 50.0; ; step++ {
+	for step := 0; ; step++ {
 		select {
 		case <-done:
 			for i := range percents {
@@ -147,8 +147,7 @@ func TestNoReadIsOlderThanAWriteThatWasAnsweredBeforeIt(t *testing.T) {
 			put(0, 100)
 			continue
 		}
-		at = []float64{0, 30, 50, 70, 100}[rand.IntN(5)]
-		put(at, 100)
+		put([]float64{0, 30, 50, 70, 100}[rand.IntN(5)], 100)
 	}
 }
 
