@@ -73,12 +73,19 @@ func TestLosingTheBellLosesNoJob(t *testing.T) {
 			look, ctx := s.Client(t), t.Context()
 			c := newCounter()
 			r := join(t, s.URL(), plan{queues: names(3), concurrency: 2, handler: c.handle, track: track})
-			plain := asynq.NewClient(asynq.RedisClientOpt{Addr: s.Addr})
-			defer func() { _ = plain.Close() }()
-			// While nobody follows, one job becomes pending and one is scheduled.
+			plain := asynq.NewClientFromRedisClient(look)
+			// While nobody follows, one job becomes pending and one is scheduled. Nobody may come back before that:
+			// it would follow again, and find what nobody announces minutes later.
+			set := func(clients int) {
+				if err := look.ConfigSet(ctx, "maxclients", fmt.Sprint(clients)).Err(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set(1)
 			look.ClientKillByFilter(ctx, "skipme", "yes")
 			enqueue(t, plain, "q01", "pending")
 			enqueue(t, plain, "q02", "delayed", asynq.ProcessIn(time.Second))
+			set(1000)
 			within(t, 20*time.Second, "both ran", func() bool { return len(c.ran) == 2 })
 			if r.gov.Stats().Gaps == 0 {
 				t.Error("nothing was noticed")
