@@ -33,7 +33,12 @@ func planDocument(p *step.Plan) report.Document {
 			{Name: "migration", Value: string(p.Stage)},
 			{Name: "price", Value: fmt.Sprintf("about %s, %d more inside scripts", plural(p.Commands.TopLevel, "command"), p.Commands.InScript)},
 		},
-	}, countsSection("jobs", []string{"would move"}, p.Counts))
+	})
+	if p.Soak != "" {
+		fields := &doc.Sections[0].Fields
+		*fields = append(*fields, report.Field{Name: "afterwards", Value: p.Soak})
+	}
+	doc.Sections = append(doc.Sections, countsSection("jobs", []string{"would move"}, p.Counts))
 	if len(p.Repeats) > 0 {
 		doc.Sections = append(doc.Sections, repeatsSection(p.Repeats))
 	}

@@ -30,6 +30,9 @@ type Plan struct {
 	// Stage is where the migration stands now; an open one is gone on with.
 	Stage migrate.Stage `json:"stage"`
 
+	// Soak says how long the queue must have been well afterwards, and by which gates; empty where it need not.
+	Soak string `json:"soak,omitempty"`
+
 	// Application is what has to be changed in the application, one sentence each.
 	Application []string `json:"application"`
 
@@ -58,6 +61,9 @@ func PlanStart(ctx context.Context, client redis.UniversalClient, s migrate.Stan
 	}
 	p := &Plan{Plan: plan, Target: s.Target, Direction: There, InPlace: route.InPlace(), Stage: s.State.Stage}
 	p.Application = advice(plan, route)
+	if s := route.Soak; s != nil {
+		p.Soak = s.says() + ": " + gatesText(s.Gates)
+	}
 	p.refused = firstError(s.Held(), changed(s, phase), Blocked(plan))
 	return p, nil
 }
