@@ -38,7 +38,7 @@ func TestACallThatTimedOutIsUsedAgain(t *testing.T) {
 					return
 				}
 				ctx, cancel := context.Background(), func() {}
-				switch n % 3 { // a timeout, the end of a context, both
+				switch n % 4 { // a timeout, the end of a context, both; what is left is answered on any machine
 				case 0:
 					c.SetTimeout(time.Duration(1+rand.IntN(20)) * time.Millisecond)
 				case 1:
