@@ -275,7 +275,7 @@ func codeChange(s source.Site, t migrate.Target) string {
 }
 
 // proposePhase3 proposes to move every queue under the prefix that the engine does not run yet, or the named
-// one, in the order in which migrate phase3 moves them.
+// one, in the order in which migrate phase3 moves them. They soak where the configuration says so.
 func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error) {
 	names := []string{p.queue}
 	if p.queue == "" {
@@ -290,10 +290,16 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 	}
 	out := make([]phaseRun, len(names))
 	for i, name := range names {
-		request := step.Request{Queue: name, Prefix: p.prefix, Engine: mover.Layout(p.engine), Major: p.major}
+		f := phase3Flags{
+			queueFlags: queueFlags{queue: name, prefix: p.prefix}, soakFlags: newSoakFlags(), engine: p.engine, major: p.major,
+		}
 		out[i] = phaseRun{
-			target: request.Target(),
-			make: func(ctx context.Context, up *upstream.Upstream, _ *config.Config, s migrate.State) (migrate.Phase, error) {
+			target: step.Request{Queue: name, Prefix: p.prefix}.Target(),
+			make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error) {
+				request, err := f.configured(ctx, up, conf, a.given)
+				if err != nil {
+					return nil, err
+				}
 				route, err := request.Find(ctx, up.Client(), s)
 				if err != nil {
 					return nil, err
