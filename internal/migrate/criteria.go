@@ -92,7 +92,7 @@ func Assess(s Standing, samples []history.Sample, now time.Time) []Assessment {
 			a.Before, a.After = Evidence{Missing: []string{}}, Evidence{Missing: []string{}}
 			a.Why = "nobody has vouched for it yet: redisopt migrate report --sign"
 			if a.Signed != nil {
-				a.Verdict, a.Why = GatePass, "vouched for by "+a.Signed.By
+				a.Verdict, a.Why = GatePass, a.Signed.String()
 			}
 			out = append(out, a)
 			continue
@@ -116,7 +116,7 @@ func Assess(s Standing, samples []history.Sample, now time.Time) []Assessment {
 			a.Why += "; held for " + held.Round(time.Second).String() + " of " + c.For.String()
 		}
 		if a.Verdict == GateInconclusive && a.Signed != nil { // a measured failure nobody can vouch away
-			a.Verdict, a.Why = GatePass, "vouched for by "+a.Signed.By+"; "+a.Why
+			a.Verdict, a.Why = GatePass, a.Signed.String()+"; "+a.Why
 		}
 		out = append(out, a)
 	}
@@ -174,4 +174,13 @@ func within(samples []history.Sample, from, to time.Time) []history.Sample {
 		}
 	}
 	return out
+}
+
+// String says who has vouched, on which day (UTC), and what for.
+func (s Signature) String() string {
+	text := "vouched for by " + s.By + " on " + s.At.UTC().Format(time.DateOnly)
+	if s.Note != "" {
+		text += ": " + s.Note
+	}
+	return text
 }
