@@ -294,7 +294,7 @@ func TestOurOwnCommandsAreSubtractedExactly(t *testing.T) {
 
 func TestAWindowCutShortIsReportedAsPartial(t *testing.T) {
 	server := redistest.Start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // a busy machine takes its part of it
 	defer cancel()
 	r, err := Audit(ctx, server.Client(t), Options{Window: time.Hour})
 	if err != nil {

@@ -380,7 +380,7 @@ func TestSMS(t *testing.T) {
 	}
 	var events []limit.Event
 	l := open(t, limit.Options{
-		Client: c, Rules: []limit.Rule{limit.SMS()}, HashKey: key, Deadline: 100 * time.Millisecond,
+		Client: c, Rules: []limit.Rule{limit.SMS()}, HashKey: key, Deadline: 2 * time.Second,
 		Event: func(e limit.Event) { events = append(events, e) },
 	})
 	number := limit.Request{Rule: "sms", Subject: limit.Subject{Phone: "+1 (555) 010-9999"}}

@@ -238,7 +238,7 @@ func TestAnEndpointThatMisbehavesEndsTheAttempt(t *testing.T) {
 		serve func(net.Conn, <-chan struct{})
 		want  string
 	}{
-		"it hangs":           {func(_ net.Conn, released <-chan struct{}) { <-released }, "no answer from URL within 300ms"},
+		"it hangs":           {func(_ net.Conn, released <-chan struct{}) { <-released }, "no answer from URL within 1s"},
 		"it answers garbage": {write("\x16\x03\x01 not http\r\n\r\n"), "no answer from URL: net/http: "},
 		"it disappears":      {func(net.Conn, <-chan struct{}) {}, "no answer from URL: "},
 		"it drips": {func(c net.Conn, released <-chan struct{}) {
@@ -253,7 +253,7 @@ func TestAnEndpointThatMisbehavesEndsTheAttempt(t *testing.T) {
 				case <-time.After(50 * time.Millisecond):
 				}
 			}
-		}, "200 OK, but not the whole answer from URL within 300ms"},
+		}, "200 OK, but not the whole answer from URL within 1s"},
 		"it stops in the middle": {write("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf"), "200 OK, but not the whole answer from URL: unexpected EOF"},
 		"its headers never end": {func(c net.Conn, released <-chan struct{}) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\n")
@@ -267,7 +267,7 @@ func TestAnEndpointThatMisbehavesEndsTheAttempt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := raw(t, c.serve)
-			e := endpoint(t, url, func(o *EndpointOptions) { o.Timeout = 300 * time.Millisecond; o.Failures = 1 })
+			e := endpoint(t, url, func(o *EndpointOptions) { o.Timeout = time.Second; o.Failures = 1 })
 			_, err := e.Run(t.Context(), job())
 			if err == nil || !strings.HasPrefix(strings.ReplaceAll(err.Error(), url, "URL"), c.want) {
 				t.Errorf("Run = %v, want %s", err, c.want)
