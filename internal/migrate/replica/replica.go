@@ -67,7 +67,7 @@ type Route struct {
 	Killed  bool    `json:"killed"`
 }
 
-// A Staying is a rule of limits whose subjects stay on the old side.
+// A Staying is a rule of limits of which something stays on the old side.
 type Staying struct {
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
@@ -79,7 +79,8 @@ type Ramp struct {
 	Configured   bool      `json:"configured"`
 	SameDatabase bool      `json:"same_database"`
 	Routes       []Route   `json:"routes"`
-	Staying      []Staying `json:"staying"`
+	Staying      []Staying `json:"staying"` // rules whose subjects stay
+	Former       []Staying `json:"former"`  // rules that go on reading a former limiter's sets there
 }
 
 // Route is what r has in force for a route; nothing where it does not know it.

@@ -144,7 +144,7 @@ func (p *Phase1) replicaProblems(ctx context.Context) []migrate.Problem {
 			Fix: "name the API of every replica in serve.replicas, or REDISOPT_REPLICAS",
 		}}
 	}
-	staying := map[string]string{}
+	staying, former := map[string]string{}, map[string]string{}
 	for _, a := range p.Fleet.Ramps(ctx) {
 		switch {
 		case a.Err != nil:
@@ -166,6 +166,9 @@ func (p *Phase1) replicaProblems(ctx context.Context) []migrate.Problem {
 		for _, s := range a.Said.Staying {
 			staying[s.Rule] = s.Why
 		}
+		for _, s := range a.Said.Former {
+			former[s.Rule] = s.Why
+		}
 	}
 	if names, err := p.Fleet.Members(ctx); err == nil && len(names) > len(p.Fleet.URLs) {
 		out = append(out, migrate.Problem{
@@ -179,6 +182,12 @@ func (p *Phase1) replicaProblems(ctx context.Context) []migrate.Problem {
 			out = append(out, migrate.Problem{
 				Rule: "rule-stays", Subject: rule, Message: "the limit " + rule + " stays on the old side: " + staying[rule],
 				Fix: "checks of several limits at once, all or none, must not mix it with others after phase 1 is complete",
+			})
+		}
+		for _, rule := range slices.Sorted(maps.Keys(former)) {
+			out = append(out, migrate.Problem{
+				Rule: "rule-reads-old-side", Subject: rule, Message: "the limit " + rule + " moves, and " + former[rule],
+				Fix: "end the former limiter and take legacy out of the configuration, one period later, before ramp becomes upstream",
 			})
 		}
 	}

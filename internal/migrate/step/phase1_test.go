@@ -51,7 +51,7 @@ func newStand(t *testing.T, client redis.UniversalClient) *stand {
 			_ = c.Read(r.Context()) // a Redis that is down leaves what was known
 		}
 		d := c.Current()
-		out := replica.Ramp{Epoch: d.Epoch, Configured: s.configured, Staying: []replica.Staying{{Rule: "former", Why: "the application counts there too"}}}
+		out := replica.Ramp{Epoch: d.Epoch, Configured: s.configured, Staying: []replica.Staying{{Rule: "shared", Why: "the application counts there too"}}, Former: []replica.Staying{{Rule: "former", Why: "it reads there"}}}
 		for name, percent := range d.Ramps {
 			out.Routes = append(out.Routes, replica.Route{Name: name, Percent: percent})
 		}
@@ -361,7 +361,7 @@ func TestPlanningPhase1WritesNothingAndPromisesNoSavings(t *testing.T) {
 			t.Errorf("a key is shown: %s", problem.Message)
 		}
 	}
-	want := map[string]bool{"old-reader-breaks": true, "value-binary": true, "value-type-changes": false, "value-not-json": false, "rule-stays": false, "replica-not-named": false}
+	want := map[string]bool{"old-reader-breaks": true, "value-binary": true, "value-type-changes": false, "value-not-json": false, "rule-stays": false, "rule-reads-old-side": false, "replica-not-named": false}
 	if diff := cmp.Diff(want, rules); diff != "" {
 		t.Errorf("rules, and whether they block (-want +got):\n%s", diff)
 	}

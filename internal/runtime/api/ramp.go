@@ -28,11 +28,14 @@ type RampView struct {
 	// Staying are the rules whose subjects stay on the old side; may be nil.
 	Staying func() []RampStaying
 
+	// Former are the rules that read a former limiter's sets on the old side; may be nil.
+	Former func() []RampStaying
+
 	// Backlogs are what still has to be brought to each side; may be nil.
 	Backlogs func() (old, next ramp.Backlog)
 }
 
-// A RampStaying is a rule whose subjects stay on the old side.
+// A RampStaying is a rule of which something stays on the old side.
 type RampStaying struct {
 	Rule string `json:"rule"`
 	Why  string `json:"why"`
@@ -50,6 +53,7 @@ type RampState struct {
 	SameDatabase bool          `json:"same_database" doc:"Both of this server's sides are ways to one database"`
 	Routes       []RampRoute   `json:"routes" nullable:"false"`
 	Staying      []RampStaying `json:"staying" nullable:"false" doc:"Rules of limits whose subjects stay on the old side"`
+	Former       []RampStaying `json:"former" nullable:"false" doc:"Rules of limits that go on reading a former limiter's sets on the old side, and what ends with that"`
 }
 
 // A RampRoute is one route.
@@ -96,10 +100,13 @@ func (a *API) rampState() RampState {
 	v := a.opts.Ramp
 	out := RampState{
 		Epoch: d.Epoch, Hash: rampHash, Configured: v.Configured, SameDatabase: v.SameDatabase,
-		Routes: []RampRoute{}, Staying: []RampStaying{},
+		Routes: []RampRoute{}, Staying: []RampStaying{}, Former: []RampStaying{},
 	}
 	if v.Staying != nil {
 		out.Staying = append(out.Staying, v.Staying()...)
+	}
+	if v.Former != nil {
+		out.Former = append(out.Former, v.Former()...)
 	}
 	names := map[string]bool{ramp.Cache: true, ramp.Limit: true}
 	for name := range d.Ramps {

@@ -103,7 +103,7 @@ func (l *Limiter) askTwice(ctx context.Context, items []*item, all bool, sent in
 	asks := make([]ask, len(items))
 	for i, it := range items {
 		asks[i] = ask{
-			plan: it.plan, key: it.key, former: it.former, soft: it.soft(), carry: l.carry(it),
+			plan: it.plan, key: it.key, former: l.formerHere(it), soft: it.soft(), carry: l.carry(it),
 			Ask: window.Ask{
 				Min: max(1, it.cost), Want: it.want.Want, Hold: it.want.Hold,
 				Give: it.want.Give.Units, Stamp: it.want.Give.Stamp,

@@ -3,6 +3,7 @@ package limit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,8 +30,9 @@ import (
 // costs 6 or 7 commands once, and no more until the bucket is known no longer: bucketKept after its last use,
 // or when it is dry. What cannot be fetched begins with what its side knows: once, at most one bucket more.
 //
-// Rules with a former limiter's sets are not moved, because the application counts there too; with
-// SameDatabase there is only one place, and all move.
+// A rule that reads a former limiter's sets goes on reading them on the old side: 1 command there for a check
+// that was granted, and more where units are given back. Rules that count in such sets (LegacyShare) are not
+// moved, because the application counts there too; with SameDatabase there is only one place, and all move.
 type Other struct {
 	// Client is the second Redis, in the same terms as Options.Client. Required.
 	Client redis.UniversalClient
@@ -113,8 +115,8 @@ func (o *Other) Movable(r Rule) (bool, string) {
 	switch {
 	case o.SameDatabase:
 		return true, ""
-	case r.Legacy != "" || r.LegacyShare:
-		return false, "it counts together with a former limiter, whose sets are on the old side; when ramp becomes upstream it begins anew, so a caller may get one limit more in that window"
+	case r.LegacyShare:
+		return false, "it counts in a former limiter's sets, where the application counts too, on the old side; when ramp becomes upstream it begins anew, so a caller may get one limit more in that window"
 	}
 	return true, ""
 }
@@ -200,7 +202,7 @@ func (l *Limiter) memory(key string, other bool) string {
 func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool) {
 	var look []int
 	for i, it := range items {
-		if it.carried && !l.bucket(it) && r.answers[i].Granted > 0 {
+		if (it.carried && !l.bucket(it) || l.formerAcross(it)) && r.answers[i].Granted > 0 {
 			look = append(look, i)
 		}
 	}
@@ -211,23 +213,23 @@ func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool)
 	if across.client == nil || !across.breaker.admit() {
 		return
 	}
-	keys := make([]string, len(look))
-	for n, i := range look {
-		keys[n] = items[i].key
-	}
 	asking, cancel := l.waiting(ctx, items, look)
 	defer cancel()
-	values, err := across.client.MGet(asking, keys...).Result()
+	there, commands, err := l.counted(asking, across, items, look, r.now)
 	across.breaker.done(err == nil || !unusable(ctx, err))
-	r.commands++
-	if err != nil || len(values) != len(keys) {
+	r.commands += commands
+	if err != nil {
 		return // what cannot be reached takes nothing either
 	}
 	back := map[int]int64{}
 	for n, i := range look {
-		text, _ := values[n].(string)
-		if units := items[i].exceeds(&r.answers[i], text, r.now); units > 0 {
-			back[i] = units
+		units := items[i].exceeds(&r.answers[i], there[n])
+		if units == 0 {
+			continue
+		}
+		back[i] = units
+		if there[n].former > 0 && r.answers[i].Granted == 0 {
+			r.commands += l.formerFrees(asking, across, items[i], &r.answers[i], r.now)
 		}
 	}
 	if all && !admitted(items, r.answers) {
@@ -240,6 +242,66 @@ func (l *Limiter) verify(ctx context.Context, items []*item, r *reply, all bool)
 	if len(back) > 0 {
 		r.commands += l.putBack(ctx, items, r.answers, back, r.now)
 	}
+}
+
+// A share is what the opposite side counts of an item.
+type share struct {
+	window.Decision       // of our own count, that of the former limiter added to Used
+	former          int64 // of it, what the former limiter counts
+}
+
+// counted is what the opposite side counts of the items at look: 1 command for all that are carried, and 1 for
+// each former limiter's set.
+func (l *Limiter) counted(ctx context.Context, across side, items []*item, look []int, now int64) ([]share, int64, error) {
+	var keys []string
+	pipe := across.client.Pipeline()
+	former := make([]*redis.IntCmd, len(look))
+	for n, i := range look {
+		if items[i].carried {
+			keys = append(keys, items[i].key)
+		}
+		if l.formerAcross(items[i]) {
+			former[n] = pipe.ZCount(ctx, items[i].former, items[i].since(now), "+inf")
+		}
+	}
+	var own *redis.SliceCmd
+	if len(keys) > 0 {
+		own = pipe.MGet(ctx, keys...)
+	}
+	commands := int64(pipe.Len())
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	var values []any
+	if own != nil {
+		var err error
+		if values, err = own.Result(); err == nil && len(values) != len(keys) {
+			err = fmt.Errorf("MGET of %d keys had %d values", len(keys), len(values))
+		}
+		if err != nil {
+			return nil, commands, err
+		}
+	}
+	var failed error
+	out := make([]share, len(look))
+	for n, i := range look {
+		if items[i].carried {
+			text, _ := values[0].(string)
+			values = values[1:]
+			p := items[i].plan.policy
+			out[n].Decision = p.Peek(window.Decode(p, text), now, 0, 0)
+		}
+		if former[n] == nil {
+			continue
+		}
+		count, err := former[n].Result()
+		switch {
+		case err == nil:
+			out[n].former = count
+			out[n].Used += count
+		case own == nil && unusable(ctx, err): // a key of another type is no outage
+			failed = err
+		}
+	}
+	return out, commands, failed
 }
 
 // admitted is whether all items have what they need.
@@ -258,9 +320,8 @@ const spurious = 20_000
 
 // exceeds adds what the opposite side counts to an answer and takes away what is over the limit. It
 // returns how much of the grant is to be given back.
-func (it *item) exceeds(a *answer, text string, now int64) int64 {
+func (it *item) exceeds(a *answer, there share) int64 {
 	p := it.plan.policy
-	there := p.Peek(window.Decode(p, text), now, 0, 0)
 	before := a.Used - a.Granted
 	a.Used += there.Used
 	over := a.Used - p.Capacity()

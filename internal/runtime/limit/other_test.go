@@ -109,7 +109,7 @@ func TestRulesWhoseCountsCannotBeAddedUpStay(t *testing.T) {
 	t.Parallel()
 	two, one := &Other{}, &Other{SameDatabase: true}
 	for _, rule := range []Rule{
-		{Name: "legacy", Legacy: "rate_limit:{user}:{type}"}, {Name: "shared", LegacyShare: true},
+		{Name: "shared", LegacyShare: true, Legacy: "rate_limit:{user}:{type}"},
 	} {
 		if ok, why := two.Movable(rule); ok || why == "" {
 			t.Errorf("Movable(%s) = %v, %q; want it to stay, with the reason", rule.Name, ok, why)

@@ -3,7 +3,6 @@ package limit
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -71,9 +70,12 @@ func (l *Limiter) look(ctx context.Context, it *item) (now int64, text string, o
 		}
 	}
 	if it.former != "" {
-		from := "(" + strconv.FormatInt((now-it.rule.Period.Microseconds())/1000, 10)
+		where := on
+		if l.formerAcross(it) {
+			where = l.side(false)
+		}
 		commands++
-		if others, err = on.client.ZCount(ctx, it.former, from, "+inf").Result(); err != nil {
+		if others, err = where.client.ZCount(ctx, it.former, it.since(now), "+inf").Result(); err != nil {
 			return 0, "", 0, commands, err
 		}
 	}

@@ -55,6 +55,19 @@ func (w *world) otherSide() *limit.Other {
 	}
 }
 
+// rulesOf are the rules of limits in force that which picks, with its reason.
+func (w *world) rulesOf(which func(limit.Rule) (bool, string)) func() []api.RampStaying {
+	return func() []api.RampStaying {
+		var picked []api.RampStaying
+		for _, r := range w.limit.Rules() {
+			if ok, why := which(r); ok {
+				picked = append(picked, api.RampStaying{Rule: r.Name, Why: why})
+			}
+		}
+		return picked
+	}
+}
+
 // comparedLimit counts a comparison of what both sides decide about a limit.
 func (w *world) comparedLimit(like limit.Likeness, key string, took time.Duration) {
 	if took > 0 {
@@ -96,14 +109,10 @@ func (w *world) rampView() *api.RampView {
 	v.Configured, v.SameDatabase = true, w.conf.Ramp.SameDatabase
 	v.Backlogs = w.ramp.Backlogs
 	other := w.otherSide()
-	v.Staying = func() []api.RampStaying {
-		var staying []api.RampStaying
-		for _, r := range w.limit.Rules() {
-			if ok, why := other.Movable(r); !ok {
-				staying = append(staying, api.RampStaying{Rule: r.Name, Why: why})
-			}
-		}
-		return staying
-	}
+	v.Staying = w.rulesOf(func(r limit.Rule) (bool, string) {
+		moves, why := other.Movable(r)
+		return !moves, why
+	})
+	v.Former = w.rulesOf(other.Reads)
 	return v
 }

@@ -31,7 +31,7 @@ func newTwin(t *testing.T) *twin {
 	for i := range w.replicas {
 		w.replicas[i] = run(t, configured(t, map[string]string{
 			"REDIS_URL": w.old.URL(), "REDISOPT_RAMP_URL": w.next.URL(), "REDISOPT_REPLICA": fmt.Sprint("r", i),
-		}, "cache:\n  l1_bytes: 0\n  deadline: 5s\nlimits:\n  deadline: 5s\n  rules:\n    ten: {limit: 10, period: 1h, lease: \"off\"}\n    drip: {limit: 10, period: 10h, lease: \"off\", algorithm: token-bucket}\n"), Options{})
+		}, "cache:\n  l1_bytes: 0\n  deadline: 5s\nlimits:\n  deadline: 5s\n  rules:\n    ten: {limit: 10, period: 1h, lease: \"off\"}\n    drip: {limit: 10, period: 10h, lease: \"off\", algorithm: token-bucket}\n    was: {limit: 10, period: 1h, legacy: \"former:{user}\"}\n"), Options{})
 	}
 	var err error
 	if w.hand, err = control.Open(control.Options{Client: w.old.Client(t)}); err != nil {
@@ -229,6 +229,37 @@ func TestTwoReplicasGiveNobodyMoreThanABucket(t *testing.T) {
 	if !strings.Contains(text, `redisopt_limit_buckets_fetched_total{outcome="carried",rule="drip"}`) &&
 		!strings.Contains(text, `redisopt_limit_buckets_fetched_total{rule="drip",outcome="carried"}`) {
 		t.Error("the metrics do not say how many buckets were fetched")
+	}
+}
+
+func TestWhatAFormerLimiterCountsOnTheOldSideIsSeenByReplicasOfTheNewOne(t *testing.T) {
+	t.Parallel()
+	w := newTwin(t)
+	for i := range 4 {
+		if err := w.old.Client(t).ZAdd(t.Context(), "former:f", redis.Z{Score: float64(time.Now().UnixMilli()), Member: i}).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admitted := 0
+	for i := range 20 {
+		switch i {
+		case 2:
+			w.ramp(t, map[string]float64{"limit.mirror": 100, "limit": 100})
+		case 4:
+			w.ramp(t, map[string]float64{"limit": 100}) // as after complete
+		}
+		if w.allows(t, i%2, "was", "f") {
+			admitted++
+		}
+	}
+	// After complete what the old side counted of ours is seen no more: 2 units.
+	if admitted != 8 {
+		t.Errorf("%d admitted, want 6 beside the 4 of the application, and the 2 that complete forgets", admitted)
+	}
+	_, text := ask(t, http.MethodGet, "http://"+w.replicas[0].API+"/v1/ramp", "")
+	var s api.RampState
+	if err := json.Unmarshal([]byte(text), &s); err != nil || len(s.Former) != 1 || s.Former[0].Rule != "was" || s.Former[0].Why == "" {
+		t.Errorf("GET /v1/ramp = %s, %v; want the rule named that reads there", text, err)
 	}
 }
 
