@@ -13,8 +13,11 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
+// ttl is how long a lease of these tests lasts. A busy machine may stop for most of a second.
+const ttl = 2 * time.Second
+
 func leaseFor(owner string) migrate.LeaseOptions {
-	return migrate.LeaseOptions{Key: "lease", Counter: "fence", Owner: owner, TTL: time.Second}
+	return migrate.LeaseOptions{Key: "lease", Counter: "fence", Owner: owner, TTL: ttl}
 }
 
 func acquire(t *testing.T, client redis.UniversalClient) *migrate.Lease {
@@ -52,7 +55,7 @@ func TestASecondOperatorIsToldWhoHoldsTheLeaseAndUntilWhen(t *testing.T) {
 	if held.Owner != "ann@alpha 100" || held.Key != "lease" {
 		t.Errorf("held = %+v, want it to name ann@alpha 100 and the key", held)
 	}
-	if left := time.Until(held.Expires); left <= 0 || left > time.Second {
+	if left := time.Until(held.Expires); left <= 0 || left > ttl {
 		t.Errorf("expires in %s, want up to 1s", left)
 	}
 	if h, err := migrate.Holding(t.Context(), client, "lease"); err != nil || h == nil || h.Fence != first.Fence() {
@@ -68,7 +71,7 @@ func TestALeaseIsRenewedWhileItIsNeededAndGivenBack(t *testing.T) {
 	l := acquire(t, client)
 	err := l.Hold(t.Context(), func(ctx context.Context) error {
 		began := time.Now()
-		until(t, "outliving the first TTL", func() bool { return time.Since(began) > 1200*time.Millisecond })
+		until(t, "outliving the first TTL", func() bool { return time.Since(began) > ttl*6/5 })
 		if got := client.Get(ctx, "lease").Val(); got != l.Token() {
 			t.Errorf("after 1.2 TTLs the key holds %q, want the token", got)
 		}
@@ -147,8 +150,8 @@ func TestARedisThatGoesAwayLosesTheLeaseOnlyAfterItsTTL(t *testing.T) {
 	if !errors.Is(err, migrate.ErrLeaseLost) {
 		t.Errorf("Hold without a Redis = %v, want ErrLeaseLost", err)
 	}
-	if took := time.Since(began); took < time.Second {
-		t.Errorf("lost after %s, want not before the TTL of 1s", took)
+	if took := time.Since(began); took < ttl {
+		t.Errorf("lost after %s, want not before the TTL of %s", took, ttl)
 	}
 }
 
