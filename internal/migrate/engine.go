@@ -34,6 +34,10 @@ type Engine struct {
 	// on. Nil when there are none.
 	Options any
 
+	// Windows are kept in the journal with a run that begins, for the hosts that come later; see HostOptions. They
+	// are no part of the plan.
+	Windows []string
+
 	// OnEvent, when not nil, is called for each thing that happens, from the goroutine of the verb.
 	OnEvent func(Event)
 
@@ -73,6 +77,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	case NotStarted, RolledBack, Finished:
 	}
 	if s.Stage != Forward {
+		plan.Windows = e.Windows
 		if err := e.log.Append(ctx, journal.Record{Kind: journal.Begin, Detail: plan}); err != nil {
 			return err
 		}
@@ -172,6 +177,11 @@ func (e *Engine) Finish(ctx context.Context, give func(context.Context) error) e
 // Sign records that somebody vouches for something that no instrument measures.
 func (e *Engine) Sign(ctx context.Context, s Signature) error {
 	return e.log.Append(ctx, journal.Record{Kind: journal.Sign, Detail: s})
+}
+
+// Keep records that the run under way goes forward only in windows from now on; none: always.
+func (e *Engine) Keep(ctx context.Context, windows []string) error {
+	return e.log.Append(ctx, journal.Record{Kind: journal.Window, Detail: windowed{windows}})
 }
 
 // Checkpoint records how far the named step is. It is durable when it returns nil; a step whose

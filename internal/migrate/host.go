@@ -100,6 +100,9 @@ func (h *host) run(ctx context.Context) error {
 	}
 	h.engine = NewEngine(h.session.Journal, h.phase.Steps()...)
 	h.engine.Options, h.engine.OnEvent = h.phase.Options(), h.event
+	if err := h.keepWindows(ctx, state); err != nil {
+		return err
+	}
 	if err := h.read(ctx); err != nil {
 		return err
 	}

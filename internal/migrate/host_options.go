@@ -45,8 +45,12 @@ type HostOptions struct {
 	// Leave, when closed, ends what Stay asks for as soon as every step is in place. Nil: nothing does.
 	Leave <-chan struct{}
 
-	// Windows are the times in which steps are applied. None: always. The way back needs no window.
+	// Windows are the times in which steps are applied. They are kept in the journal: none are those that an earlier
+	// host of the same run was given, and always when that was given none. The way back needs no window.
 	Windows []Window
+
+	// AnyTime has steps applied at all times from now on, whatever an earlier host was given. Not with Windows.
+	AnyTime bool
 
 	// AutoRollback rolls back when a gate fails.
 	AutoRollback bool
@@ -97,6 +101,9 @@ func (o HostOptions) validate() error {
 	}
 	if o.Open == nil {
 		errs = append(errs, errors.New("phase: got none"))
+	}
+	if o.AnyTime && len(o.Windows) > 0 {
+		errs = append(errs, fmt.Errorf("windows: got %d, and that steps are applied at any time", len(o.Windows)))
 	}
 	if o.Sweep != 0 && o.Sweep < 10*time.Millisecond {
 		errs = append(errs, fmt.Errorf("sweep: got %s, want 0 or at least 10ms", o.Sweep))

@@ -81,6 +81,10 @@ type State struct {
 	// Stop says why the run ended early; empty when it did not, or ended without a chance to say so.
 	Stop Stop `json:"stop,omitempty"`
 
+	// Windows are the times, as ParseWindow reads them, in which the last run may go forward; none: always. They are
+	// no part of the plan.
+	Windows []string `json:"windows,omitempty"`
+
 	// Signed are the statements of people about what no instrument measures, oldest first.
 	Signed []Signature `json:"signed,omitempty"`
 
@@ -114,6 +118,12 @@ type beginning struct {
 	Plan    string          `json:"plan"`
 	Steps   []string        `json:"steps"`
 	Options json.RawMessage `json:"options,omitempty"`
+	Windows []string        `json:"windows,omitempty"` // not in the hash
+}
+
+// windowed is the detail of a Window entry.
+type windowed struct {
+	Windows []string `json:"windows"`
 }
 
 // reason is the detail of a Stopped and of a Back entry.
@@ -187,6 +197,13 @@ func (s *State) follow(e journal.Entry) error {
 	case journal.Finished:
 		s.untouch()
 		return s.to(Finishing, Finished)
+	case journal.Window:
+		var w windowed
+		if err := json.Unmarshal(e.Detail, &w); err != nil {
+			return err
+		}
+		s.Windows = w.Windows
+		return nil
 	case journal.Sign:
 		var sig Signature
 		if err := json.Unmarshal(e.Detail, &sig); err != nil {
@@ -221,6 +238,7 @@ func (s *State) begin(e journal.Entry) error {
 		touched[st.Name] = st.Touched
 	}
 	s.Stage, s.Plan, s.Options, s.Since, s.Reason, s.Stop = Forward, b.Plan, b.Options, e.Time, "", ""
+	s.Windows = b.Windows
 	s.Steps = make([]StepState, len(b.Steps))
 	for i, name := range b.Steps {
 		s.Steps[i] = StepState{Name: name, Mark: Pending, Touched: touched[name]}

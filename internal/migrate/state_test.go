@@ -28,7 +28,7 @@ func history(kinds ...journal.Kind) []journal.Entry {
 			rec.Step = "a"
 		case journal.Back:
 			rec.Detail = map[string]string{"reason": "slow"}
-		case journal.Complete, journal.RolledBack, journal.Finish, journal.Finished, journal.Sign:
+		case journal.Complete, journal.RolledBack, journal.Finish, journal.Finished, journal.Sign, journal.Window:
 		}
 		out = append(out, entry(int64(i)+1, rec))
 	}

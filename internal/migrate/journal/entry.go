@@ -33,6 +33,7 @@ const (
 	RolledBack Kind = "rolled-back" // every step was rolled back
 	Finish     Kind = "finish"      // what the way back needs is about to be given up
 	Finished   Kind = "finished"    // it was given up: only a new migration leads back
+	Window     Kind = "window"      // the run goes forward only in other times from now on; Detail lists them
 	Sign       Kind = "sign"        // somebody vouches for something that no instrument measures; Detail says who
 )
 
