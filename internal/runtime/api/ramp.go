@@ -61,7 +61,7 @@ type RampRoute struct {
 	Name    string  `json:"name" doc:"cache and limit are this server's own; others are for applications"`
 	Percent float64 `json:"percent" doc:"Keys on the new side, 0 while a kill switch of the route's name is thrown"`
 	Mirror  float64 `json:"mirror_percent" doc:"Keys written on both sides"`
-	Shadow  float64 `json:"shadow_percent" doc:"Reads of the old side that are compared"`
+	Shadow  float64 `json:"shadow_percent" doc:"Reads of the old side that are compared, and of limit the checks that ask it"`
 	Killed  bool    `json:"killed"`
 }
 

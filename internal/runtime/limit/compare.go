@@ -26,6 +26,7 @@ const (
 const (
 	compareWaiting = 64                     // checks that wait to be compared
 	compareEvery   = 100 * time.Millisecond // at most one comparison in this time
+	compareTimeout = 5 * time.Second        // for both sides, since no caller waits
 	compareKept    = 10 * time.Second       // what the other side is given to decide about
 	compareTries   = 3                      // looks at a count that changes meanwhile
 	compareClocks  = time.Second            // a difference of clocks that explains another decision
@@ -85,7 +86,7 @@ func (l *Limiter) compare(ctx context.Context) {
 // against what its state means at its own time, so that neither a check in between nor the way there makes a
 // difference.
 func (l *Limiter) judge(ctx context.Context, c comparison) (Likeness, time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, max(l.opts.Deadline, time.Second))
+	ctx, cancel := context.WithTimeout(ctx, compareTimeout)
 	defer cancel()
 	asked := time.Now()
 	text, old, ok := l.settled(ctx, c)
