@@ -423,7 +423,7 @@ func TestHostingCostsWhatIsSaid(t *testing.T) {
 	close(s.slow.end)
 	s.opts.Stay, s.opts.Hold = true, true
 	s.opts.Session.LeaseTTL, s.opts.Session.LeaseRest = 2*time.Second, 2*time.Second // 600 times as fast
-	s.opts.Watch = bad{}                                                         // its samples are counted elsewhere
+	s.opts.Watch = bad{}                                                             // its samples are counted elsewhere
 	wait := s.host()
 	s.until(migrate.OnHold)
 	began, before, polls := time.Now(), s.counted(), int64(1)
