@@ -206,7 +206,7 @@ func TestCountsEqualCommandStats(t *testing.T) {
 	t.Run("except for what the server itself drops, which is among the unanswered", func(t *testing.T) {
 		_, u, look, own := start(t, upstream.Options{})
 		// A paused server forgets the postponed commands of a client that hangs up.
-		if err := look.Do(t.Context(), "client", "pause", "100", "all").Err(); err != nil {
+		if err := look.Do(t.Context(), "client", "pause", "1000", "all").Err(); err != nil {
 			t.Fatal(err)
 		}
 		own["client|pause"]++
