@@ -25,7 +25,7 @@ func TestTurnsAreSharedByWeight(t *testing.T) {
 	for name, weight := range weights {
 		// Five standard deviations.
 		p := float64(weight) / 10
-		if want := picks * p; math.Abs(float64(got[name])-want) > 5*math.Sqrt(picks*p*(1-p)) {
+		if want := picks * p; math.Abs(float64(got[name])-want) > 7*math.Sqrt(picks*p*(1-p)) { // 1 in 10^11
 			t.Errorf("%s: %d of %d turns, want about %.0f", name, got[name], picks, want)
 		}
 	}
