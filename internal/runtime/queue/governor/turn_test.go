@@ -23,7 +23,7 @@ func TestTurnsAreSharedByWeight(t *testing.T) {
 		got[q.name]++
 	}
 	for name, weight := range weights {
-		// Five standard deviations.
+		// Seven standard deviations.
 		p := float64(weight) / 10
 		if want := picks * p; math.Abs(float64(got[name])-want) > 7*math.Sqrt(picks*p*(1-p)) { // 1 in 10^11
 			t.Errorf("%s: %d of %d turns, want about %.0f", name, got[name], picks, want)
