@@ -16,6 +16,9 @@ type outlineData struct {
 	// Refused are those that cannot be planned as things are, while the others are.
 	Refused []refusedPhase `json:"refused"`
 
+	// Skipped are those that have nothing to do as things are: in place already, or without what they need.
+	Skipped []refusedPhase `json:"skipped"`
+
 	// Hash is that of the plan file that was written, empty when none was.
 	Hash string `json:"hash"`
 
@@ -25,7 +28,15 @@ type outlineData struct {
 
 // outlineDocument is migrate.outline/v1: what phases would do, cost and lose, and which cannot be planned.
 func outlineDocument(phases []migrate.Outline, hash string, refused ...refusedPhase) report.Document {
-	data := outlineData{Phases: append([]migrate.Outline{}, phases...), Refused: append([]refusedPhase{}, refused...), Hash: hash}
+	return planOutlineDocument(phases, hash, planned{refused: refused})
+}
+
+// planOutlineDocument is the same of migrate plan, which also says what was skipped. Of all it takes no phases.
+func planOutlineDocument(phases []migrate.Outline, hash string, all planned) report.Document {
+	data := outlineData{
+		Phases: append([]migrate.Outline{}, phases...), Refused: append([]refusedPhase{}, all.refused...),
+		Skipped: append([]refusedPhase{}, all.skipped...), Hash: hash,
+	}
 	doc := report.Document{Kind: "migrate.outline/v1", Title: "plan"}
 	for _, o := range phases {
 		top, inner := o.Commands()
@@ -43,7 +54,7 @@ func outlineDocument(phases []migrate.Outline, hash string, refused ...refusedPh
 	if len(phases) == 0 {
 		doc.Sections = []report.Section{{Text: "nothing to do"}}
 	}
-	doc.Findings = append(doc.Findings, refusedFindings(refused)...)
+	doc.Findings = append(doc.Findings, refusedFindings(all.refused)...)
 	if hash != "" {
 		doc.Notes = append(doc.Notes, fmt.Sprintf("the hash of the plan file is %.12s", hash))
 	}

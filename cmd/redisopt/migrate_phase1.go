@@ -286,14 +286,17 @@ func commandsPerDay(ctx context.Context, up *upstream.Upstream) *float64 {
 }
 
 // proposePhase1 proposes to move cache and limits, where a second upstream is configured.
-func (a *app) proposePhase1(context.Context, planning) ([]phaseRun, error) {
+func (a *app) proposePhase1(_ context.Context, p planning) ([]phaseRun, error) {
 	f := newPhase1Flags()
 	return []phaseRun{{
 		target: migrate.Target{Phase: step.Phase1Name},
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error) {
 			if !conf.Ramp.Set() {
-				return nil, &nothingToDoError{"no second upstream is configured under ramp"}
+				return nil, &nothingToDoError{
+					why: "no second upstream is configured, and phase1 moves keys to one", fix: "give it ramp: in redisopt.yaml", needed: true,
+				}
 			}
+			p.soaks(&f.soak)
 			return a.phase1(ctx, f, up, conf, s)
 		},
 	}}, nil

@@ -214,6 +214,7 @@ func pauseFacts(ctx context.Context, up *upstream.Upstream, queues []step.Paused
 // proposePhase2 proposes to pause what may be paused; nothing when that is nothing.
 func (a *app) proposePhase2(_ context.Context, p planning) ([]phaseRun, error) {
 	f := phase2Flags{stage: 5 * time.Minute, soakFlags: newSoakFlags()}
+	p.soaks(&f.soak)
 	if p.queue != "" {
 		f.only = []string{p.queue}
 	}
@@ -222,7 +223,7 @@ func (a *app) proposePhase2(_ context.Context, p planning) ([]phaseRun, error) {
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, _ migrate.State) (migrate.Phase, error) {
 			phase, err := f.phase(ctx, up, conf, a.given)
 			if none, ok := errors.AsType[*verdictError](err); ok {
-				return nil, &nothingToDoError{none.message}
+				return nil, &nothingToDoError{why: none.message}
 			}
 			return phase, err
 		},
@@ -230,6 +231,12 @@ func (a *app) proposePhase2(_ context.Context, p planning) ([]phaseRun, error) {
 }
 
 // nothingToDoError is why a phase has nothing to do here, which is no mistake where several are planned.
-type nothingToDoError struct{ why string }
+type nothingToDoError struct {
+	why string
+	fix string // what to do about it; may be empty
+
+	// needed is true when the phase cannot be planned at all without fix: asked for alone that is a mistake.
+	needed bool
+}
 
 func (e *nothingToDoError) Error() string { return e.why }

@@ -185,6 +185,9 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 	if err != nil {
 		return &usageError{err}
 	}
+	if f.plan != "" && a.given("soak") {
+		return usagef("--soak: the plan file says how long queues soak: leave --soak out, or give it to redisopt migrate plan")
+	}
 	hosting, err := f.options()
 	if err != nil {
 		return err

@@ -352,11 +352,19 @@ func entryOf(t migrate.Target, d migrate.Sequenced) queueRunEntry {
 	return e
 }
 
-// A refusedPhase is a migration that cannot be planned as things are, while others can.
+// A refusedPhase is a migration that cannot be planned as things are, or that has nothing to do, while others can.
 type refusedPhase struct {
 	Target migrate.Target `json:"target"`
 	Why    string         `json:"why"`
 	Fix    string         `json:"fix"` // what to type next; may be empty
+}
+
+// says is the reason with what to do about it, on one line.
+func (r refusedPhase) says() string {
+	if r.Fix == "" {
+		return r.Why
+	}
+	return r.Why + "; " + r.Fix
 }
 
 // refusable is true for an error that is about one queue alone and keeps no other from being planned.

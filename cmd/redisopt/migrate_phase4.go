@@ -194,7 +194,7 @@ func (a *app) proposePhase4(_ context.Context, p planning) ([]phaseRun, error) {
 		make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error) {
 			phase, err := a.makePhase4(ctx, up, conf, s, phase4Flags{}, []mover.Layout{mover.Bull}, p.code)
 			if none, ok := errors.AsType[*verdictError](err); ok {
-				return nil, &nothingToDoError{none.message}
+				return nil, &nothingToDoError{why: none.message}
 			}
 			return phase, err
 		},

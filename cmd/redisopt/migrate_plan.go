@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,9 @@ type migratePlanFlags struct {
 	code     string
 	detailed bool
 	allJobs  bool
+
+	// soak is how long the phases soak that do; nil: as long as their own commands do without a flag.
+	soak *time.Duration
 }
 
 // A planning is what the makers of phases are given.
@@ -36,6 +40,8 @@ type planning struct {
 	dir  string // of journals
 	code *source.Report
 	migratePlanFlags
+
+	alone bool // one phase was asked for, by its name
 }
 
 // A planner proposes the runs of one phase with the choices that its own command would make without
@@ -56,9 +62,12 @@ func (a *app) planners() []planner {
 }
 
 func (a *app) migratePlanCommand() *cobra.Command {
-	var f migratePlanFlags
+	var (
+		f    migratePlanFlags
+		soak time.Duration
+	)
 	cmd := &cobra.Command{
-		Use:   "plan [phase2|phase3|phase4|all]",
+		Use:   "plan [phase1|phase2|phase3|phase4|all]",
 		Short: "What phases would do, cost and lose, as a file that can be approved and run",
 		Long: `plan works out what the phases would do to this Redis as it is now: their steps and order, the
 price in commands, what would be lost, which goals they can reach and which they cannot, and what the
@@ -72,6 +81,9 @@ hash over its content; redisopt migrate phaseN --plan FILE runs exactly that and
 			if len(args) == 1 {
 				phase = args[0]
 			}
+			if a.given("soak") {
+				f.soak = &soak
+			}
 			return a.migratePlan(ctx, phase, f)
 		}),
 	}
@@ -80,6 +92,8 @@ hash over its content; redisopt migrate phaseN --plan FILE runs exactly that and
 	cmd.Flags().IntVar(&f.major, "bullmq-major", 0, "the BullMQ that will run the queues, 5 or 6 (0: find out)")
 	cmd.Flags().StringVar(&f.out, "out", "", "write the plan to this `file`")
 	cmd.Flags().StringVar(&f.code, "code", "", "name the lines of the application in this `directory` that must change")
+	cmd.Flags().DurationVar(&soak, "soak", 0,
+		"phases 1 to 3 soak for so long (default: as long as each of their commands; 0: phases 2 and 3 do not; negative: only until the gates pass)")
 	cmd.Flags().BoolVar(&f.allJobs, "all-jobs", false, "in phase 3 read every job, for a command each, instead of 1,000 of each state")
 	cmd.Flags().BoolVar(&f.detailed, "detailed-exitcode", false, "exit 10 when the plan has changes, 0 when there is nothing to do")
 	return cmd
@@ -93,99 +107,110 @@ func (a *app) migratePlan(ctx context.Context, phase string, f migratePlanFlags)
 	if len(chosen) == 0 {
 		return usagef("phase: got %q, want one of the phases that help lists, or all", phase)
 	}
-	if f.engine == "" {
-		chosen = slices.DeleteFunc(chosen, func(p planner) bool { return p.phase == step.Phase3Name })
-		if len(chosen) == 0 {
-			return usagef("--engine: got none, want the engine that runs the queues after phase 3")
-		}
-		if phase == "all" {
-			a.note("phase 3 is not planned: name the engine with --engine")
-		}
+	if f.engine == "" && phase == step.Phase3Name {
+		return usagef("--engine: got none, want the engine that runs the queues after phase 3")
 	}
 	return a.withRedis(ctx, reading(), func(up *upstream.Upstream, conf *config.Config) error {
 		dir, err := a.migrationDir(conf)
 		if err != nil {
 			return err
 		}
-		p := planning{up: up, conf: conf, dir: dir, migratePlanFlags: f}
+		p := planning{up: up, conf: conf, dir: dir, migratePlanFlags: f, alone: phase != "all"}
 		if f.code != "" {
 			if p.code, err = scanCode(ctx, f.code); err != nil {
 				return err
 			}
 		}
-		var (
-			all     []migrate.PlannedPhase
-			refused []refusedPhase
-		)
+		var all planned
 		for _, one := range chosen {
-			planned, not, err := a.planOne(ctx, p, one)
+			if one.phase == step.Phase3Name && f.engine == "" {
+				all.skip(migrate.Target{Phase: one.phase}, "no engine was named for its queues", "name the engine that will run them with --engine")
+				continue
+			}
+			now, err := a.planOne(ctx, p, one)
 			if err != nil {
 				return fmt.Errorf("%s: %w", one.phase, err)
 			}
-			all, refused = append(all, planned...), append(refused, not...)
+			all.add(now)
 		}
-		return a.finishPlan(ctx, up, f, all, refused)
+		for _, s := range all.skipped {
+			a.note("%s: %s", s.Target, s.says())
+		}
+		return a.finishPlan(ctx, up, f, all)
 	})
 }
 
-// planOne plans what one planner proposes, and leaves out what is in place already. Of several queues one that
-// cannot be planned is refused by itself.
-func (a *app) planOne(ctx context.Context, p planning, one planner) ([]migrate.PlannedPhase, []refusedPhase, error) {
+// planned is what became of the phases that were to be planned.
+type planned struct {
+	phases  []migrate.PlannedPhase
+	refused []refusedPhase // they cannot be planned as things are
+	skipped []refusedPhase // they have nothing to do as things are
+}
+
+func (p *planned) add(q planned) {
+	p.phases, p.refused, p.skipped = append(p.phases, q.phases...), append(p.refused, q.refused...), append(p.skipped, q.skipped...)
+}
+
+func (p *planned) skip(t migrate.Target, why, fix string) {
+	p.skipped = append(p.skipped, refusedPhase{Target: t, Why: why, Fix: fix})
+}
+
+// planOne plans what one planner proposes, and skips what is in place already. Of several queues one that cannot
+// be planned is refused by itself.
+func (a *app) planOne(ctx context.Context, p planning, one planner) (planned, error) {
+	var out planned
 	runs, err := one.propose(ctx, p)
 	if err != nil {
-		return nil, nil, err
+		return out, err
 	}
-	var (
-		out     []migrate.PlannedPhase
-		refused []refusedPhase
-	)
 	for _, r := range runs {
 		s, err := migrate.Look(ctx, p.up.Client(), migrate.SessionOptions{Target: r.target, StateDir: p.dir})
 		if err != nil {
-			return nil, nil, a.migrationHint(err, r.target)
+			return out, a.migrationHint(err, r.target)
 		}
 		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finished {
-			a.note("%s: %s already", r.target, s.Condition())
+			out.skip(r.target, fmt.Sprintf("%s already", s.Condition()), "")
 			continue
 		}
 		phase, err := r.make(ctx, p.up, p.conf, s.State)
 		if none, ok := errors.AsType[*nothingToDoError](err); ok {
-			a.note("%s: %s", r.target, none.why)
+			if none.needed && p.alone {
+				return out, &usageError{withHint(none, none.fix)}
+			}
+			out.skip(r.target, none.why, none.fix)
 			continue
 		}
 		if p.queue == "" && !r.target.Whole() && refusable(err) {
-			refused = append(refused, refusalOf(r.target, a.migrationHint(err, r.target)))
+			out.refused = append(out.refused, refusalOf(r.target, a.migrationHint(err, r.target)))
 			continue
 		}
 		if err != nil {
-			return nil, nil, a.migrationHint(err, r.target)
+			return out, a.migrationHint(err, r.target)
 		}
 		outline, err := phase.Plan(ctx)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
 		price, inScript := outline.Commands()
 		unfit, err := a.preflight(ctx, p.up, p.conf, s, r.target.Phase != step.Phase1Name, price+inScript, 0)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
 		outline.Problems = append(outline.Problems, unfit...)
 		outline.Code = append(outline.Code, codeChanges(p.code, r.target)...)
-		planned, err := migrate.PlanPhase(phase, outline)
+		entry, err := migrate.PlanPhase(phase, outline)
 		if err != nil {
-			return nil, nil, err
+			return out, err
 		}
-		out = append(out, planned)
+		out.phases = append(out.phases, entry)
 	}
-	return out, refused, nil
+	return out, nil
 }
 
 // finishPlan writes the file, prints the plan, and says by the exit code whether there is anything to do.
-func (a *app) finishPlan(
-	ctx context.Context, up *upstream.Upstream, f migratePlanFlags, all []migrate.PlannedPhase, refused []refusedPhase,
-) error {
-	outlines := make([]migrate.Outline, len(all))
-	for i, p := range all {
+func (a *app) finishPlan(ctx context.Context, up *upstream.Upstream, f migratePlanFlags, all planned) error {
+	outlines := make([]migrate.Outline, len(all.phases))
+	for i, p := range all.phases {
 		outlines[i] = p.Outline
 	}
 	hash := ""
@@ -194,7 +219,7 @@ func (a *app) finishPlan(
 		if err != nil {
 			return err
 		}
-		file, err := migrate.NewPlanFile(database, a.now(), all...)
+		file, err := migrate.NewPlanFile(database, a.now(), all.phases...)
 		if err != nil {
 			return err
 		}
@@ -203,11 +228,11 @@ func (a *app) finishPlan(
 		}
 		hash = file.Hash
 	}
-	if err := a.print(outlineDocument(outlines, hash, refused...)); err != nil {
+	if err := a.print(planOutlineDocument(outlines, hash, all)); err != nil {
 		return err
 	}
-	if f.detailed && len(all) > 0 {
-		return verdictf(exitChanges, "the plan has changes: %s", plural(int64(len(all)), "migration"))
+	if n := int64(len(all.phases)); f.detailed && n > 0 {
+		return verdictf(exitChanges, "the plan has changes: %s", plural(n, "migration"))
 	}
 	return nil
 }
@@ -275,7 +300,7 @@ func codeChange(s source.Site, t migrate.Target) string {
 }
 
 // proposePhase3 proposes to move every queue under the prefix that the engine does not run yet, or the named
-// one, in the order in which migrate phase3 moves them. They soak where the configuration says so.
+// one, in the order in which migrate phase3 moves them. They soak as long and by the same gates as they do there.
 func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error) {
 	names := []string{p.queue}
 	if p.queue == "" {
@@ -288,19 +313,20 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 	if err != nil {
 		return nil, err
 	}
+	f := phase3Flags{queueFlags: p.queueFlags, soakFlags: newSoakFlags(), engine: p.engine, major: p.major}
+	p.soaks(&f.soakFlags.soak)
+	request, err := f.configured(ctx, p.up, p.conf, a.given)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]phaseRun, len(names))
 	for i, name := range names {
-		f := phase3Flags{
-			queueFlags: queueFlags{queue: name, prefix: p.prefix}, soakFlags: newSoakFlags(), engine: p.engine, major: p.major,
-		}
+		one := request
+		one.Queue = name
 		out[i] = phaseRun{
-			target: step.Request{Queue: name, Prefix: p.prefix}.Target(),
-			make: func(ctx context.Context, up *upstream.Upstream, conf *config.Config, s migrate.State) (migrate.Phase, error) {
-				request, err := f.configured(ctx, up, conf, a.given)
-				if err != nil {
-					return nil, err
-				}
-				route, err := request.Find(ctx, up.Client(), s)
+			target: one.Target(),
+			make: func(ctx context.Context, up *upstream.Upstream, _ *config.Config, s migrate.State) (migrate.Phase, error) {
+				route, err := one.Find(ctx, up.Client(), s)
 				if err != nil {
 					return nil, err
 				}
@@ -309,4 +335,11 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 		}
 	}
 	return out, nil
+}
+
+// soaks gives a phase the soak that was asked for, where one was.
+func (f *migratePlanFlags) soaks(soak *time.Duration) {
+	if f.soak != nil {
+		*soak = *f.soak
+	}
 }
