@@ -116,8 +116,20 @@ type Counts struct {
 
 // Stats are what one replica counted between two times.
 type Stats struct {
-	Covered float64  `json:"covered"`
-	Routes  []Counts `json:"routes"`
+	Covered  float64   `json:"covered"`
+	Routes   []Counts  `json:"routes"`
+	Backlogs *Backlogs `json:"backlogs,omitempty"` // nil: the replica has no such
+}
+
+// Backlogs are what a replica still has to bring to each side.
+type Backlogs struct {
+	Old Backlog `json:"old"`
+	New Backlog `json:"new"`
+}
+
+// A Backlog is what still has to be brought to one side.
+type Backlog struct {
+	Writes int `json:"writes"`
 }
 
 // Route is what a route did; nothing where it was not used.

@@ -262,7 +262,8 @@ func (p *Phase1) baseline(ctx context.Context) shareNote {
 	return note
 }
 
-// Complete ends the writing on both sides: from now on only the new one is kept.
+// Complete ends the writing on both sides: from now on only the new one is kept. It is refused while a replica
+// still has something to bring there.
 func (p *Phase1) Complete(ctx context.Context) error {
 	d, err := p.current(ctx)
 	if err != nil {
@@ -274,6 +275,12 @@ func (p *Phase1) Complete(ctx context.Context) error {
 			return fmt.Errorf("route %s is at %s%% and not at 100%%, or killed; what is written on the old side alone would be lost", route, percentages([]float64{d.Ramps[route]}))
 		}
 		remove = append(remove, ramp.Mirror(route), ramp.Shadow(route))
+	}
+	now := time.Now()
+	for _, a := range p.Fleet.Stats(ctx, now.Add(-time.Minute), now) { // who is not there has nothing that waits
+		if b := a.Said.Backlogs; b != nil && b.New.Writes > 0 {
+			return fmt.Errorf("replica %s still has %d writes to bring to the new side; wait until redisopt_ramp_backlog_writes{side=\"new\"} is 0, then try again", a.URL, b.New.Writes)
+		}
 	}
 	return p.set(ctx, "phase1 is complete", nil, remove...)
 }

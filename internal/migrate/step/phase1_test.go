@@ -476,6 +476,14 @@ func TestCompletingEndsTheMirrorAndAHalfWayRampIsNotComplete(t *testing.T) {
 	if said, err := p.Irreversible(t.Context()); err != nil || len(said) == 0 {
 		t.Errorf("Irreversible = %v, %v", said, err)
 	}
+	waiting := func(writes int) {
+		g.replicas[0].say(func(s *replica.Stats) { s.Backlogs = &replica.Backlogs{New: replica.Backlog{Writes: writes}} })
+	}
+	waiting(3)
+	if err := p.Complete(t.Context()); err == nil || !strings.Contains(err.Error(), "3 writes") {
+		t.Errorf("Complete while writes wait for the new side = %v, want it refused", err)
+	}
+	waiting(0)
 	if err := p.Complete(t.Context()); err != nil {
 		t.Fatal(err)
 	}
