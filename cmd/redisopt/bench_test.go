@@ -193,7 +193,8 @@ func TestBenchOnARealRedis(t *testing.T) {
 	two := map[string]string{"REDIS_URL": server.URL(), "OTHER": redistest.Start(t).URL()}
 	sides := filepath.Join(t.TempDir(), "sides.json")
 	code, rec = bench(two, append(quick, "cache-set", "--duration", "200ms", "--against", "env:OTHER", "--pairs", "6", "--max-regress", "100%", "--out", sides, "--html", page)...)
-	if code != exitOK || !strings.Contains(rec.out.String(), `"b": "the redis of OTHER"`) || strings.Count(rec.out.String(), `"commands_per_operation": 1`) != 2 {
+	// Two servers on a busy machine may really differ by more; whether the verdict is right is tested without them.
+	if code != exitOK && code != exitViolated || !strings.Contains(rec.out.String(), `"b": "the redis of OTHER"`) || strings.Count(rec.out.String(), `"commands_per_operation": 1`) != 2 {
 		t.Errorf("in turns: exit %d, stderr %s, stdout %s", code, rec.err.String(), rec.out.String())
 	}
 	for _, side := range []string{"a", "b"} {

@@ -403,7 +403,7 @@ func TestAPausedQueueAsksWhichBullMQUnlessTheTargetTells(t *testing.T) {
 
 func TestAnEngineMustBeNamedAndKnown(t *testing.T) {
 	o := newOperator(t)
-	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail"), `"engine" not set`)
+	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail"), "at least one of the flags in the group [engine plan] is required")
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "asynq"), `no queue "mail"`)
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--queue", "mail", "--engine", "sidekiq"), "want bullmq", "asynq")
 	contains(t, o.wants(exitUsage, "migrate", "phase3", "--engine", "bullmq", "--queue", "mail", "--queue-order", "mail"), "want it without --queue")
