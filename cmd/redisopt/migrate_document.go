@@ -30,7 +30,7 @@ func planDocument(p *step.Plan) report.Document {
 			{Name: "to", Value: p.To.String()},
 			{Name: "in place", Value: yesNo(p.InPlace)},
 			{Name: "paused", Value: yesNo(p.Paused)},
-			{Name: "migration", Value: string(p.Stage)},
+			{Name: "migration", Value: stageText(p.Stage)},
 			{Name: "price", Value: fmt.Sprintf("about %s, %d more inside scripts", plural(p.Commands.TopLevel, "command"), p.Commands.InScript)},
 		},
 	})
@@ -93,7 +93,7 @@ func resultDocument(t migrate.Target, d step.Direction, r step.Report, cost upst
 		}},
 		Sections: []report.Section{
 			{Fields: []report.Field{
-				{Name: "migration", Value: string(r.State.Stage)},
+				{Name: "migration", Value: stageText(r.State.Stage)},
 				{Name: "moved", Value: plural(sum(data.Moved), "job")},
 				{Name: "skipped", Value: plural(int64(len(data.Skipped)), "job")},
 				{Name: "losses", Value: fmt.Sprint(data.Losses)},
@@ -210,6 +210,9 @@ func statusNotes(s migrate.Standing, next string) []string {
 			note("%s", s.Pulse.Why)
 		}
 	}
+	if len(s.State.Windows) > 0 && (s.State.Stage == migrate.Forward || s.State.Stage == migrate.Complete) {
+		note("steps are applied only in %s", strings.Join(s.State.Windows, " and "))
+	}
 	for _, i := range s.Intents {
 		note("%s asked for %s, until %s", i.By, i.Verb, i.Expires.UTC().Format(time.RFC3339))
 	}
@@ -232,6 +235,16 @@ func next(s migrate.Standing) string {
 		return "redisopt rollback " + s.Target.Phase + queueFlagArgs(s.Target)
 	}
 	return ""
+}
+
+// stageText is a stage as people are told of it, in the words of its condition where that follows from it alone.
+func stageText(s migrate.Stage) string {
+	switch s {
+	case migrate.NotStarted, migrate.Complete, migrate.RolledBack, migrate.Finished:
+		return string(migrate.Standing{State: migrate.State{Stage: s}}.Condition())
+	case migrate.Forward, migrate.Backward, migrate.Finishing:
+	}
+	return string(s)
 }
 
 // problemFindings shows what keeps jobs from being moved.
@@ -298,7 +311,7 @@ func lossLine(alike []mover.Loss) string {
 	}
 	line += " (" + first.Why + ")"
 	if !first.Reversible {
-		line += "; it does not come back on the way back"
+		line += "; the way back does not restore it"
 	}
 	return line
 }

@@ -37,7 +37,7 @@ func (f *hostFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.complete, "complete", false, "complete as soon as every step is in place, which gives up the way back")
 	flags.StringVar(&f.holdBefore, "hold-before", "", "with the `step` complete: stay and wait for redisopt migrate complete")
 	flags.StringVar(&f.approval, "approval", "", "with --hold-before complete, the appearance of this `file` is an approval too")
-	flags.StringArrayVar(&f.windows, "window", nil, "go forward only in this `time`, such as 'Mon-Fri 02:00-05:00 Europe/Vienna' (repeatable)")
+	flags.StringArrayVar(&f.windows, "window", nil, "go forward only in this `time`, such as 'Mon-Fri 02:00-05:00 Europe/Vienna' (repeatable), which later hosts of the migration keep to; none: at any time (default: what was said before)")
 	flags.BoolVar(&f.autoRollback, "auto-rollback", false, "roll back when a gate fails, and exit 9")
 	flags.DurationVar(&f.maxLatency, "max-latency", 0, "wait while the Redis takes longer than this to answer (0: never)")
 	flags.Int64Var(&f.maxConnections, "max-connections-open", 0, "wait while more than `n` connections are open (0: never)")
@@ -64,7 +64,11 @@ func (f *hostFlags) options() (migrate.HostOptions, error) {
 	default:
 		errs = append(errs, fmt.Errorf("--hold-before: got %q, want complete", f.holdBefore))
 	}
-	for _, text := range f.windows {
+	windows := f.windows
+	if len(windows) == 1 && windows[0] == "none" {
+		windows, o.AnyTime = nil, true
+	}
+	for _, text := range windows {
 		w, err := migrate.ParseWindow(text)
 		if err != nil {
 			errs = append(errs, err)

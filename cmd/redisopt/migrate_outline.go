@@ -125,7 +125,7 @@ func outlineLosses(o migrate.Outline) report.Section {
 		}
 		line += " (" + l.Why + ")"
 		if !l.Reversible {
-			line += "; it does not come back on the way back"
+			line += "; the way back does not restore it"
 		}
 		lines = append(lines, line)
 	}

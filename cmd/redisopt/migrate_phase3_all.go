@@ -161,7 +161,11 @@ func (a *app) planQueues(
 		if err != nil {
 			return p, a.migrationHint(err, one.Target())
 		}
-		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finishing || s.State.Stage == migrate.Finished {
+		back, err := backAgain(ctx, up, s, dir)
+		if err != nil {
+			return p, err
+		}
+		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finishing || s.State.Stage == migrate.Finished && !back {
 			p.standing = append(p.standing, s)
 			continue
 		}

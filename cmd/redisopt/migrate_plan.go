@@ -168,7 +168,11 @@ func (a *app) planOne(ctx context.Context, p planning, one planner) (planned, er
 		if err != nil {
 			return out, a.migrationHint(err, r.target)
 		}
-		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finished {
+		back, err := backAgain(ctx, p.up, s, p.dir)
+		if err != nil {
+			return out, err
+		}
+		if s.State.Stage == migrate.Complete || s.State.Stage == migrate.Finished && !back {
 			out.skip(r.target, fmt.Sprintf("%s already", s.Condition()), "")
 			continue
 		}

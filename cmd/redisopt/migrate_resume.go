@@ -41,13 +41,16 @@ func (a *app) migrateResume(ctx context.Context, t migrate.Target, tune tuning, 
 	}
 	return a.withMigration(ctx, asking(), t, func(up *upstream.Upstream, s migrate.Standing, dir string) error {
 		if s.Holder != nil {
+			if len(flags.windows) > 0 {
+				return withHint(s.Held(), "a host takes its windows when it begins: stop it with Ctrl-C, then run the same command again")
+			}
 			return a.resumeHosted(ctx, up, s, tune, rated)
 		}
 		if !s.State.Stage.Open() {
 			if s.State.Stage == migrate.NotStarted {
 				return withHint(verdictf(exitBlocked, "%s was never begun", s.Target), beginCommand(s.Target))
 			}
-			a.note("nothing is open: the migration is %s", s.State.Stage)
+			a.note("nothing is open: the migration is %s", s.Condition())
 			return a.print(statusDocument([]migrate.Standing{s}))
 		}
 		if s.State.Stage == migrate.Finishing {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -175,6 +176,7 @@ func detailText(e journal.Entry) string {
 	var detail struct {
 		Reason  string          `json:"reason"`
 		Options json.RawMessage `json:"options"`
+		Windows []string        `json:"windows"`
 	}
 	if len(e.Detail) == 0 || json.Unmarshal(e.Detail, &detail) != nil {
 		return string(e.Detail)
@@ -182,8 +184,19 @@ func detailText(e journal.Entry) string {
 	if detail.Reason != "" {
 		return detail.Reason
 	}
+	only := ""
+	if len(detail.Windows) > 0 {
+		only = "only in " + strings.Join(detail.Windows, " and ")
+	}
+	if e.Kind == journal.Window {
+		return cmp.Or(only, "at any time")
+	}
 	if route, err := step.ReadRoute(detail.Options); err == nil {
-		return fmt.Sprintf("%s to %s, order %s", route.From, route.To, route.Order)
+		text := fmt.Sprintf("%s to %s, order %s", route.From, route.To, route.Order)
+		if only != "" {
+			text += ", " + only
+		}
+		return text
 	}
 	return string(e.Detail)
 }

@@ -207,7 +207,7 @@ func (a *app) migrateAbortCommand() *cobra.Command {
 func (a *app) migrateAbort(ctx context.Context, t migrate.Target, reason string) error {
 	return a.withMigration(ctx, asking(), t, func(up *upstream.Upstream, s migrate.Standing, dir string) error {
 		if s.State.Stage != migrate.Forward {
-			err := &migrate.StageError{Verb: "abort", Stage: s.State.Stage}
+			err := verdictf(exitBlocked, "%s cannot be aborted: it is %s", t, s.Condition())
 			if s.State.Stage == migrate.Complete {
 				return withHint(err, "redisopt rollback "+t.Phase+queueFlagArgs(t))
 			}
