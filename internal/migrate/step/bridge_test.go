@@ -113,7 +113,7 @@ func TestABridgeTakesOverWhatIsAddedBehindAPass(t *testing.T) {
 	added := false
 	sum, err := step.Bridge(ctx, client, route, step.BridgeOptions{
 		Every: time.Hour, WorkersStopped: true,
-		OnMoved: func(b step.Bridged) {
+		OnMoved: func(step.Bridged) {
 			if !added {
 				addBull(t, client, route.From, 2)
 				added = true
