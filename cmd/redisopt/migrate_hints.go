@@ -111,9 +111,32 @@ func journalNext(err error, resume string) string {
 	case isPathError(err):
 		return "the journal is kept in the state directory, choose another with --state-dir"
 	case errors.As(err, &damaged):
-		return fmt.Sprintf("move %s out of the way (RENAME, if it is a Redis key): the other copy completes it, then %s", damaged.Where, resume)
+		return damagedNext(damaged, resume)
 	}
 	return ""
+}
+
+// damagedNext says what to do about a damaged copy of a journal: it may be given up only where the other copy has
+// all it had.
+func damagedNext(e *journal.DamagedError, resume string) string {
+	other := "the copy at " + e.Other
+	switch {
+	case e.Replaceable():
+		return fmt.Sprintf("move %s out of the way (RENAME, if it is a Redis key): %s completes it, then %s", e.Where, other, resume)
+	case e.OtherErr != nil && !isA[*journal.DamagedError](e.OtherErr):
+		return "whether " + other + " completes it could not be looked at: keep both, solve that, and run the same command again"
+	case e.OtherErr != nil:
+		return "keep both copies; " + elsewhere(e.Where+" or "+e.Other, resume)
+	case e.OtherLen > 0:
+		return fmt.Sprintf("keep both copies, since %s has only %d of about %d entries; %s", other, e.OtherLen, e.Lines, elsewhere(e.Where, resume))
+	}
+	return fmt.Sprintf("keep %s, there is no copy at %s; %s", e.Where, e.Other, elsewhere(e.Where, resume))
+}
+
+// elsewhere says where a journal can still be whole.
+func elsewhere(where, resume string) string {
+	return fmt.Sprintf("another host that worked on this migration has one in its state directory (%s there, or --state-dir); else put %s back from a backup",
+		resume, where)
 }
 
 func isPathError(err error) bool {

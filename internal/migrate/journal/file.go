@@ -77,11 +77,11 @@ func readLines(path string, r io.Reader) (entries []Entry, lines [][]byte, good,
 		lines = bytes.Split(content[:good-1], []byte{'\n'})
 	}
 	if entries, err = chain(lines); err != nil {
-		return nil, nil, 0, 0, &DamagedError{Where: path, Err: err}
+		return nil, nil, 0, 0, &DamagedError{Where: path, Err: err, Lines: len(lines)}
 	}
 	if torn := content[good:]; len(torn) > 1 {
 		if _, err := parse(torn[:len(torn)-1]); err == nil {
-			return nil, nil, 0, 0, &DamagedError{Where: path, Err: fmt.Errorf("line %d: ends in byte %#x, want a line feed",
+			return nil, nil, 0, 0, &DamagedError{Where: path, Lines: len(lines) + 1, Err: fmt.Errorf("line %d: ends in byte %#x, want a line feed",
 				len(lines)+1, torn[len(torn)-1])}
 		}
 	}

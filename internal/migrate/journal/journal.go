@@ -90,6 +90,8 @@ type Journal struct {
 // and the shorter copy is completed from it. It returns a *DamagedError, a *ForkError or a *SchemaError
 // when that cannot be done without losing something. Only the holder of the lease may open a journal.
 //
+// A *DamagedError of one copy says what is known of the other.
+//
 // Price: 1 command, and 4 for each entry the mirror lacks.
 func Open(ctx context.Context, opts Options) (*Journal, error) {
 	opts = opts.withDefaults()
@@ -98,7 +100,7 @@ func Open(ctx context.Context, opts Options) (*Journal, error) {
 	}
 	file, entries, lines, err := openLocal(opts.Path)
 	if err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
+		return nil, fmt.Errorf("open journal: %w", opts.mirror().beside(ctx, err))
 	}
 	j := &Journal{local: file, mirror: opts.mirror(), entries: entries}
 	if j.mirror != nil {
@@ -118,16 +120,16 @@ func Read(ctx context.Context, opts Options) ([]Entry, error) {
 		return nil, err
 	}
 	entries, lines, err := readLocal(opts.Path)
-	if err != nil {
-		return nil, fmt.Errorf("read journal: %w", err)
-	}
 	m := opts.mirror()
+	if err != nil {
+		return nil, fmt.Errorf("read journal: %w", m.beside(ctx, err))
+	}
 	if m == nil {
 		return entries, nil
 	}
 	mirrored, mirrorLines, err := m.read(ctx)
 	if err != nil {
-		return nil, err
+		return nil, besideLocal(err, opts.Path, lines)
 	}
 	if err := fork(opts.Path, m.key, lines, mirrorLines); err != nil {
 		return nil, err
@@ -136,6 +138,14 @@ func Read(ctx context.Context, opts Options) ([]Entry, error) {
 		return mirrored, nil
 	}
 	return entries, nil
+}
+
+// besideLocal adds to a *DamagedError of the mirror what is known of the local file, which is whole.
+func besideLocal(err error, path string, lines [][]byte) error {
+	if damaged, ok := errors.AsType[*DamagedError](err); ok {
+		damaged.Other, damaged.OtherLen = path, len(lines)
+	}
+	return err
 }
 
 // fork compares two valid chains over their common length.
@@ -155,7 +165,7 @@ func fork(path, key string, local, mirror [][]byte) error {
 func (j *Journal) reconcile(ctx context.Context, lines [][]byte) error {
 	mirrored, mirrorLines, err := j.mirror.read(ctx)
 	if err != nil {
-		return err
+		return besideLocal(err, j.local.path, lines)
 	}
 	if err := fork(j.local.path, j.mirror.key, lines, mirrorLines); err != nil {
 		return err

@@ -52,9 +52,21 @@ func (m *mirror) read(ctx context.Context) ([]Entry, [][]byte, error) {
 	}
 	entries, err := chain(lines)
 	if err != nil {
-		return nil, nil, &DamagedError{Where: m.key, Err: err}
+		return nil, nil, &DamagedError{Where: m.key, Err: err, Lines: len(lines)}
 	}
 	return entries, lines, nil
+}
+
+// beside adds to a *DamagedError of the local file what the mirror is; of any other error, and without a
+// mirror, it changes nothing. Price: 1 command for a damaged file.
+func (m *mirror) beside(ctx context.Context, err error) error {
+	damaged, ok := errors.AsType[*DamagedError](err)
+	if !ok || m == nil {
+		return err
+	}
+	entries, _, readErr := m.read(ctx)
+	damaged.Other, damaged.OtherLen, damaged.OtherErr = m.key, len(entries), readErr
+	return err
 }
 
 // append adds line as entry seq. Price: 1 command, and 3 in the script (2 without a fence).

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 
@@ -122,6 +123,119 @@ func TestADamagedMirrorIsRefused(t *testing.T) {
 	var damaged *DamagedError
 	if _, err := Open(t.Context(), opts); !errors.As(err, &damaged) || damaged.Where != key {
 		t.Errorf("Open = %v, want a DamagedError about %s", err, key)
+	}
+}
+
+func TestADamagedCopySaysWhetherTheOtherReplacesIt(t *testing.T) {
+	spoilFile := func(t *testing.T, path string) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content[len(content)/2] ^= 1
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	spoilMirror := func(t *testing.T, s *miniredis.Miniredis) {
+		line, err := s.Pop(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Push(key, strings.Replace(line, "complete", "Complete", 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cut := func(t *testing.T, path string, lines int) {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(strings.Join(strings.SplitAfter(string(content), "\n")[:lines], "")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		spoil       func(t *testing.T, s *miniredis.Miniredis, path string)
+		inMirror    bool // it is the mirror that is damaged
+		replaceable bool
+		otherLen    int
+		otherBad    bool
+	}{
+		"the file is damaged and the mirror is whole": {
+			spoil: func(t *testing.T, _ *miniredis.Miniredis, path string) { spoilFile(t, path) }, replaceable: true, otherLen: len(script),
+		},
+		"the file is damaged and the mirror lacks the last entry": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) {
+				spoilFile(t, path)
+				if _, err := s.Pop(key); err != nil {
+					t.Fatal(err)
+				}
+			}, replaceable: true, otherLen: len(script) - 1,
+		},
+		"the file is damaged and the mirror lost entries": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) {
+				spoilFile(t, path)
+				for range 2 {
+					if _, err := s.Pop(key); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}, otherLen: len(script) - 2,
+		},
+		"the file is damaged and the mirror is gone": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) { spoilFile(t, path); s.Del(key) },
+		},
+		"both are damaged": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) { spoilFile(t, path); spoilMirror(t, s) }, otherBad: true,
+		},
+		"the mirror is another thing": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) {
+				spoilFile(t, path)
+				s.Del(key)
+				if err := s.Set(key, "x"); err != nil {
+					t.Fatal(err)
+				}
+			}, otherBad: true,
+		},
+		"the mirror is damaged and the file is whole": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, _ string) { spoilMirror(t, s) }, inMirror: true, replaceable: true, otherLen: len(script),
+		},
+		"the mirror is damaged and the file is one of before": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) { cut(t, path, 1); spoilMirror(t, s) }, inMirror: true, otherLen: 1,
+		},
+		"the mirror is damaged and there is no file": {
+			spoil: func(t *testing.T, s *miniredis.Miniredis, path string) {
+				spoilMirror(t, s)
+				if err := os.Remove(path); err != nil {
+					t.Fatal(err)
+				}
+			}, inMirror: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, client := server(t)
+			opts := Options{Path: filepath.Join(t.TempDir(), "j"), Client: client, Key: key}
+			fill(t, open(t, opts), script...)
+			c.spoil(t, s, opts.Path)
+			where, other := opts.Path, key
+			if c.inMirror {
+				where, other = other, where
+			}
+			_, readErr := Read(t.Context(), opts)
+			_, openErr := Open(t.Context(), opts)
+			for call, err := range map[string]error{"Read": readErr, "Open": openErr} {
+				damaged, ok := errors.AsType[*DamagedError](err)
+				if !ok {
+					t.Fatalf("%s = %v, want a DamagedError", call, err)
+				}
+				if damaged.Where != where || damaged.Other != other || damaged.Replaceable() != c.replaceable ||
+					damaged.OtherLen != c.otherLen || (damaged.OtherErr != nil) != c.otherBad {
+					t.Errorf("%s = %+v, want damage of %s; replaceable %t by %d entries of %s, bad %t",
+						call, damaged, where, c.replaceable, c.otherLen, other, c.otherBad)
+				}
+			}
+		})
 	}
 }
 
