@@ -138,7 +138,9 @@ type statusData struct {
 type statusEntry struct {
 	migrate.Standing
 	Condition migrate.Condition `json:"condition"`
-	Next      string            `json:"next"` // the command to type next, empty when there is none
+	Next      string            `json:"next"`            // the command to type next, empty when there is none
+	Error     string            `json:"error,omitempty"` // why the journal cannot be read; then state says nothing
+	Hint      string            `json:"hint,omitempty"`  // what to do about the error
 }
 
 // statusDocument is migrate.status/v1: what is open, at which step, and who works on it.
@@ -150,6 +152,7 @@ func statusDocument(all []migrate.Standing) report.Document {
 	doc := report.Document{Kind: "migrate.status/v1", Title: "migrations"}
 	for i, s := range all {
 		e := statusEntry{Standing: s, Condition: s.Condition(), Next: next(s)}
+		e.Error, e.Hint = unreadText(s)
 		data.Migrations[i] = e
 		row := []string{s.Target.Phase, targetQueue(s.Target), string(e.Condition), "", "", "free"}
 		if current := s.State.Current(); current != nil {
@@ -195,6 +198,12 @@ func statusNotes(s migrate.Standing, next string) []string {
 	var out []string
 	note := func(format string, args ...any) {
 		out = append(out, targetName(s.Target)+": "+fmt.Sprintf(format, args...))
+	}
+	if why, hint := unreadText(s); why != "" {
+		note("%s", why)
+		if hint != "" {
+			note("%s", hint)
+		}
 	}
 	if s.Emergency != nil {
 		note("%s; when it is over: redisopt rollback %s", s.Emergency, s.Target.Phase)

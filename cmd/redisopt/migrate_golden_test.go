@@ -130,6 +130,15 @@ func hostingDocuments() map[string]report.Document {
 			Target: migrate.Target{Phase: "phase3", Prefix: "bull", Queue: "mail"},
 			Why:    "bull:mail is paused, and which BullMQ will run it is not known yet", Fix: "add --bullmq-major 5 or --bullmq-major 6",
 		}),
+		"migrate.status-unread": statusDocument([]migrate.Standing{
+			{Target: target, State: state, Intents: []migrate.Intent{}},
+			{
+				Target: migrate.Target{Phase: "phase3", Prefix: "bull", Queue: "mail"}, State: migrate.State{Steps: []migrate.StepState{}}, Intents: []migrate.Intent{},
+				Err: (&app{}).migrationHint(&journal.DamagedError{
+					Where: "/state/mail.journal", Err: errors.New("line 2: hash mismatch"), Lines: 7, Other: "redisopt:journal:phase3:bull:mail", OtherLen: 7,
+				}, migrate.Target{Phase: "phase3", Prefix: "bull", Queue: "mail"}),
+			},
+		}),
 		"migrate.verify": verifyDocument(verifyData{Target: target, Condition: migrate.Verified, Steps: []verifiedStep{
 			{Name: "phase2.pause-1", Mark: migrate.Applied, Verdict: report.Pass},
 			{Name: "phase2.pause-2", Mark: migrate.Applied, Verdict: report.Fail, Why: "bull:sms is not paused"},

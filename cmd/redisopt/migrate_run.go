@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -56,69 +57,62 @@ func (a *app) migrateRun(ctx context.Context, which whichMigration, flags hostFl
 		if err != nil {
 			return err
 		}
-		open, err := a.openMigrations(ctx, up, which, dir)
+		open, left, err := a.openMigrations(ctx, up, which, dir)
 		if err != nil {
 			return err
 		}
-		doc := statusDocument(open)
+		doc := statusDocument(slices.Concat(open, left))
 		if len(open) == 0 {
-			a.note("nothing is open")
-			return a.print(doc)
+			a.note("nothing is open that can be hosted")
+			return errors.Join(a.print(doc), unread(left))
 		}
 		rest, _ := a.hosting(up, opts)
 		commands, inScript := rest.Resting(24 * time.Hour)
 		a.detail("while nothing moves, hosting costs about %d commands a day and migration, and %d inside scripts", commands, inScript)
 		if a.flags.dryRun {
-			return a.print(doc)
+			return errors.Join(a.print(doc), unread(left))
 		}
 		if err := a.confirm(ctx, doc, "Go on with all of it?"); err != nil {
 			return err
 		}
-		return a.hostAll(ctx, up, open, dir, float64(rate), opts)
+		err = a.hostAll(ctx, up, open, dir, float64(rate), opts)
+		return errors.Join(err, a.print(statusDocument(slices.Concat(open, left))), unread(left))
 	})
 }
 
 // openMigrations are those that have something to go on with, or that wait to be completed, and that
-// nobody hosts; or the one that was named.
-func (a *app) openMigrations(ctx context.Context, up *upstream.Upstream, which whichMigration, dir string) ([]migrate.Standing, error) {
-	targets := []migrate.Target{which.target()}
-	if !which.named() {
-		var err error
-		if targets, err = migrate.Targets(ctx, up.Client()); err != nil {
-			return nil, err
-		}
+// nobody hosts; or the one that was named. Of several, left are those whose journal cannot be read.
+func (a *app) openMigrations(
+	ctx context.Context, up *upstream.Upstream, which whichMigration, dir string,
+) (open, left []migrate.Standing, err error) {
+	all, err := a.standings(ctx, up, which, dir)
+	if err != nil {
+		return nil, nil, err
 	}
-	var out []migrate.Standing
-	for _, t := range targets {
-		if which.phase != "" && t.Phase != which.phase {
-			continue
-		}
-		s, err := migrate.Look(ctx, up.Client(), migrate.SessionOptions{Target: t, StateDir: dir})
-		if err != nil {
-			return nil, a.migrationHint(err, t)
-		}
-		if err := remember(&s, dir, up); err != nil {
-			return nil, err
-		}
+	a.noteUnread(all)
+	for _, s := range all {
+		t := s.Target
 		switch {
+		case s.Err != nil:
+			left = append(left, s)
 		case !s.State.Stage.Open() && s.State.Stage != migrate.Complete:
 		case s.Emergency != nil && s.State.Stage != migrate.Backward && which.named():
-			return nil, afterEmergency(s)
+			return nil, nil, afterEmergency(s)
 		case s.Emergency != nil && s.State.Stage != migrate.Backward:
 			a.note("%s is not hosted: %s; redisopt rollback %s", t, s.Emergency, t.Phase)
 		case s.Holder != nil && which.named():
-			return nil, a.migrationHint(s.Held(), t)
+			return nil, nil, a.migrationHint(s.Held(), t)
 		case s.Holder != nil:
 			a.note("%s is hosted by %s", t, s.Holder.Owner)
 		default:
-			out = append(out, s)
+			open = append(open, s)
 		}
 	}
-	return out, nil
+	return open, left, nil
 }
 
-// hostAll hosts every migration of open at once, each until it is completed or rolled back, and prints
-// where each stands at the end.
+// hostAll hosts every migration of open at once, each until it is completed or rolled back, and leaves in
+// open where each stands at the end.
 func (a *app) hostAll(
 	ctx context.Context, up *upstream.Upstream, open []migrate.Standing, dir string, rate float64, opts migrate.HostOptions,
 ) error {
@@ -160,5 +154,5 @@ func (a *app) hostAll(
 	for i := range open {
 		open[i].Holder, open[i].Pulse, open[i].Intents = nil, nil, []migrate.Intent{}
 	}
-	return errors.Join(append(errs, a.print(statusDocument(open)))...)
+	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -59,29 +60,33 @@ func (a *app) migrateStatus(ctx context.Context, which whichMigration, watch boo
 			if err != nil {
 				return err
 			}
-			return a.print(statusDocument(all))
+			return errors.Join(a.print(statusDocument(all)), unread(all))
 		}
 		return a.watchStatus(ctx, up, which, dir, every)
 	})
 }
 
-// standings looks at the migration that was named, or at all there are of the phase that was.
+// standings looks at the migration that was named, or at all there are of the phase that was. Of several, those
+// whose journal cannot be read are among the others, with the reason as their Err.
 func (a *app) standings(ctx context.Context, up *upstream.Upstream, which whichMigration, dir string) ([]migrate.Standing, error) {
-	targets := []migrate.Target{which.target()}
-	if !which.named() {
-		var err error
-		if targets, err = migrate.Targets(ctx, up.Client()); err != nil {
+	if which.named() {
+		s, err := a.lookAmong(ctx, up, which.target(), dir)
+		if err = errors.Join(err, s.Err); err != nil {
 			return nil, err
 		}
-		targets = slices.DeleteFunc(targets, func(t migrate.Target) bool { return which.phase != "" && t.Phase != which.phase })
+		return []migrate.Standing{s}, nil
+	}
+	targets, err := migrate.Targets(ctx, up.Client())
+	if err != nil {
+		return nil, err
 	}
 	all := make([]migrate.Standing, 0, len(targets))
 	for _, t := range targets {
-		s, err := migrate.Look(ctx, up.Client(), migrate.SessionOptions{Target: t, StateDir: dir})
-		if err != nil {
-			return nil, a.migrationHint(err, t)
+		if which.phase != "" && t.Phase != which.phase {
+			continue
 		}
-		if err := remember(&s, dir, up); err != nil {
+		s, err := a.lookAmong(ctx, up, t, dir)
+		if err != nil {
 			return nil, err
 		}
 		all = append(all, s)
@@ -112,7 +117,7 @@ func (a *app) watchStatus(ctx context.Context, up *upstream.Upstream, which whic
 			}
 		}
 		if !slices.ContainsFunc(all, func(s migrate.Standing) bool { return s.State.Stage.Open() || s.Holder != nil }) {
-			return nil
+			return unread(all)
 		}
 		select {
 		case <-ctx.Done():

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -28,6 +29,70 @@ func (o operator) spoiled(queue string) string {
 		o.t.Fatal(err)
 	}
 	return files[0]
+}
+
+// conditions are those that migrate status tells of each queue, with what to do about it. It ends with code.
+func (o operator) conditions(code int) (condition, hint map[string]string) {
+	o.t.Helper()
+	got, out, errs := o.types("migrate", "status", "-o", "json")
+	if got != code {
+		o.t.Fatalf("migrate status: exit %d, want %d\n%s%s", got, code, out, errs)
+	}
+	var doc struct {
+		Data struct {
+			Migrations []struct {
+				Target          migrate.Target
+				Condition, Hint string
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &doc); err != nil {
+		o.t.Fatalf("%v\n%s", err, out)
+	}
+	condition, hint = map[string]string{}, map[string]string{}
+	for _, m := range doc.Data.Migrations {
+		condition[m.Target.Queue], hint[m.Target.Queue] = m.Condition, m.Hint
+	}
+	return condition, hint
+}
+
+func TestADamagedJournalKeepsNobodyFromGoingOnWithTheOtherMigrations(t *testing.T) {
+	o := newOperator(t)
+	damaged, whole, last := queues()[0], queues()[1], queues()[2]
+	for _, j := range []journey{damaged, whole, last} {
+		o.wants(0, j.there()...)
+	}
+	file := o.spoiled(damaged.queue)
+
+	condition, hint := o.conditions(exitBlocked)
+	if condition[damaged.queue] != "unreadable" || condition[whole.queue] != "verified" || condition[last.queue] != "verified" {
+		t.Errorf("status tells %v", condition)
+	}
+	contains(t, hint[damaged.queue], "move "+file+" out of the way", "completes it", "redisopt migrate resume --queue "+damaged.queue)
+	contains(t, squeezed(o.wants(exitBlocked, "migrate", "status")), "unreadable", "out of the way", "hint: move "+file)
+	contains(t, o.wants(exitBlocked, "migrate", "run", "--dry-run"), "unreadable", "verified", damaged.queue+" is left out")
+	contains(t, o.wants(exitBlocked, "rollback", "phase3", "--all-queues", "--workers-stopped", "--dry-run"), whole.queue, damaged.queue+" is left out")
+
+	text := o.wants(exitBlocked, "rollback", "last", "--workers-stopped", "--active-timeout", "-1s", "--yes")
+	contains(t, text, "the last one is phase3 of "+last.prefix+":"+last.queue, damaged.queue+" is left out")
+	text = o.wants(exitBlocked, "migrate", "run", "--complete", "--yes")
+	contains(t, squeezed(text), damaged.queue+" is left out", "completed", "unreadable")
+	condition, _ = o.conditions(exitBlocked)
+	if condition[damaged.queue] != "unreadable" || condition[whole.queue] != "completed" || condition[last.queue] != "rolled_back" {
+		t.Errorf("after run and rollback, status tells %v", condition)
+	}
+
+	// The one that is named is an error as ever, and another is none of its business.
+	o.wants(exitBlocked, "migrate", "status", "--queue", damaged.queue)
+	o.wants(0, "migrate", "status", "--queue", whole.queue)
+
+	if err := os.Rename(file, filepath.Join(t.TempDir(), "aside")); err != nil {
+		t.Fatal(err)
+	}
+	if condition, _ = o.conditions(0); condition[damaged.queue] != "verified" {
+		t.Errorf("after the hint was followed, status tells %v", condition)
+	}
+	o.wants(0, damaged.back()...)
 }
 
 func TestTheOnlyCopyOfAJournalIsNotToBeMovedAway(t *testing.T) {

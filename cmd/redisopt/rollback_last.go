@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +33,10 @@ func (a *app) rollbackLastCommand() *cobra.Command {
 }
 
 func (a *app) rollbackLast(ctx context.Context, tune tuning, reason string) error {
-	var last *migrate.Standing
+	var (
+		last *migrate.Standing
+		left error // of journals that cannot be read
+	)
 	err := a.withRedis(ctx, reading(), func(up *upstream.Upstream, conf *config.Config) error {
 		dir, err := a.migrationDir(conf)
 		if err != nil {
@@ -42,9 +46,11 @@ func (a *app) rollbackLast(ctx context.Context, tune tuning, reason string) erro
 		if err != nil {
 			return err
 		}
+		a.noteUnread(all)
+		left = unread(all)
 		if last = lastUndoable(all); last == nil {
 			a.note("nothing can be rolled back")
-			return a.print(statusDocument(all))
+			return errors.Join(a.print(statusDocument(all)), left)
 		}
 		a.note("the last one is %s, %s since %s", last.Target, last.Condition(), last.State.Since.UTC().Format(time.RFC3339))
 		return nil
@@ -53,13 +59,13 @@ func (a *app) rollbackLast(ctx context.Context, tune tuning, reason string) erro
 		return err
 	}
 	if last.Target.Phase == step.Phase3Name {
-		return a.rollbackPhase3(ctx, queueFlags{queue: last.Target.Queue, prefix: last.Target.Prefix}, tune, reason)
+		return errors.Join(a.rollbackPhase3(ctx, queueFlags{queue: last.Target.Queue, prefix: last.Target.Prefix}, tune, reason), left)
 	}
-	return a.rollbackPhase(ctx, last.Target, reason)
+	return errors.Join(a.rollbackPhase(ctx, last.Target, reason), left)
 }
 
 // lastUndoable is the migration whose journal was written last among those that can be rolled back, nil
-// when none can.
+// when none can. One whose journal cannot be read is none of them.
 func lastUndoable(all []migrate.Standing) *migrate.Standing {
 	var last *migrate.Standing
 	for i := range all {

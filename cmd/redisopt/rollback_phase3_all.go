@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/redisopt/redisopt/internal/migrate"
@@ -13,7 +14,8 @@ import (
 
 // rollbackAllQueues moves every queue of phase 3 under the prefix back, the one that was begun last first. It
 // stops at the first that cannot be moved back, and run again it goes on there. A queue that somebody hosts is
-// asked for, and one that was completed is told and left.
+// asked for, and one that was completed is told and left. So is one whose journal cannot be read, which is the
+// error in the end.
 func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuning, reason string) error {
 	return a.withRedis(ctx, asking(), func(up *upstream.Upstream, conf *config.Config) error {
 		dir, err := a.migrationDir(conf)
@@ -25,10 +27,12 @@ func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuni
 			return err
 		}
 		all = slices.DeleteFunc(all, func(s migrate.Standing) bool { return s.Target.Prefix != which.prefix })
+		a.noteUnread(all)
+		left := unread(all)
 		back := a.backInOrder(all)
 		if len(back) == 0 {
 			a.note("nothing can be rolled back")
-			return a.print(statusDocument(all))
+			return errors.Join(a.print(statusDocument(all)), left)
 		}
 		outlines := []migrate.Outline{}
 		for _, s := range back {
@@ -40,7 +44,7 @@ func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuni
 		}
 		doc := outlineDocument(outlines, "")
 		if a.flags.dryRun {
-			return a.print(doc)
+			return errors.Join(a.print(doc), left)
 		}
 		if err := a.confirm(ctx, doc, "Move "+plural(int64(len(back)), "queue")+" back?"); err != nil {
 			return err
@@ -56,7 +60,7 @@ func (a *app) rollbackAllQueues(ctx context.Context, which queueFlags, tune tuni
 		if all, err = a.standings(ctx, up, whichMigration{phase: step.Phase3Name}, dir); err != nil {
 			return err
 		}
-		return a.print(statusDocument(all))
+		return errors.Join(a.print(statusDocument(all)), left)
 	})
 }
 

@@ -200,7 +200,7 @@ func (a *app) legs(ctx context.Context, p planning, file string, which rehearsed
 // lastLeg is the migration that was worked on last and can still be undone.
 func (a *app) lastLeg(ctx context.Context, p planning) ([]rehearsal.Leg, error) {
 	all, err := a.standings(ctx, p.up, whichMigration{}, p.dir)
-	if err != nil {
+	if err = errors.Join(err, unread(all)); err != nil {
 		return nil, err
 	}
 	last := lastUndoable(all)
@@ -238,7 +238,7 @@ func (a *app) fileLegs(path string, which rehearsed) ([]rehearsal.Leg, error) {
 // begunLegs are the queues that phase 3 has moved, or is moving.
 func (a *app) begunLegs(ctx context.Context, p planning, which rehearsed) ([]rehearsal.Leg, error) {
 	all, err := a.standings(ctx, p.up, whichMigration{phase: step.Phase3Name, queueFlags: which.queueFlags}, p.dir)
-	if err != nil {
+	if err = errors.Join(err, unread(all)); err != nil {
 		return nil, err
 	}
 	var out []rehearsal.Leg

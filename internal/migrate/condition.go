@@ -20,18 +20,22 @@ const (
 	RollingBack     Condition = "rolling_back"     // it is being undone
 	WasRolledBack   Condition = "rolled_back"      // everything was undone
 	FailedResumable Condition = "failed_resumable" // it stopped half-way; it can go on, or go back
+	Unreadable      Condition = "unreadable"       // its journal cannot be read, so nothing is known of it
 )
 
 // Conditions are all conditions, in the order in which a migration may pass through them.
 func Conditions() []Condition {
 	return []Condition{
 		Planned, Preflight, Shadow, Ramping, Soaking, OnHold, Throttled, Paused, Verifying, Verified, Completed,
-		RollingBack, WasRolledBack, FailedResumable,
+		RollingBack, WasRolledBack, FailedResumable, Unreadable,
 	}
 }
 
 // Condition tells where s stands. It is pure.
 func (s Standing) Condition() Condition {
+	if s.Err != nil {
+		return Unreadable
+	}
 	switch s.State.Stage {
 	case NotStarted:
 		return Planned

@@ -45,6 +45,7 @@ func TestConditionsFollowFromJournalLeaseAndPulse(t *testing.T) {
 		"killed on the way back":          {Standing{State: at(Backward, "phase3.move", "undoing")}, FailedResumable},
 		"on the way back":                 {Standing{State: at(Backward, "phase3.move", "undoing"), Holder: held}, RollingBack},
 		"every step in place":             {Standing{State: at(Complete, "phase3.move", "applied")}, Verified},
+		"a journal that cannot be read":   {Standing{Err: errors.New("damaged"), Holder: &Holder{}}, Unreadable},
 		"killed while it was completed":   {Standing{State: at(Finishing)}, FailedResumable},
 		"completed":                       {Standing{State: at(Finished)}, Completed},
 		"rolled back":                     {Standing{State: at(RolledBack)}, WasRolledBack},

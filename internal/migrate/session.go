@@ -57,6 +57,10 @@ type Standing struct {
 	Intents []Intent        `json:"intents"`
 	Entries []journal.Entry `json:"-"`
 
+	// Err is why the journal cannot be read, where whoever looked goes on with other migrations all the same; nil
+	// when it was read. With it there is no State.
+	Err error `json:"-"`
+
 	// Emergency is a way back without the Redis of which the journal does not know yet, where whoever
 	// looked knows of one; nil without.
 	Emergency *Emergency `json:"emergency,omitempty"`
