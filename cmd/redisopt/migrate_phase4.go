@@ -231,8 +231,8 @@ is named, and the exit code is 4. Keys whose time to live is over are left out. 
 }
 
 func (a *app) migrateRestore(ctx context.Context, file string, prefixes []string) error {
-	summary, err := step.CheckBackup(file)
-	if isPathError(err) || errors.Is(err, backup.ErrNoBackup) {
+	summary, err := step.CheckBackup(file, prefixes...)
+	if isPathError(err) || errors.Is(err, backup.ErrNoBackup) || isA[*step.PrefixError](err) {
 		return &usageError{err}
 	}
 	if err != nil {

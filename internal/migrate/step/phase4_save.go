@@ -186,16 +186,41 @@ func (s *Save) Verify(ctx context.Context) error {
 func (s *Save) Rollback(context.Context) error { return nil }
 
 // CheckBackup reads a whole backup file and tells what it holds.
-func CheckBackup(path string) (backup.Summary, error) {
+//
+// With prefixes, a *PrefixError tells of the first of them with which no key in the file begins and which is not one
+// that the file was made of.
+func CheckBackup(path string, prefixes ...string) (backup.Summary, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return backup.Summary{}, err
 	}
-	summary, err := backup.Read(file, backup.ReadOptions{})
+	found := make([]bool, len(prefixes))
+	summary, err := backup.Read(file, backup.ReadOptions{Want: func(k portable.Key) bool {
+		for i, prefix := range prefixes {
+			found[i] = found[i] || strings.HasPrefix(k.Name, prefix)
+		}
+		return false
+	}})
 	if err = errors.Join(err, file.Close()); err != nil {
 		return summary, fmt.Errorf("%s: %w", path, err)
 	}
+	for i, prefix := range prefixes {
+		if !found[i] && !slices.Contains(summary.Prefixes, prefix) {
+			return summary, &PrefixError{Path: path, Prefix: prefix, Has: summary.Prefixes}
+		}
+	}
 	return summary, nil
+}
+
+// A PrefixError reports a prefix of which a backup has no key.
+type PrefixError struct {
+	Path   string
+	Prefix string
+	Has    []string // those that the backup was made of
+}
+
+func (e *PrefixError) Error() string {
+	return fmt.Sprintf("prefix %q: no key in %s begins with it; the file has the keys of %s", e.Prefix, e.Path, strings.Join(e.Has, ", "))
 }
 
 // syncDir makes a renamed file survive a power cut, where the system can.
