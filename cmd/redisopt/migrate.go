@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -72,13 +73,23 @@ func (a *app) migrateCommand() *cobra.Command {
 		a.migrateStatusCommand(), a.migratePauseCommand(), a.migrateResumeCommand(), a.migrateVerifyCommand(),
 		a.migrateCompleteCommand(), a.migrateAbortCommand(), a.migrateReportCommand(), a.migrateHistoryCommand())
 	var (
-		which queueFlags
+		which whichMigration
+		phase string
 		force bool
 	)
 	which.register(cmd)
 	cmd.Flags().BoolVar(&force, "force-unlock", false, "take the lease away from an operator who is gone")
+	cmd.Flags().StringVar(&phase, "phase", "", "with --force-unlock: the lease of this `phase`, where several are held")
+	cmd.MarkFlagsMutuallyExclusive("queue", "phase")
 	help := cmd.RunE
-	unlock := a.action(func(ctx context.Context, _ []string) error { return a.forceUnlock(ctx, which) })
+	unlock := a.action(func(ctx context.Context, _ []string) error {
+		if phase != "" {
+			if err := which.set([]string{phase}); err != nil {
+				return fmt.Errorf("--phase: %w", err)
+			}
+		}
+		return a.forceUnlock(ctx, which)
+	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if force && len(args) == 0 {
 			return unlock(cmd, args)
@@ -188,8 +199,8 @@ func (a *app) runOptions(up *upstream.Upstream, dir string, t tuning, hosting mi
 	return opts, p.finish
 }
 
-// forceUnlock takes a lease away. Without --queue it takes the only one that is held.
-func (a *app) forceUnlock(ctx context.Context, which queueFlags) error {
+// forceUnlock takes a lease away. Without --queue and --phase it takes the only one that is held.
+func (a *app) forceUnlock(ctx context.Context, which whichMigration) error {
 	return a.withRedis(ctx, writing(), func(up *upstream.Upstream, _ *config.Config) error {
 		held, err := heldLeases(ctx, up, which)
 		if err != nil {
@@ -199,7 +210,7 @@ func (a *app) forceUnlock(ctx context.Context, which queueFlags) error {
 		case len(held) == 0:
 			return a.print(unlockDocument(nil, false))
 		case len(held) > 1:
-			return usagef("%d leases are held, choose one with --queue: %s", len(held), leaseNames(held))
+			return usagef("%d leases are held, choose one: %s", len(held), leaseNames(held))
 		}
 		one := &held[0]
 		if a.flags.dryRun {

@@ -189,11 +189,10 @@ func opposite(t migrate.Target) string {
 	}
 }
 
-// unlockArgs are what --force-unlock needs to find the lease of t. That of a phase of the whole database
-// is found by being held.
+// unlockArgs are what --force-unlock needs to find the lease of t, with a space before it.
 func unlockArgs(t migrate.Target) string {
 	if t.Whole() {
-		return ""
+		return " --phase " + t.Phase
 	}
 	return " " + queueArgs(t)
 }

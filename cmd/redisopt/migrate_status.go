@@ -212,10 +212,15 @@ type heldLease struct {
 	holder migrate.Holder
 }
 
-// heldLeases finds the lease of the queue that was named, or all that are held.
-func heldLeases(ctx context.Context, up *upstream.Upstream, which queueFlags) ([]heldLease, error) {
-	targets := []migrate.Target{which.target()}
-	if which.queue == "" {
+// heldLeases finds the lease of the queue or the whole phase that was named, or all that are held, of one
+// phase or of any.
+func heldLeases(ctx context.Context, up *upstream.Upstream, which whichMigration) ([]heldLease, error) {
+	targets := []migrate.Target{{Phase: step.Phase3Name, Prefix: which.prefix, Queue: which.queue}}
+	switch {
+	case which.queue != "":
+	case which.named():
+		targets = []migrate.Target{which.target()}
+	default:
 		var err error
 		if targets, err = migrate.Targets(ctx, up.Client()); err != nil {
 			return nil, err
@@ -223,6 +228,9 @@ func heldLeases(ctx context.Context, up *upstream.Upstream, which queueFlags) ([
 	}
 	var out []heldLease
 	for _, t := range targets {
+		if which.phase != "" && t.Phase != which.phase {
+			continue
+		}
 		h, err := migrate.Holding(ctx, up.Client(), t.LeaseKey())
 		if err != nil {
 			return nil, err
@@ -234,10 +242,11 @@ func heldLeases(ctx context.Context, up *upstream.Upstream, which queueFlags) ([
 	return out, nil
 }
 
+// leaseNames are what has to be typed to choose one of held.
 func leaseNames(held []heldLease) string {
 	names := make([]string, len(held))
 	for i, h := range held {
-		names[i] = h.target.Queue
+		names[i] = fmt.Sprintf("%s (%s)", strings.TrimSpace(unlockArgs(h.target)), h.holder.Owner)
 	}
 	return strings.Join(names, ", ")
 }

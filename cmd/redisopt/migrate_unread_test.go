@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redisopt/redisopt/internal/migrate"
 	"github.com/redisopt/redisopt/internal/migrate/journal"
@@ -130,5 +131,35 @@ func TestTheHintForADamagedJournalFollowsFromTheOtherCopy(t *testing.T) {
 			c.err.Where, c.err.Other, c.err.Err = "/f", "KEY", errors.New("line 2")
 			contains(t, hintFor((&app{}).migrationHint(&c.err, target), exitBlocked), c.want...)
 		})
+	}
+}
+
+func TestForceUnlockPicksTheLeaseOfAPhase(t *testing.T) {
+	o := newOperator(t)
+	o.wants(0, o.mixed().there()...)
+	targets := []migrate.Target{{Phase: "phase1"}, {Phase: "phase2"}, {Phase: "phase3", Prefix: "bull", Queue: mixedQueue}}
+	for _, target := range targets {
+		text, err := json.Marshal(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.client.HSet(t.Context(), "redisopt:migrations", target.String(), text).Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.client.Set(t.Context(), target.LeaseKey(), "7 secret ann@alpha 100", 10*time.Minute).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	contains(t, o.wants(exitUsage, "migrate", "--force-unlock", "--yes"),
+		"3 leases", "--phase phase1 (ann@alpha 100)", "--phase phase2 (ann@alpha 100)", "--queue "+mixedQueue+" (ann@alpha 100)")
+	contains(t, o.wants(exitUsage, "migrate", "--force-unlock", "--phase", "phase7", "--yes"), "--phase", "phase7", "phase4")
+	o.wants(exitUsage, "migrate", "--force-unlock", "--phase", "phase2", "--queue", mixedQueue, "--yes")
+	contains(t, o.wants(exitBlocked, "migrate", "phase2", "--yes"), "redisopt migrate --force-unlock --phase phase2")
+	contains(t, o.wants(0, "migrate", "--force-unlock", "--phase", "phase2", "--yes"), "phase2", "taken away  yes")
+	contains(t, o.wants(0, "migrate", "--force-unlock", "--phase", "phase3", "--yes"), mixedQueue, "taken away  yes")
+	for i, want := range []int64{1, 0, 0} {
+		if n := o.client.Exists(t.Context(), targets[i].LeaseKey()).Val(); n != want {
+			t.Errorf("%d leases of %s are left, want %d", n, targets[i], want)
+		}
 	}
 }
