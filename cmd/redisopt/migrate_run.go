@@ -76,6 +76,9 @@ func (a *app) migrateRun(ctx context.Context, which whichMigration, flags hostFl
 			return err
 		}
 		err = a.hostAll(ctx, up, open, dir, float64(rate), opts)
+		if err != nil && ctx.Err() != nil {
+			err = withHint(err, hostAgain(which))
+		}
 		return errors.Join(err, a.print(statusDocument(slices.Concat(open, left))), unread(left))
 	})
 }
@@ -109,6 +112,20 @@ func (a *app) openMigrations(
 		}
 	}
 	return open, left, nil
+}
+
+// hostAgain says what to do when hosting was interrupted: a host comes back as a host, while migrate resume
+// would end with the steps of one migration.
+func hostAgain(which whichMigration) string {
+	args := ""
+	switch {
+	case which.named():
+		args = targetArgs(which.target())
+	case which.phase != "":
+		args = " " + which.phase
+	}
+	return "nothing is lost, but until it is hosted again no gate is watched and nothing is rolled back or moved by itself; " +
+		"with the same flags: redisopt migrate run" + args
 }
 
 // hostAll hosts every migration of open at once, each until it is completed or rolled back, and leaves in
@@ -146,7 +163,10 @@ func (a *app) hostAll(
 			defer mu.Unlock()
 			open[i].State = hosted.State
 			if err != nil {
-				errs = append(errs, a.migrationHint(err, s.Target))
+				if ctx.Err() == nil {
+					err = a.migrationHint(err, s.Target)
+				}
+				errs = append(errs, err)
 			}
 		})
 	}

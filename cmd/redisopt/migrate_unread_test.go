@@ -163,3 +163,41 @@ func TestForceUnlockPicksTheLeaseOfAPhase(t *testing.T) {
 		}
 	}
 }
+
+func TestAnInterruptedHostIsToldToHostAgain(t *testing.T) {
+	o := newOperator(t)
+	j := o.mixed()
+	o.wants(0, j.there()...)
+	for name, args := range map[string][]string{
+		"":                              nil,
+		" phase3":                       {"phase3"},
+		" --queue " + mixedQueue + "\n": {"--queue", mixedQueue},
+	} {
+		ctx, interrupt := context.WithCancelCause(t.Context())
+		ended := make(chan string, 1)
+		go func() {
+			code, out, errs := o.typesUnder(ctx, append([]string{"migrate", "run", "--yes"}, args...)...)
+			if code != exitInterrupted {
+				out += "not interrupted\n"
+			}
+			ended <- out + errs
+		}()
+		key := migrate.Target{Phase: "phase3", Prefix: j.prefix, Queue: j.queue}.LeaseKey()
+		deadline := time.After(time.Minute)
+		for held := false; !held; held = o.client.Exists(t.Context(), key).Val() == 1 {
+			select {
+			case <-deadline:
+				t.Fatal("nobody took the lease")
+			case text := <-ended:
+				t.Fatalf("it ended by itself: %s", text)
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		interrupt(errInterrupted)
+		text := <-ended
+		contains(t, text, "hint: nothing is lost", "no gate is watched", "redisopt migrate run"+name)
+		if strings.Contains(text, "migrate resume") || strings.Contains(text, "not interrupted") {
+			t.Errorf("migrate run %v: %s", args, text)
+		}
+	}
+}
