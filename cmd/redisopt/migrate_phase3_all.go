@@ -154,6 +154,7 @@ func (a *app) planQueues(
 	ctx context.Context, up *upstream.Upstream, f phase3Flags, request step.Request, names []string, dir string,
 ) (queuesPlan, error) {
 	var p queuesPlan
+	facts := phase3Facts(ctx, up, f.prefix, names, nil, nil)
 	for _, name := range names {
 		one := request
 		one.Queue = name
@@ -169,7 +170,7 @@ func (a *app) planQueues(
 			p.standing = append(p.standing, s)
 			continue
 		}
-		outline, route, err := a.planQueue(ctx, up, f, one, s)
+		outline, route, err := a.planQueue(ctx, up, f, one, s, facts[name])
 		switch {
 		case refusable(err):
 			p.refused = append(p.refused, refusalOf(one.Target(), a.migrationHint(err, one.Target())))
@@ -185,7 +186,7 @@ func (a *app) planQueues(
 
 // planQueue is what would be done with one queue. What keeps it from beginning is an error.
 func (a *app) planQueue(
-	ctx context.Context, up *upstream.Upstream, f phase3Flags, request step.Request, s migrate.Standing,
+	ctx context.Context, up *upstream.Upstream, f phase3Flags, request step.Request, s migrate.Standing, facts *step.Phase3Facts,
 ) (migrate.Outline, step.Route, error) {
 	if err := s.Held(); err != nil {
 		return migrate.Outline{}, step.Route{}, err
@@ -201,6 +202,7 @@ func (a *app) planQueue(
 	if err != nil {
 		return migrate.Outline{}, route, err
 	}
+	phase.Facts = facts
 	if err := changedPlan(s, phase); err != nil {
 		return migrate.Outline{}, route, err
 	}

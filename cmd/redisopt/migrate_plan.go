@@ -323,6 +323,7 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 	if err != nil {
 		return nil, err
 	}
+	facts := phase3Facts(ctx, p.up, p.prefix, names, p.conf, p.code)
 	out := make([]phaseRun, len(names))
 	for i, name := range names {
 		one := request
@@ -334,7 +335,9 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 				if err != nil {
 					return nil, err
 				}
-				return step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, AllJobs: p.allJobs}, migrate.Env{})
+				phase, err := step.NewQueuePhase(up.Client(), step.Phase3Options{Route: route, AllJobs: p.allJobs}, migrate.Env{})
+				phase.Facts = facts[name]
+				return phase, err
 			},
 		}
 	}

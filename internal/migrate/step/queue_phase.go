@@ -17,6 +17,9 @@ type QueuePhase struct {
 	*Phase3
 	client redis.UniversalClient
 	env    migrate.Env
+
+	// Facts, when not nil, let the plan tell more than the queue's keys do.
+	Facts *Phase3Facts
 }
 
 // openPhase3 makes phase 3 of one queue from its route.
@@ -62,6 +65,7 @@ func (p QueuePhase) Plan(ctx context.Context) (migrate.Outline, error) {
 	o := p.outline(plan)
 	o.PointOfNoReturn = "redisopt migrate complete forgets the ledger; until then everything can be moved back"
 	o.Application = advice(plan, p.opts.Route)
+	o.Claims, o.KPIs = p.claims(plan)
 	return o, nil
 }
 
