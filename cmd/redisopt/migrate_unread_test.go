@@ -168,10 +168,10 @@ func TestAnInterruptedHostIsToldToHostAgain(t *testing.T) {
 	o := newOperator(t)
 	j := o.mixed()
 	o.wants(0, j.there()...)
-	for name, args := range map[string][]string{
-		"":                              nil,
-		" phase3":                       {"phase3"},
-		" --queue " + mixedQueue + "\n": {"--queue", mixedQueue},
+	for next, args := range map[string][]string{
+		"migrate run\n":                            nil,
+		"migrate run phase3\n":                     {"phase3"},
+		"migrate run --queue " + mixedQueue + "\n": {"--queue", mixedQueue},
 	} {
 		ctx, interrupt := context.WithCancelCause(t.Context())
 		ended := make(chan string, 1)
@@ -195,7 +195,7 @@ func TestAnInterruptedHostIsToldToHostAgain(t *testing.T) {
 		}
 		interrupt(errInterrupted)
 		text := <-ended
-		contains(t, text, "hint: nothing is lost", "no gate is watched", "redisopt migrate run"+name)
+		contains(t, text, "hint: nothing is lost", "no gate is watched", "with the same flags: redisopt "+next)
 		if strings.Contains(text, "migrate resume") || strings.Contains(text, "not interrupted") {
 			t.Errorf("migrate run %v: %s", args, text)
 		}
