@@ -175,7 +175,7 @@ func TestTheResultSaysWhatWasMovedAndHowToUndoIt(t *testing.T) {
 		t.Errorf("result = %+v, want its cost, and lists that are not null", got)
 	}
 	text := o.wants(0, o.mixed().back()...)
-	contains(t, text, "rolled-back", "30 jobs")
+	contains(t, text, "rolled_back", "30 jobs")
 	contains(t, o.wants(0, o.mixed().back()...), "nothing to roll back")
 }
 
@@ -355,7 +355,7 @@ func TestALiveWorkerStopsAMoveInPlace(t *testing.T) {
 		t.Errorf("a refused move changed:\n%v", diff)
 	}
 	_ = worker.Close()
-	contains(t, o.wants(0, append(in, "--active-timeout", "-1s")...), "complete")
+	contains(t, o.wants(0, append(in, "--active-timeout", "-1s")...), "verified")
 	o.wants(0, "rollback", "phase3", "--queue", mixedQueue, "--yes")
 }
 
@@ -373,7 +373,7 @@ func TestTheWrongStageIsRefusedWithTheWayOn(t *testing.T) {
 	contains(t, o.wants(exitBlocked, j.there()...), "backward", "redisopt migrate resume --queue "+mixedQueue)
 	contains(t, o.wants(0, "migrate", "status"), "failed_resumable", "redisopt migrate resume --queue")
 	o.client.Del(t.Context(), lock)
-	contains(t, o.wants(0, j.tuned("migrate", "resume")...), "rolled-back")
+	contains(t, o.wants(0, j.tuned("migrate", "resume")...), "rolled_back")
 }
 
 func TestAnUnknownQueueListsTheNearNames(t *testing.T) {
@@ -456,7 +456,7 @@ func TestInterruptPausesAtASafePointAndPrintsTheResumeLine(t *testing.T) {
 		t.Errorf("exit %d, want %d\n%s", code, exitInterrupted, r.err.String())
 	}
 	contains(t, r.err.String(), "redisopt migrate resume --queue "+mixedQueue)
-	contains(t, o.wants(0, append(o.mixed().tuned("migrate", "resume"), "--state-dir", o.dir)...), "complete")
+	contains(t, o.wants(0, append(o.mixed().tuned("migrate", "resume"), "--state-dir", o.dir)...), "verified")
 }
 
 // A trigger pulls once when word has been written.
