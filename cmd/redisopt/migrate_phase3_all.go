@@ -159,8 +159,12 @@ func (a *app) planQueues(
 		one := request
 		one.Queue = name
 		s, err := migrate.Look(ctx, up.Client(), migrate.SessionOptions{Target: one.Target(), StateDir: dir})
+		if err = a.migrationHint(err, one.Target()); err != nil && ctx.Err() == nil && ofOneJournal(err) {
+			p.refused = append(p.refused, refusalOf(one.Target(), err))
+			continue
+		}
 		if err != nil {
-			return p, a.migrationHint(err, one.Target())
+			return p, err
 		}
 		back, err := backAgain(ctx, up, s, dir)
 		if err != nil {

@@ -73,6 +73,8 @@ func TestADamagedJournalKeepsNobodyFromGoingOnWithTheOtherMigrations(t *testing.
 	contains(t, squeezed(o.wants(exitBlocked, "migrate", "status")), "unreadable", "out of the way", "hint: move "+file)
 	contains(t, o.wants(exitBlocked, "migrate", "run", "--dry-run"), "unreadable", "verified", damaged.queue+" is left out")
 	contains(t, o.wants(exitBlocked, "rollback", "phase3", "--all-queues", "--workers-stopped", "--dry-run"), whole.queue, damaged.queue+" is left out")
+	contains(t, squeezed(o.wants(exitBlocked, "migrate", "phase3", "--engine", "bullmq", "--bullmq-major", "6", "--dry-run")),
+		"is damaged: line", whole.queue+": verified already", "out of the way (RENAME")
 
 	text := o.wants(exitBlocked, "rollback", "last", "--workers-stopped", "--active-timeout", "-1s", "--yes")
 	contains(t, text, "the last one is phase3 of "+last.prefix+":"+last.queue, damaged.queue+" is left out")
