@@ -43,6 +43,9 @@ func planDocument(p *step.Plan) report.Document {
 		doc.Sections = append(doc.Sections, repeatsSection(p.Repeats))
 	}
 	doc.Sections = append(doc.Sections, lossesSection(p.Losses, p.LossesTotal))
+	if len(p.Claims) > 0 {
+		doc.Sections = append(doc.Sections, claimsSection(p.Claims))
+	}
 	if len(p.Application) > 0 {
 		doc.Sections = append(doc.Sections, sentences("what the application must change", p.Application))
 	}

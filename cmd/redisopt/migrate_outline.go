@@ -85,11 +85,7 @@ func outlineSections(o migrate.Outline) []report.Section {
 	}
 	out := []report.Section{head, {Title: "steps", Table: steps}, outlineLosses(o)}
 	if len(o.Claims) > 0 {
-		table := &report.Table{Columns: []report.Column{{Name: "goal"}, {Name: "reachable"}, {Name: "why", Elastic: true}}}
-		for _, c := range o.Claims {
-			table.Rows = append(table.Rows, []string{c.Target, yesNo(c.Reachable), c.Why})
-		}
-		out = append(out, report.Section{Title: "what this phase can reach", Table: table})
+		out = append(out, claimsSection(o.Claims))
 	}
 	if len(o.KPIs) > 0 {
 		out = append(out, report.Section{Title: "before and after", Table: kpiTable(o.KPIs)})
@@ -105,6 +101,15 @@ func outlineSections(o migrate.Outline) []report.Section {
 		out = append(out, sentences("where", lines))
 	}
 	return out
+}
+
+// claimsSection says which goals can be reached.
+func claimsSection(claims []migrate.Claim) report.Section {
+	table := &report.Table{Columns: []report.Column{{Name: "goal"}, {Name: "reachable"}, {Name: "why", Elastic: true}}}
+	for _, c := range claims {
+		table.Rows = append(table.Rows, []string{c.Target, yesNo(c.Reachable), c.Why})
+	}
+	return report.Section{Title: "what this phase can reach", Table: table}
 }
 
 func outlineLosses(o migrate.Outline) report.Section {

@@ -206,6 +206,7 @@ func (a *app) migratePhase3(ctx context.Context, f phase3Flags) error {
 		}
 		opts, done := a.runOptions(up, dir, f.tuning, hosting)
 		opts.Compare, opts.AllJobs = f.compare, f.allJobs
+		opts.Facts = phase3Facts(ctx, up, s.Target.Prefix, []string{f.queue}, conf, nil)[f.queue]
 		plan, err := step.PlanStart(ctx, up.Client(), s, route, opts)
 		if err != nil {
 			return err

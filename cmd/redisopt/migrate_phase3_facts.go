@@ -28,7 +28,11 @@ func phase3Facts(
 	if err != nil {
 		return out
 	}
+	connected := map[string]bool{}
 	for _, c := range r.Connections {
+		if c.Queue != "" && c.Prefix == prefix {
+			connected[c.Queue] = true
+		}
 		f := out[c.Queue]
 		if f == nil || c.Own || c.Prefix != prefix {
 			continue
@@ -38,6 +42,9 @@ func phase3Facts(
 		if c.Role == connections.RoleWorker {
 			f.Workers++
 		}
+	}
+	for _, f := range out {
+		f.Queues = max(f.Queues, len(connected))
 	}
 	return out
 }

@@ -96,7 +96,7 @@ func readCommands() []string {
 	return []string{
 		"auth", "client|setname", "hello", "ping", "info", "get", "exists", "hget", "hgetall", "hmget", "hexists", "hlen",
 		"lrange", "llen", "lindex", "zrange", "zrangebyscore", "zcard", "zscore", "smembers", "scard", "type", "scan", "time",
-		"client|list", "pubsub|numsub", "pubsub|channels", "pttl", "strlen", "config|get", "config|resetstat", "flushall", "script|flush",
+		"client|id", "client|list", "pubsub|numsub", "pubsub|channels", "pttl", "strlen", "config|get", "config|resetstat", "flushall", "script|flush",
 	}
 }
 

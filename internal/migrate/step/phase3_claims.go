@@ -107,23 +107,26 @@ func idlePerMonth(layout mover.Layout, workers float64, put bool, known *float64
 
 func connectionsClaim(to mover.Layout, f Phase3Facts) migrate.Claim {
 	c := migrate.Claim{Target: "33 to 1-3 connections"}
-	now := ""
+	now := "; who is connected was not measured, so in how many processes is not known"
 	if f.Measured {
 		now = fmt.Sprintf("; this queue holds %d now", f.Connections)
 	}
 	switch to {
 	case mover.Asynq:
+		if !f.Measured {
+			now = ""
+		}
 		c.Reachable = true
 		c.Why = fmt.Sprintf("a replica of redisopt serve holds %d for any number of queues, measured with 11 and with 100, so two of them, or one while it is deployed anew, hold %d; needs the old workers and producers to be stopped%s",
 			ownConnections, 2*ownConnections, now)
 	case mover.BullMQ:
-		c.Reachable = f.Queues+1 <= 3
-		c.Why = fmt.Sprintf("each worker of BullMQ blocks a connection of its own: %s hold %d in one process that shares all others, and %d with plain options (measured with eleven: 12 and 33)%s",
-			queuesText(f.Queues), f.Queues+1, 3*f.Queues, now)
+		c.Reachable = f.Measured && f.Queues+1 <= 3
+		c.Why = fmt.Sprintf("each worker of BullMQ blocks a connection of its own: %s %d in one process that shares all others, and %d with plain options (measured with eleven: 12 and 33)%s",
+			holding(f.Queues), f.Queues+1, 3*f.Queues, now)
 	default:
-		c.Reachable = f.Queues+2 <= 3
-		c.Why = fmt.Sprintf("each worker of Bull blocks a connection of its own: %s hold %d in one process that shares all others, and %d with plain options (measured with eleven: 13 and 33)%s",
-			queuesText(f.Queues), f.Queues+2, 3*f.Queues, now)
+		c.Reachable = f.Measured && f.Queues+2 <= 3
+		c.Why = fmt.Sprintf("each worker of Bull blocks a connection of its own: %s %d in one process that shares all others, and %d with plain options (measured with eleven: 13 and 33)%s",
+			holding(f.Queues), f.Queues+2, 3*f.Queues, now)
 	}
 	return c
 }
@@ -180,8 +183,10 @@ func monthClaim(plan mover.Plan, f Phase3Facts, idle float64) migrate.Claim {
 	if f.Idle != nil {
 		settings = "with the settings in the code"
 	}
-	why := fmt.Sprintf("idle alone, before any job, this queue takes %s %s, so %s take %s, those in scripts not counted",
-		thousands(idle), settings, queuesText(f.Queues), thousands(all))
+	why := fmt.Sprintf("idle alone, before any job, this queue takes %s %s, those in scripts not counted", thousands(idle), settings)
+	if f.Queues > 1 {
+		why += fmt.Sprintf(", so %d queues take %s", f.Queues, thousands(all))
+	}
 	least := slowestPerSecond * monthSeconds * float64(f.Queues)
 	switch {
 	case plan.To.Layout == mover.BullMQ && put(plan):
@@ -199,11 +204,11 @@ func monthClaim(plan mover.Plan, f Phase3Facts, idle float64) migrate.Claim {
 	return c
 }
 
-func queuesText(n int) string {
-	if n == 1 {
-		return "1 queue"
+func holding(queues int) string {
+	if queues == 1 {
+		return "one queue holds"
 	}
-	return fmt.Sprintf("%d queues", n)
+	return fmt.Sprintf("%d queues hold", queues)
 }
 
 func workersText(n float64) string {

@@ -33,6 +33,9 @@ type Plan struct {
 	// Soak says how long the queue must have been well afterwards, and by which gates; empty where it need not.
 	Soak string `json:"soak,omitempty"`
 
+	// Claims say which goals of the design the new engine can reach, and which it cannot.
+	Claims []migrate.Claim `json:"claims"`
+
 	// Application is what has to be changed in the application, one sentence each.
 	Application []string `json:"application"`
 
@@ -61,6 +64,7 @@ func PlanStart(ctx context.Context, client redis.UniversalClient, s migrate.Stan
 	}
 	p := &Plan{Plan: plan, Target: s.Target, Direction: There, InPlace: route.InPlace(), Stage: s.State.Stage}
 	p.Application = advice(plan, route)
+	p.Claims, _ = QueuePhase{Phase3: phase, Facts: opts.Facts}.claims(plan)
 	if s := route.Soak; s != nil {
 		p.Soak = s.says() + ": " + gatesText(s.Gates)
 	}
@@ -98,7 +102,7 @@ func PlanBack(ctx context.Context, client redis.UniversalClient, s migrate.Stand
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Plan: plan, Target: s.Target, Direction: BackAgain, InPlace: route.InPlace(), Stage: s.State.Stage}
+	p := &Plan{Plan: plan, Target: s.Target, Direction: BackAgain, InPlace: route.InPlace(), Stage: s.State.Stage, Claims: []migrate.Claim{}}
 	p.Application = []string{fmt.Sprintf("stop the %s workers and producers of %q first, then start the %s ones with prefix %q",
 		engineName(route.To.Layout), route.To.Queue, engineName(route.From.Layout), route.From.Prefix)}
 	p.refused = firstError(s.Held(), Blocked(plan))

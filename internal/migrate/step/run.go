@@ -12,6 +12,9 @@ import (
 
 // RunOptions say how a phase is run, whatever it does.
 type RunOptions struct {
+	// Facts, when not nil, let a plan tell more than the queue's keys do.
+	Facts *Phase3Facts
+
 	// StateDir is the directory of the local journals. Required.
 	StateDir string
 
