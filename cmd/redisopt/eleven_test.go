@@ -194,7 +194,7 @@ func (e *eleven) behind(verb string, args ...string) (wait func()) {
 			}
 			e.t.Logf("redisopt %s, once more: %s", verb, strings.TrimSpace(errs))
 			if stale {
-				e.typesUnder(e.t.Context(), append([]string{"migrate", "plan", "phase3", "--out", e.plan}, e.route.flags...)...)
+				e.typesUnder(e.t.Context(), append([]string{"migrate", "plan", "phase3", "--soak", "0", "--out", e.plan}, e.route.flags...)...)
 			}
 		}
 	}()
@@ -263,7 +263,7 @@ func (e *eleven) run() {
 
 	// There: one command moves them one after the other, and the producers of each go over when it has been moved.
 	e.plan = filepath.Join(e.t.TempDir(), "plan.json")
-	e.wants(0, append([]string{"migrate", "plan", "phase3", "--out", e.plan}, e.route.flags...)...)
+	e.wants(0, append([]string{"migrate", "plan", "phase3", "--soak", "0", "--out", e.plan}, e.route.flags...)...)
 	moved := e.behind("migrate", append([]string{"phase3", "--plan", e.plan, "--yes"}, e.route.flags...)...)
 	for q, name := range queues {
 		if crowded(q) {
