@@ -318,7 +318,7 @@ func (a *app) proposePhase3(ctx context.Context, p planning) ([]phaseRun, error)
 		return nil, err
 	}
 	f := phase3Flags{queueFlags: p.queueFlags, soakFlags: newSoakFlags(), engine: p.engine, major: p.major}
-	p.soaks(&f.soakFlags.soak)
+	p.soaks(&f.soak)
 	request, err := f.configured(ctx, p.up, p.conf, a.given)
 	if err != nil {
 		return nil, err

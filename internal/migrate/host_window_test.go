@@ -52,7 +52,9 @@ func (s *stage) shut() {
 		}
 	}
 	cancel()
-	<-ended
+	if err := <-ended; err == nil {
+		s.t.Error("it ended well although it was interrupted")
+	}
 }
 
 func (s *stage) look() migrate.Standing {
@@ -101,7 +103,9 @@ func TestALaterHostKeepsToTheWindowsOfAnEarlierOne(t *testing.T) {
 	}()
 	<-s.slow.began
 	stop()
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("it ended well in the middle of a step")
+	}
 	s.keeps(plan, always)
 
 	closed := closedNow()

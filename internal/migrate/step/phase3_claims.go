@@ -123,7 +123,7 @@ func connectionsClaim(to mover.Layout, f Phase3Facts) migrate.Claim {
 		c.Reachable = f.Measured && f.Queues+1 <= 3
 		c.Why = fmt.Sprintf("each worker of BullMQ blocks a connection of its own: %s %d in one process that shares all others, and %d with plain options (measured with eleven: 12 and 33)%s",
 			holding(f.Queues), f.Queues+1, 3*f.Queues, now)
-	default:
+	case mover.Bull:
 		c.Reachable = f.Measured && f.Queues+2 <= 3
 		c.Why = fmt.Sprintf("each worker of Bull blocks a connection of its own: %s %d in one process that shares all others, and %d with plain options (measured with eleven: 13 and 33)%s",
 			holding(f.Queues), f.Queues+2, 3*f.Queues, now)
