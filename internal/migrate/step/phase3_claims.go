@@ -156,7 +156,7 @@ func perJobClaim(from, to mover.Endpoint) migrate.Claim {
 		c.Why = "measured with those in scripts: redisopt's queues cost 22% fewer than Bull and 49% fewer than BullMQ, so this takes more"
 	case from.Layout == to.Layout:
 		c.Why = fmt.Sprintf("measured with those in scripts: %.1f now and %.1f then, which is all but the same", was, is)
-	case mover.Bull:
+	default:
 		c.Reachable = is < was
 		alone := [2]int{aloneBull, aloneBullMQ}
 		if from.Layout == mover.BullMQ {
