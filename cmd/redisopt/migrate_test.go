@@ -198,6 +198,8 @@ func TestASecondOperatorIsRefusedWithTheOwnerAndTheWayOut(t *testing.T) {
 		t.Error("it printed the holder's token")
 	}
 	contains(t, o.wants(0, "migrate", "status", "--queue", mixedQueue), "ann@alpha 100")
+	contains(t, o.wants(exitBlocked, append(j.args("migrate", "resume"), "--window", "none")...),
+		"ann@alpha 100", "a host takes its windows when it begins", "0 writes")
 	contains(t, o.wants(0, j.args("migrate", "--force-unlock")...), "ann@alpha 100", "taken away  yes")
 	o.wants(0, j.there()...)
 }
