@@ -102,7 +102,7 @@ func (j *journey) run(ctx context.Context) error {
 		{fmt.Sprintf("audit its commands for %s", j.opts.Window), j.auditCommands},
 		{"run eleven queues of redisopt's own beside it", j.ours},
 		{"plan the move to BullMQ and name its losses", j.plan},
-		{"phase 1: take cache and limits to another Redis, share by share, callers going on", j.phase1},
+		{"phase 1: take cache and limits to another Redis, share by share, under traffic", j.phase1},
 		{"phase 2: pause the queues that can wait", j.phase2},
 		{"phase 3: stop the workers and move the queues, the producer going on", j.costed(&j.moved.there, j.there)},
 		{"phase 4: save and delete what is left of a queue", j.phase4},
