@@ -38,6 +38,10 @@ type Engine struct {
 	// are no part of the plan.
 	Windows []string
 
+	// Lasting says that steps which are in place find no new work: after a complete run whose steps are all still
+	// in place Start does nothing.
+	Lasting bool
+
 	// OnEvent, when not nil, is called for each thing that happens, from the goroutine of the verb.
 	OnEvent func(Event)
 
@@ -74,6 +78,11 @@ func (e *Engine) Start(ctx context.Context) error {
 		if s.Plan != plan.Plan {
 			return &PlanError{Begun: s.Plan, Asked: plan.Plan}
 		}
+		if s.Stage == Complete && e.Lasting {
+			if placed, err := e.placed(ctx); placed || err != nil {
+				return err
+			}
+		}
 	case NotStarted, RolledBack, Finished:
 	}
 	if s.Stage != Forward {
@@ -83,6 +92,19 @@ func (e *Engine) Start(ctx context.Context) error {
 		}
 	}
 	return e.forward(ctx)
+}
+
+// placed is whether every step is in place.
+func (e *Engine) placed(ctx context.Context) (bool, error) {
+	for _, step := range e.steps {
+		switch err := step.Verify(ctx); {
+		case errors.Is(err, ErrNotApplied):
+			return false, nil
+		case err != nil:
+			return false, &StepError{Step: step.Name(), Verb: "verify", Err: err}
+		}
+	}
+	return true, nil
 }
 
 // Resume goes on with what was interrupted, in the direction it had. It begins when nothing was ever

@@ -100,6 +100,9 @@ func (h *host) run(ctx context.Context) error {
 	}
 	h.engine = NewEngine(h.session.Journal, h.phase.Steps()...)
 	h.engine.Options, h.engine.OnEvent = h.phase.Options(), h.event
+	if l, ok := h.phase.(Laster); ok {
+		h.engine.Lasting = l.Lasting()
+	}
 	if err := h.keepWindows(ctx, state); err != nil {
 		return err
 	}
@@ -206,7 +209,7 @@ func (h *host) loop(ctx context.Context) error {
 			h.session.Lease.SetResting(false)
 			known := len(h.session.Journal.Entries())
 			err := h.interruptible(ctx, h.forward(begin))
-			begin = begin && state.Stage != Forward && !h.begun(known)
+			begin = begin && err != nil && state.Stage != Forward && !h.begun(known)
 			if err != nil && (ctx.Err() != nil || !interruption(err)) {
 				return h.failed(ctx, err)
 			}

@@ -42,6 +42,14 @@ type Finisher interface {
 	Complete(ctx context.Context) error
 }
 
+// A Laster is a Phase whose steps find no new work once they are in place: the same command again does nothing.
+type Laster interface {
+	Phase
+
+	// Lasting is whether that is so.
+	Lasting() bool
+}
+
 // A Reverser is a Phase that can tell what its way back would do, before anybody is asked.
 type Reverser interface {
 	Phase

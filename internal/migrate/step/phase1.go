@@ -281,6 +281,9 @@ func (p *Phase1) Options() any { return p.plan }
 // Kept is the plan with its defaults.
 func (p *Phase1) Kept() Phase1Plan { return p.plan }
 
+// Lasting is true: a second pass would compare reads of which there are none any more, and wait for them.
+func (p *Phase1) Lasting() bool { return true }
+
 // Steps look, prove, compare, ramp and soak.
 func (p *Phase1) Steps() []migrate.Step {
 	all := []migrate.Step{&phase1Check{p}}
@@ -290,11 +293,14 @@ func (p *Phase1) Steps() []migrate.Step {
 	if p.plan.ClearNew {
 		all = append(all, &phase1Clearing{p})
 	}
-	all = append(all, &phase1Shadowing{p}, p.soak(phase1Compare, p.plan.StepMS, p.shadowGates()))
+	wait := func(name string, gates []migrate.Gate, next float64) migrate.Step {
+		return &phase1Wait{p.soak(name, p.plan.StepMS, gates), p, next}
+	}
+	all = append(all, &phase1Shadowing{p}, wait(phase1Compare, p.shadowGates(), p.plan.Percentages[0]))
 	for i, percent := range p.plan.Percentages {
 		all = append(all, &phase1Share{p, percent})
 		if i < len(p.plan.Percentages)-1 {
-			all = append(all, p.soak("phase1.hold-"+shareName(percent), p.plan.StepMS, p.gates(p.plan.StepMS, false)))
+			all = append(all, wait("phase1.hold-"+shareName(percent), p.gates(p.plan.StepMS, false), p.plan.Percentages[i+1]))
 		}
 	}
 	return append(all, p.soak(phase1Soak, p.plan.SoakMS, p.gates(p.plan.SoakMS, true)))

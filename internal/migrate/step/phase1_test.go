@@ -161,7 +161,7 @@ func (g *ground) engine(t *testing.T, d *diary) *migrate.Engine {
 		},
 	})
 	engine = migrate.NewEngine(d, p.Steps()...)
-	engine.Options = p.Options()
+	engine.Options, engine.Lasting = p.Options(), p.Lasting()
 	return engine
 }
 
@@ -228,6 +228,27 @@ func TestPhase1DiedAtAnyWriteOfTheJournalIsResumedAndTakenBack(t *testing.T) {
 		}
 	}
 	t.Logf("died before and after each of %d writes", whole.writes)
+}
+
+// With every key on the new side no read is compared any more, for which the first wait would wait for ever.
+func TestTheSameCommandAgainIsOverWhenPhase1IsInPlace(t *testing.T) {
+	t.Parallel()
+	g := newGround(t)
+	d := &diary{dieAt: -1}
+	if err := g.engine(t, d).Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range g.replicas {
+		r.say(func(s *replica.Stats) { s.Routes[0].Compared = nil })
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), soon)
+	defer cancel()
+	if err := g.engine(t, d).Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.ramps(t)["cache"]; got != 100 {
+		t.Errorf("%v%% are on the new side, want 100%%", got)
+	}
 }
 
 func TestEveryShareIsAsLargeAsItSaysAndTheWayBackIsOneStep(t *testing.T) {
