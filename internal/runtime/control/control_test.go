@@ -72,9 +72,10 @@ func TestTwoReplicasHearOfAChangeOverTheBell(t *testing.T) {
 		if got := b.Current(); got.Epoch != 1 || got.Ramps["phase1"] != 25 {
 			t.Errorf("the other replica has %+v, want epoch 1 with 25%%", got)
 		}
-		// Both read once at their start; the change is one script, and one reading of the other.
-		if reads, scripts := s.cost(); reads != 3 || scripts != 1 {
-			t.Errorf("cost %d readings and %d scripts, want 3 and 1", reads, scripts)
+		// Both read once at their start; the change is one script, and one reading of the other. The bell can ring
+		// here before the script's answer is understood, which takes one reading more.
+		if reads, scripts := s.cost(); reads < 3 || reads > 4 || scripts != 1 {
+			t.Errorf("cost %d readings and %d scripts, want 3 or 4 and 1", reads, scripts)
 		}
 	})
 }
