@@ -94,7 +94,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	return e.forward(ctx)
 }
 
-// placed is whether every step is in place.
+// placed is whether every step is in place. Price: that of every Verify.
 func (e *Engine) placed(ctx context.Context) (bool, error) {
 	for _, step := range e.steps {
 		switch err := step.Verify(ctx); {

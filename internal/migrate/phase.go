@@ -42,7 +42,8 @@ type Finisher interface {
 	Complete(ctx context.Context) error
 }
 
-// A Laster is a Phase whose steps find no new work once they are in place: the same command again does nothing.
+// A Laster is a Phase whose steps find no new work once they are in place: the same command again verifies them,
+// and does nothing while they are.
 type Laster interface {
 	Phase
 

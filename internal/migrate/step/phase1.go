@@ -293,14 +293,11 @@ func (p *Phase1) Steps() []migrate.Step {
 	if p.plan.ClearNew {
 		all = append(all, &phase1Clearing{p})
 	}
-	wait := func(name string, gates []migrate.Gate, next float64) migrate.Step {
-		return &phase1Wait{p.soak(name, p.plan.StepMS, gates), p, next}
-	}
-	all = append(all, &phase1Shadowing{p}, wait(phase1Compare, p.shadowGates(), p.plan.Percentages[0]))
+	all = append(all, &phase1Shadowing{p}, p.soak(phase1Compare, p.plan.StepMS, p.shadowGates()))
 	for i, percent := range p.plan.Percentages {
 		all = append(all, &phase1Share{p, percent})
 		if i < len(p.plan.Percentages)-1 {
-			all = append(all, wait("phase1.hold-"+shareName(percent), p.gates(p.plan.StepMS, false), p.plan.Percentages[i+1]))
+			all = append(all, p.soak("phase1.hold-"+shareName(percent), p.plan.StepMS, p.gates(p.plan.StepMS, false)))
 		}
 	}
 	return append(all, p.soak(phase1Soak, p.plan.SoakMS, p.gates(p.plan.SoakMS, true)))

@@ -164,30 +164,6 @@ func unlessGone(err error) error {
 	return err
 }
 
-// A phase1Wait is the soak before a share. It is over once that share is in force, also in a second pass over a phase
-// that is in place, when there is nothing to compare any more.
-type phase1Wait struct {
-	migrate.Step
-	phase *Phase1
-	next  float64
-}
-
-// Verify costs 1 command where the journal does not say that the gates passed.
-func (w *phase1Wait) Verify(ctx context.Context) error {
-	err := w.Step.Verify(ctx)
-	if !errors.Is(err, migrate.ErrNotApplied) {
-		return err
-	}
-	d, unread := w.phase.current(ctx)
-	if unread != nil {
-		return unread
-	}
-	if slices.ContainsFunc(w.phase.plan.Routes, func(route string) bool { return d.Ramps[route] < w.next }) {
-		return err
-	}
-	return nil
-}
-
 // A phase1Share moves a share of the keys.
 type phase1Share struct {
 	phase   *Phase1
