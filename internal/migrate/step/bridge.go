@@ -117,12 +117,13 @@ func Bridge(ctx context.Context, client redis.UniversalClient, route Route, opts
 
 // A bridge is one call of Bridge.
 type bridge struct {
-	client redis.UniversalClient
-	from   mover.Endpoint
-	opts   BridgeOptions
-	out    way
-	left   map[mover.State]int64 // what is there that cannot be moved; nil when that is not known
-	sum    Bridged
+	client   redis.UniversalClient
+	from     mover.Endpoint
+	opts     BridgeOptions
+	out      way
+	left     map[mover.State]int64 // what is there that cannot be moved; nil when that is not known
+	sum      Bridged
+	patience time.Duration // the next wait for what may pass by itself
 }
 
 // keys are the containers in which something new can be. With taken they are also those of what a worker has taken.
@@ -148,7 +149,6 @@ func (b *bridge) keys(taken bool) []string {
 func (b *bridge) loop(ctx context.Context, rings <-chan struct{}) error {
 	next := time.NewTimer(b.opts.Every)
 	defer next.Stop()
-	patience := bridgeHeld
 	for {
 		err := b.look(ctx)
 		if err != nil {
@@ -161,17 +161,7 @@ func (b *bridge) loop(ctx context.Context, rings <-chan struct{}) error {
 			}
 			b.failed(err)
 		}
-		switch {
-		case err != nil || b.sum.Held > 0:
-			next.Reset(min(patience, b.opts.Every))
-			patience *= 2
-		case b.left == nil: // once more, to know what is left
-			next.Reset(0)
-			patience = bridgeHeld
-		default:
-			next.Reset(b.opts.Every)
-			patience = bridgeHeld
-		}
+		next.Reset(b.wait(err))
 		select { // what comes in a burst is one pass
 		case <-ctx.Done():
 			return nil
@@ -184,6 +174,20 @@ func (b *bridge) loop(ctx context.Context, rings <-chan struct{}) error {
 		case <-next.C:
 		}
 	}
+}
+
+// wait is how long the bridge rests after a look that ended with err, unless a bell rings.
+func (b *bridge) wait(err error) time.Duration {
+	if err != nil || b.sum.Held > 0 {
+		now := min(max(b.patience, bridgeHeld), b.opts.Every)
+		b.patience = 2 * now
+		return now
+	}
+	b.patience = 0
+	if b.left == nil { // once more, to know what is left
+		return 0
+	}
+	return b.opts.Every
 }
 
 func (b *bridge) failed(err error) {
