@@ -174,7 +174,7 @@ func (s *serveSide) next(q int, plain, late bool) string {
 	kind, extra, due := "p", "", int64(0)
 	switch n := p.n; {
 	case plain:
-	case late, n%10 == 5, n%10 == 8, q%3 == 0 && n%10 < 3:
+	case late, n%10 == 5, n%10 == 8, q%3 == 0 && n%10 == 0:
 		delay := int64(800 + n*37%1500)
 		kind, due, extra = "d", time.Now().UnixMilli()+delay, fmt.Sprintf(`,"delay_ms":%d`, delay)
 	case n%10 == 3:
