@@ -19,7 +19,7 @@ func TestPrices(t *testing.T) {
 	ctx := t.Context()
 	options := func() cache.Options {
 		return cache.Options{
-			Client: dial(t, s.Addr), BinarySafe: true,
+			Client: dial(t, s.Addr), BinarySafe: true, Deadline: patience,
 			Namespaces: map[string]cache.Namespace{
 				"user":  {OwnerParts: 1},
 				"guard": {Guard: true},
@@ -49,6 +49,7 @@ func TestPrices(t *testing.T) {
 		var loads atomic.Int64
 		release := make(chan struct{})
 		var group sync.WaitGroup
+		before := c.Stats().Namespaces["page"].Shared
 		for range 100 {
 			group.Go(func() {
 				r, err := c.GetOrLoad(ctx, "page:2", cache.SetOptions{}, func(context.Context) ([]byte, error) {
@@ -61,7 +62,9 @@ func TestPrices(t *testing.T) {
 				}
 			})
 		}
-		eventually(t, "the load has begun", func() bool { return loads.Load() > 0 })
+		eventually(t, "the load has begun, and all others wait for it", func() bool {
+			return loads.Load() > 0 && c.Stats().Namespaces["page"].Shared == before+99
+		})
 		close(release)
 		group.Wait()
 		if n := loads.Load(); n != 1 {
@@ -178,7 +181,7 @@ func TestPrices(t *testing.T) {
 func TestStaleSet(t *testing.T) {
 	s := redistest.Start(t)
 	options := func() cache.Options {
-		return cache.Options{Client: dial(t, s.Addr), Namespaces: map[string]cache.Namespace{
+		return cache.Options{Client: dial(t, s.Addr), Deadline: patience, Namespaces: map[string]cache.Namespace{
 			"user": {OwnerParts: 1}, "guard": {Guard: true},
 		}}
 	}

@@ -45,14 +45,14 @@ func (c *Cache) GetOrLoad(ctx context.Context, key string, o SetOptions, load Lo
 	if r, ok := c.fromMemory(a, now); ok {
 		if e := c.memory.get(a.store); e != nil && c.early(e, now) {
 			a.space.counts.earlyLoads.Add(1)
-			c.board(ctx, a, o, p.tags, load)
+			c.board(ctx, a, o, p.tags, load, true)
 		}
 		return r, r.absence()
 	}
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	f, joined := c.board(ctx, a, o, p.tags, load)
+	f, joined := c.board(ctx, a, o, p.tags, load, false)
 	if joined {
 		a.space.counts.shared.Add(1)
 	}
@@ -114,12 +114,19 @@ func (f *flight) current(v *versions, store string) bool {
 	return true
 }
 
-// board joins the flight of a key, or starts one.
-func (c *Cache) board(ctx context.Context, a address, o SetOptions, tags []string, load Loader) (f *flight, joined bool) {
+// board joins the flight of a key, or starts one: with anew although memory has the key.
+func (c *Cache) board(ctx context.Context, a address, o SetOptions, tags []string, load Loader, anew bool) (f *flight, joined bool) {
 	c.flightsMu.Lock()
 	defer c.flightsMu.Unlock()
 	if f, ok := c.flights[a.store]; ok && f.current(c.versions, a.store) {
 		return f, true
+	}
+	if !anew { // a flight that ended since the caller looked has left in memory what it brought
+		if r, ok := c.fromMemory(a, time.Now()); ok {
+			f = &flight{done: make(chan struct{})}
+			f.publish(r, r.absence())
+			return f, false
+		}
 	}
 	f = &flight{at: c.versions.read(a.store), done: make(chan struct{})}
 	for _, tag := range tags {

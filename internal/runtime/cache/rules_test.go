@@ -208,7 +208,7 @@ func TestSensitiveEntries(t *testing.T) {
 	names := []byte("sixteen bytes or more")
 	client := dial(t, s.Addr)
 	ring := func(keys ...cache.Key) *cache.Cache {
-		return open(t, cache.Options{Client: client, Keys: keys, KeySecret: names})
+		return open(t, cache.Options{Client: client, Deadline: patience, Keys: keys, KeySecret: names})
 	}
 	c := ring(k1)
 	mustSet(t, c, "session:+491701234567", `{"token":"hunter2"}`, cache.SetOptions{Tags: []string{"session:+491701234567"}})
