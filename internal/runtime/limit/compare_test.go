@@ -41,7 +41,7 @@ func (c *compared) counts() (all int, text string) {
 func comparing(t *testing.T, old, other redis.UniversalClient, c *compared, rules ...Rule) *Limiter {
 	t.Helper()
 	l, err := New(Options{
-		Client: old, Rules: rules, Deadline: 5 * time.Second,
+		Client: old, Rules: rules, Deadline: patience,
 		Other: &Other{Client: other, Takes: func(string) bool { return false }, Compares: func() bool { return true }, Compared: c.tell},
 	})
 	if err != nil {
@@ -51,10 +51,10 @@ func comparing(t *testing.T, old, other redis.UniversalClient, c *compared, rule
 }
 
 // everyAlgorithm is a rule of each, named after it.
-func everyAlgorithm() []Rule {
+func everyAlgorithm(period time.Duration) []Rule {
 	var rules []Rule
 	for _, a := range window.Algorithms() {
-		r := Rule{Name: string(a), Algorithm: a, Limit: 5, Period: 700 * time.Millisecond, By: ByKey, Lease: LeaseOff}
+		r := Rule{Name: string(a), Algorithm: a, Limit: 5, Period: period, By: ByKey, Lease: LeaseOff}
 		if a == Calendar {
 			r.Period = 0
 		}
@@ -67,11 +67,11 @@ func TestBothSidesAreAskedTheSameByEveryAlgorithmAndNothingIsCountedTwice(t *tes
 	t.Parallel()
 	old, other := sides(t)
 	var c compared
-	l := comparing(t, old, other, &c, everyAlgorithm()...)
+	l := comparing(t, old, other, &c, everyAlgorithm(700*time.Millisecond)...)
 	ctx, stop := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { _ = l.Run(ctx) })
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(patience)
 	for n := 0; time.Now().Before(deadline); n++ {
 		for _, r := range l.Rules() {
 			if _, err := l.Check(t.Context(), Request{Rule: r.Name, Subject: Subject{Key: fmt.Sprint("s", n%3)}}); err != nil {
@@ -102,7 +102,7 @@ func TestAComparisonCostsNineCommandsAndCountsNothing(t *testing.T) {
 	t.Parallel()
 	old, other := sides(t)
 	var c compared
-	for _, r := range everyAlgorithm() {
+	for _, r := range everyAlgorithm(MaxPeriod) { // nothing expires meanwhile
 		l := comparing(t, old, other, &c, r)
 		if _, err := l.Check(t.Context(), Request{Rule: r.Name, Subject: Subject{Key: "s"}}); err != nil {
 			t.Fatal(err)

@@ -15,11 +15,17 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
+// patience is how long a side may take: one that is slow because the machine is busy is no outage.
+const patience = time.Minute
+
 // sides are two real servers and the clients to them.
 func sides(t *testing.T) (old, other *redis.Client) {
 	t.Helper()
 	one := func() *redis.Client {
-		c := redis.NewClient(&redis.Options{Addr: redistest.Start(t).Addr, DisableIdentity: true})
+		c := redis.NewClient(&redis.Options{
+			Addr: redistest.Start(t).Addr, DisableIdentity: true, MaxRetries: -1,
+			DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience,
+		})
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
@@ -36,7 +42,7 @@ func newMoving(t *testing.T, old, other redis.UniversalClient, rule Rule) *movin
 	t.Helper()
 	m := &moving{}
 	o := Other{Client: other, Takes: func(string) bool { return m.there.Load() }, Carries: func(string) bool { return true }}
-	l, err := New(Options{Client: old, Other: &o, Rules: []Rule{rule}, Deadline: 5 * time.Second, Instances: 3})
+	l, err := New(Options{Client: old, Other: &o, Rules: []Rule{rule}, Deadline: patience, Instances: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +65,7 @@ func TestASubjectThatChangesSidesGetsNoFreshQuota(t *testing.T) {
 	old, other := sides(t)
 	for _, algorithm := range []Algorithm{SlidingWindow, SlidingLog, SlidingCounter, FixedWindow, TokenBucket} {
 		t.Run(string(algorithm), func(t *testing.T) {
-			m := newMoving(t, old, other, Rule{Name: "r", Algorithm: algorithm, Limit: 10, Period: time.Hour, By: ByKey, Lease: LeaseOff})
+			m := newMoving(t, old, other, Rule{Name: "r", Algorithm: algorithm, Limit: 10, Period: MaxPeriod, By: ByKey, Lease: LeaseOff})
 			subject := string(algorithm)
 			admitted := 0
 			for i := range 30 {
@@ -141,7 +147,7 @@ func TestWhatTheOtherSideCountedIsSeenUntilItsWindowEndsAndNoLonger(t *testing.T
 	var left atomic.Pointer[time.Time]
 	left.Store(&time.Time{})
 	l, err := New(Options{
-		Client: old, Deadline: 5 * time.Second,
+		Client: old, Deadline: patience,
 		Rules: []Rule{{Name: "r", Limit: 10, Period: time.Hour, By: ByKey, Lease: LeaseOff}},
 		Other: &Other{
 			Client: other, Takes: func(string) bool { return there.Load() }, Carries: func(string) bool { return carried.Load() },
@@ -208,16 +214,23 @@ func TestNoWindowAdmitsMoreThanTheLimitWhileSubjectsMove(t *testing.T) {
 			rule := Rule{Name: "r", Algorithm: SlidingWindow, Limit: limit, Period: period, By: ByKey, Lease: lease}
 			var mu sync.Mutex
 			seen := map[string][]admission{}
-			end := time.Now().Add(2 * time.Second)
+			// In 2 s there are five windows; whoever asks all the time is not locked out. A machine that is busy has longer.
+			floor, subjects := 5*limit/2, []string{fmt.Sprint(lease, "-0"), fmt.Sprint(lease, "-1")}
+			enough := func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return min(len(seen[subjects[0]]), len(seen[subjects[1]])) >= floor
+			}
+			end, last := time.Now().Add(2*time.Second), time.Now().Add(patience)
 			var group sync.WaitGroup
 			for n := range replicas {
 				m := newMoving(t, old, other, rule)
 				random := rand.New(rand.NewPCG(uint64(n), 7))
 				group.Go(func() {
-					for time.Now().Before(end) {
+					for time.Now().Before(end) || !enough() && time.Now().Before(last) {
 						m.there.Store(random.IntN(2) == 0) // replicas never agree for long
 						for range random.IntN(40) {
-							subject := fmt.Sprintf("%s-%d", lease, random.IntN(2))
+							subject := subjects[random.IntN(2)]
 							asked := time.Now()
 							r, err := m.Check(t.Context(), Request{Rule: "r", Subject: Subject{Key: subject}})
 							if err != nil {
@@ -238,7 +251,8 @@ func TestNoWindowAdmitsMoreThanTheLimitWhileSubjectsMove(t *testing.T) {
 				})
 			}
 			group.Wait()
-			for subject, all := range seen {
+			for _, subject := range subjects {
+				all := seen[subject]
 				slices.SortFunc(all, func(a, b admission) int { return a.asked.Compare(b.asked) })
 				for i := range all {
 					// Certainly within one window: told of the last less than a period after the first was asked.
@@ -252,11 +266,10 @@ func TestNoWindowAdmitsMoreThanTheLimitWhileSubjectsMove(t *testing.T) {
 						t.Fatalf("%s: %d admitted within %s, want at most %d", subject, len(told), period, limit)
 					}
 				}
-				// In 2 s there are five windows; whoever asks all the time is not locked out.
-				if floor := 5 * limit / 2; len(all) < floor {
+				if len(all) < floor {
 					t.Errorf("%s: %d admitted in all, want at least %d", subject, len(all), floor)
 				}
-				t.Logf("%s: %d admitted in 2 s, at most %d would be", subject, len(all), 6*limit)
+				t.Logf("%s: %d admitted, at most %d would be in 2 s", subject, len(all), 6*limit)
 			}
 		})
 	}
