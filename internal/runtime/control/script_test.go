@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
@@ -17,7 +18,7 @@ func TestTheScript(t *testing.T) {
 	inScript := int64(0)
 	open := func(t *testing.T) *Control {
 		t.Helper()
-		c, err := Open(Options{Client: client, InScript: func(_ string, n int64) { inScript += n }})
+		c, err := Open(Options{Client: client, Timeout: time.Minute, InScript: func(_ string, n int64) { inScript += n }})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +60,7 @@ func TestTheScript(t *testing.T) {
 		// Each has a client of its own; a change that loses each of its ten attempts is tried again.
 		var all sync.WaitGroup
 		for i := range 4 {
-			c, err := Open(Options{Client: server.Client(t)})
+			c, err := Open(Options{Client: server.Client(t), Timeout: time.Minute})
 			if err != nil {
 				t.Fatal(err)
 			}
