@@ -40,7 +40,7 @@ func open(t testing.TB) *redis.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true, MaxRetries: -1, DisableIdentity: true})
+	client := newClient(server.Addr())
 	t.Cleanup(func() {
 		_ = client.Close()
 		_ = server.Close()
@@ -48,9 +48,17 @@ func open(t testing.TB) *redis.Client {
 	return client
 }
 
+// newClient is a client that gives up only when the context of a command ends.
+func newClient(addr string) *redis.Client {
+	return redis.NewClient(&redis.Options{
+		Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DisableIdentity: true,
+		DialTimeout: patience, ReadTimeout: patience, WriteTimeout: patience,
+	})
+}
+
 // patience is how long an engine waits for the upstream in tests: an answer that comes late on a busy
 // machine is an answer all the same.
-const patience = 4 * time.Second
+const patience = time.Minute
 
 // engines are Options with everything behind them, over client.
 func engines(t testing.TB, client redis.UniversalClient) Options {
@@ -86,7 +94,7 @@ func engines(t testing.TB, client redis.UniversalClient) Options {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{Cache: c, Limit: l, Queue: queues(t, client), Schedules: schedules, Fleet: members, Idle: func() []IdleCommand { return nil }, Control: k, Ramp: &RampView{Ledger: ramp.NewLedger()}, Meter: m, Version: "1.2.3", InstanceID: "replica-1"}
+	return Options{Cache: c, Limit: l, Queue: queues(t, client), Schedules: schedules, Fleet: members, Idle: func() []IdleCommand { return nil }, Control: k, Ramp: &RampView{Ledger: ramp.NewLedger()}, Meter: m, Version: "1.2.3", InstanceID: "replica-1", Timeout: patience, ProbeTimeout: patience}
 }
 
 func newAPI(t testing.TB, o Options) *API {
@@ -180,14 +188,14 @@ func decode[T any](t testing.TB, r answer, status int) T {
 	return v
 }
 
-// eventually waits, at most 5s, until what is so.
+// eventually waits until what is so.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(5 * time.Second); !is(); <-tick.C {
+	for deadline := time.Now().Add(patience); !is(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("after 5s: not yet: %s", what)
+			t.Fatalf("after %s: not yet: %s", patience, what)
 		}
 	}
 }

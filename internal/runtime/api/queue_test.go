@@ -19,11 +19,11 @@ func queues(t testing.TB, client redis.UniversalClient) *queue.Engine {
 	t.Helper()
 	addr := client.(*redis.Client).Options().Addr
 	another := func() *redis.Client {
-		c := redis.NewClient(&redis.Options{Addr: addr, ContextTimeoutEnabled: true, MaxRetries: -1, DisableIdentity: true})
+		c := newClient(addr)
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
-	e, err := queue.New(queue.Options{Client: another(), Jobs: another(), Replica: "replica-1", Queues: []queue.Queue{
+	e, err := queue.New(queue.Options{Client: another(), Jobs: another(), Replica: "replica-1", CommandTimeout: patience, Queues: []queue.Queue{
 		{Name: "mail", Mode: queue.Lease, Attempts: 2, MaxPayload: 1000},
 		{Name: "spare", Mode: queue.Lease},
 		{Name: "checked", Mode: queue.Lease, Schema: json.RawMessage(`{"type":"object","required":["user"]}`)},
@@ -47,7 +47,7 @@ func queues(t testing.TB, client redis.UniversalClient) *queue.Engine {
 
 func queueAPI(t *testing.T) *API {
 	t.Helper()
-	return newAPI(t, Options{Queue: queues(t, open(t)), InstanceID: "replica-1"})
+	return newAPI(t, Options{Queue: queues(t, open(t)), InstanceID: "replica-1", Timeout: patience})
 }
 
 // posted is what a request answers, decoded.

@@ -11,8 +11,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/redisopt/redisopt/internal/runtime/embedded"
 	"github.com/redisopt/redisopt/internal/runtime/upstream"
 )
@@ -61,12 +59,12 @@ func TestReadinessSeesThatWritesFailWhileAPingIsGreen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = server.Close() }()
-	client := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DisableIdentity: true})
+	client := newClient(server.Addr())
 	defer func() { _ = client.Close() }()
 	for range 5 {
 		_ = client.Get(t.Context(), "k").Err() // the quota of this plan is 3
 	}
-	a := newAPI(t, Options{Probes: []Probe{{Name: "cache", Transport: "tcp", Write: WriteTest(client, "redisopt:ready")}}})
+	a := newAPI(t, Options{ProbeTimeout: patience, Probes: []Probe{{Name: "cache", Transport: "tcp", Write: WriteTest(client, "redisopt:ready")}}})
 	r := ask(t, a, call{path: "/readyz"})
 	got := decode[Readiness](t, r, http.StatusServiceUnavailable)
 	if got.Ready || len(got.Upstreams) != 1 || got.Upstreams[0].Class != string(upstream.Quota) || got.Upstreams[0].Cause != "the plan's command quota is used up" {

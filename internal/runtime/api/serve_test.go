@@ -13,9 +13,15 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/redisopt/redisopt/internal/runtime/limit"
 )
 
 func newRequest(t testing.TB, path string) *http.Request {
@@ -61,7 +67,7 @@ func dial(t testing.TB, addr string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		t.Fatal(err)
 	}
 	return conn
@@ -187,24 +193,31 @@ func TestServeSaysWhenItsListenerFails(t *testing.T) {
 
 func TestServeCutsOffWhatDoesNotEndInTime(t *testing.T) {
 	t.Parallel()
-	entered := make(chan struct{})
-	var left atomic.Bool
-	a := newAPI(t, Options{ShutdownTimeout: 20 * time.Millisecond, ProbeTimeout: 200 * time.Millisecond, Probes: []Probe{{
-		Name: "stuck", Write: func(ctx context.Context) error {
+	entered, release := make(chan struct{}), make(chan struct{})
+	a := newAPI(t, Options{ShutdownTimeout: 20 * time.Millisecond, Probes: []Probe{{
+		Name: "stuck", Write: func(context.Context) error {
 			close(entered)
-			<-ctx.Done()
-			left.Store(true)
-			return ctx.Err()
+			<-release
+			return nil
 		},
 	}}})
 	addr, stop := start(t, a)
-	send(t, dial(t, addr), "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	conn := dial(t, addr)
+	send(t, conn, "GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	<-entered
-	if err := stop(); err == nil || !strings.Contains(err.Error(), "cut off") {
-		t.Errorf("Serve = %v, want it to say that something was cut off", err)
+	ended := make(chan error, 1)
+	go func() { ended <- stop() }()
+	if _, err := conn.Read(make([]byte, 1)); err == nil {
+		t.Error("the request was answered, want its connection cut off")
 	}
-	if !left.Load() {
-		t.Error("Serve returned while the request was still being answered")
+	select {
+	case err := <-ended:
+		t.Errorf("Serve = %v while the request was still being answered", err)
+	default:
+	}
+	close(release)
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "cut off") {
+		t.Errorf("Serve = %v, want it to say that something was cut off", err)
 	}
 }
 
@@ -220,20 +233,69 @@ func TestASlowBodyIsGivenUp(t *testing.T) {
 	}
 }
 
+// inTime is a Redis that admits every check that comes within its time.
+type inTime struct{ redis.UniversalClient }
+
+func (inTime) EvalSha(ctx context.Context, _ string, _ []string, _ ...any) *redis.Cmd {
+	cmd := redis.NewCmd(ctx)
+	if err := ctx.Err(); err != nil {
+		cmd.SetErr(err)
+		return cmd
+	}
+	cmd.SetVal([]any{int64(3), time.Now().UnixMicro(), int64(1), int64(1), int64(0), int64(0), int64(0), int64(0), int64(0)})
+	return cmd
+}
+
+// A pipeListener has connections within this process, which a bubble of time can look into.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
 func TestAnOperationHasItsTimeAfterASlowBody(t *testing.T) {
 	t.Parallel()
-	o := engines(t, open(t))
-	o.Timeout, o.BodyTimeout = 500*time.Millisecond, 5*time.Second
-	addr, _ := start(t, newAPI(t, o))
-	conn := dial(t, addr)
-	body := `{"rule":"api","subject":{"user":"1"}}`
-	send(t, conn, fmt.Sprintf("POST /v1/limit/check HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(body)))
-	pause := time.NewTimer(600 * time.Millisecond)
-	<-pause.C
-	send(t, conn, body)
-	if r := receive(t, bufio.NewReader(conn)); r.StatusCode != 200 {
-		t.Errorf("a check whose body took longer than an operation may = %d %s, want 200", r.StatusCode, r.body)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		l, err := limit.New(limit.Options{Client: inTime{}, Deadline: patience, Rules: []limit.Rule{{Name: "api"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := newAPI(t, Options{Limit: l, Timeout: 500 * time.Millisecond, BodyTimeout: 5 * time.Second})
+		near, far := net.Pipe()
+		pipes := &pipeListener{conns: make(chan net.Conn, 1), closed: make(chan struct{})}
+		pipes.conns <- far
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Serve(ctx, pipes) }()
+		body := `{"rule":"api","subject":{"user":"1"}}`
+		send(t, near, fmt.Sprintf("POST /v1/limit/check HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", len(body)))
+		time.Sleep(600 * time.Millisecond)
+		send(t, near, body)
+		if r := receive(t, bufio.NewReader(near)); r.StatusCode != 200 || !strings.Contains(r.body, `"checked"`) {
+			t.Errorf("a check whose body took longer than an operation may = %d %s, want 200", r.StatusCode, r.body)
+		}
+		_ = near.Close()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Serve = %v, want nil", err)
+		}
+	})
 }
 
 func TestABodyThatEndsEarlyIsRefused(t *testing.T) {
@@ -293,7 +355,7 @@ func TestTooManyRequestsAtOnceAreToldToWait(t *testing.T) {
 
 func TestBodiesInFlightAreBounded(t *testing.T) {
 	t.Parallel()
-	a := newAPI(t, Options{MaxBodyBytes: 1000, MaxBodyBytesInFlight: 1000, BodyTimeout: 5 * time.Second})
+	a := newAPI(t, Options{MaxBodyBytes: 1000, MaxBodyBytesInFlight: 1000, BodyTimeout: patience})
 	addr, _ := start(t, a)
 	slow := dial(t, addr)
 	send(t, slow, "POST /v1/control HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{")
