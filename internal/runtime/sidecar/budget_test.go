@@ -13,6 +13,7 @@ import (
 func TestWhatIsGivenUpWhenTheBudgetRunsOutAndThatItIsRemembered(t *testing.T) {
 	conf := configured(t, nil, `version: 1
 budgets: {commands: {per_month: 1000}}
+limits: {deadline: 1m}
 queues:
   list:
     - {name: pay, mode: lease, criticality: critical, depends_on: [ledger]}
@@ -88,7 +89,7 @@ func TestAnApplicationBringsItsJobsBackWhileTheSidecarStops(t *testing.T) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	eventually(t, 20*time.Second, "it says that it stops", func() bool {
+	eventually(t, patience, "it says that it stops", func() bool {
 		code, body := ask(t, http.MethodGet, "http://"+r.API+"/readyz", "")
 		return code == 503 && strings.Contains(body, `"stopping":true`)
 	})
@@ -101,7 +102,7 @@ func TestAnApplicationBringsItsJobsBackWhileTheSidecarStops(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(20 * time.Second): // less than it would wait for the job
 		t.Fatal("it waits although the job has ended")
 	}
 }

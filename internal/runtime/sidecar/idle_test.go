@@ -3,7 +3,7 @@ package sidecar
 import (
 	"context"
 	"encoding/json"
-	"maps"
+	"fmt"
 	"net/http"
 	"os"
 	"regexp"
@@ -68,19 +68,38 @@ func TestIdlingSendsWhatIsListed(t *testing.T) {
 	}
 	look := server.Client(t)
 	// The start has read the delayed jobs, and looked for each with some EXISTS.
-	eventually(t, time.Minute, "the delayed jobs are known", func() bool {
+	eventually(t, patience, "the delayed jobs are known", func() bool {
 		return slices.ContainsFunc(listedIdle(t, r), func(c api.IdleCommand) bool { return c.Name == "resync of delayed jobs" && c.Commands == 11 })
 	})
 	settled := time.NewTimer(3 * time.Second)
 	defer settled.Stop()
 	<-settled.C
+	for more := looks; ; more-- { // a machine that is busy for a moment has another one
+		sent, most, least := idled(t, r, look, span)
+		if float64(sent) <= most && float64(sent) >= least {
+			return
+		}
+		text := fmt.Sprintf("sent %d, want %.1f to %.1f by what is listed", sent, least, most)
+		if more == 1 {
+			t.Fatal(text)
+		}
+		t.Log(text)
+	}
+}
+
+// idled is how many commands the server has run in a time, and the most and the least that are right by what is
+// listed.
+func idled(t *testing.T, r *running, look *redis.Client, span time.Duration) (sent int64, most, least float64) {
+	t.Helper()
+	early := time.Now()
 	before := processed(t, look)
-	begin := time.Now()
+	late := time.Now()
 	timer := time.NewTimer(span)
 	defer timer.Stop()
 	<-timer.C
-	after, seconds := processed(t, look), time.Since(begin).Seconds()
-	sent, listed := int64(0), 0.0
+	shorter := time.Since(late).Seconds()
+	after := processed(t, look)
+	longer := time.Since(early).Seconds()
 	for name, n := range after {
 		if name != "info" { // ours, and the samples, which nobody bills
 			sent += n - before[name]
@@ -89,17 +108,16 @@ func TestIdlingSendsWhatIsListed(t *testing.T) {
 			}
 		}
 	}
+	listed := 0.0 // a second
 	for _, c := range listedIdle(t, r) {
 		if !c.Free {
-			n := c.Commands * seconds * 1000 / float64(c.IntervalMS)
+			n := c.Commands * 1000 / float64(c.IntervalMS)
 			listed += n
-			t.Logf("listed %-24s %.1f", c.Name, n)
+			t.Logf("listed %-24s %.1f", c.Name, n*longer)
 		}
 	}
-	t.Logf("in %.1f s: sent %d, listed %.1f (%+.1f%%)", seconds, sent, listed, 100*(float64(sent)/listed-1))
+	t.Logf("in %.1f s: sent %d, listed %.1f (%+.1f%%)", longer, sent, listed*longer, 100*(float64(sent)/listed/longer-1))
 	// One resync of 12 commands more or less falls into the time. What runs late on a busy machine is sent less
 	// often, never more often.
-	if float64(sent) > 1.05*listed+12 || float64(sent) < 0.95*listed-25 {
-		t.Errorf("sent %d (%v), listed %.1f; want them within 5%%", sent, slices.Sorted(maps.Keys(after)), listed)
-	}
+	return sent, 1.05*listed*longer + 12, 0.95*listed*shorter - 25
 }

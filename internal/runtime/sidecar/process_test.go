@@ -25,8 +25,12 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
-// processEnv makes the test binary a sidecar of its own, with the file that it names.
-const processEnv = "SIDECAR_TEST_PROCESS"
+// processEnv makes the test binary a sidecar of its own, with the file that it names, and leaseEnv has the leases of
+// its jobs end so soon.
+const (
+	processEnv = "SIDECAR_TEST_PROCESS"
+	leaseEnv   = "SIDECAR_TEST_LEASE"
+)
 
 func TestMain(m *testing.M) {
 	if file := os.Getenv(processEnv); file != "" {
@@ -35,7 +39,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run()) //nolint:forbidigo // a main function
 }
 
-// process serves until SIGTERM, and looks after jobs whose worker is gone within seconds instead of minutes.
+// process serves until SIGTERM, and looks every second for jobs whose worker is gone.
 func process(file string, out, logs io.Writer) int {
 	fail := func(err error) int {
 		_, _ = io.WriteString(logs, err.Error()+"\n")
@@ -48,13 +52,19 @@ func process(file string, out, logs io.Writer) int {
 	if err != nil {
 		return fail(err)
 	}
+	lease := governor.DefaultLease
+	if text := os.Getenv(leaseEnv); text != "" {
+		if lease, err = time.ParseDuration(text); err != nil {
+			return fail(err)
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	s, err := New(conf, Options{
 		Log:     NewLogger(logs, "process", LevelOf(conf.Serve.LogLevel)),
 		Started: func(s Started) { _ = json.NewEncoder(out).Encode(s) },
 		govern: func(o *governor.Options) {
-			o.Lease, o.Grace, o.Sweep, o.Follow, o.Announce = 2*time.Second, time.Second, time.Second, time.Second, 500*time.Millisecond
+			o.Lease, o.Grace, o.Sweep, o.Follow, o.Announce = lease, time.Second, time.Second, time.Second, 500*time.Millisecond
 		},
 	})
 	if err != nil {
@@ -73,7 +83,7 @@ type spawned struct {
 	logs *bytes.Buffer
 }
 
-func spawn(t *testing.T, server *redistest.Server, file string) *spawned {
+func spawn(t *testing.T, server *redistest.Server, file string, env ...string) *spawned {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -85,7 +95,7 @@ func spawn(t *testing.T, server *redistest.Server, file string) *spawned {
 	}
 	p := &spawned{logs: &bytes.Buffer{}}
 	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), self)
-	p.cmd.Env = append(os.Environ(), processEnv+"="+path, "REDIS_URL="+server.URL())
+	p.cmd.Env = append(append(os.Environ(), processEnv+"="+path, "REDIS_URL="+server.URL()), env...)
 	p.cmd.Stderr = p.logs
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -166,9 +176,10 @@ func add(t *testing.T, api string, from, n int) {
 func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
 	t.Parallel()
 	server, app := redistest.Start(t), newApplication(t)
-	first := spawn(t, server, app.file("serve: {replica: first}\n"))
+	// Long enough to be extended before they end, with what asynq does every five seconds.
+	first := spawn(t, server, app.file("serve: {replica: first}\n"), leaseEnv+"=12s")
 	add(t, first.API, 0, 20)
-	eventually(t, 30*time.Second, "five jobs run", func() (ok bool) {
+	eventually(t, patience, "five jobs run", func() (ok bool) {
 		app.count(func() { ok = app.running == 5 })
 		return ok
 	})
@@ -178,17 +189,17 @@ func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
 	_ = first.cmd.Wait()
 	killed := time.Now()
 	look := server.Client(t)
-	eventually(t, 30*time.Second, "the leases have ended", func() bool {
+	eventually(t, patience, "the leases have ended", func() bool {
 		last := look.ZRevRangeWithScores(t.Context(), "asynq:{mail}:lease", 0, 0).Val()
 		return len(last) == 1 && float64(time.Now().Unix()) > last[0].Score+1
 	})
 	close(app.hold)
 	second := spawn(t, server, app.file("serve: {replica: second}\n"))
-	eventually(t, 90*time.Second, "all jobs have ended", func() (ok bool) {
+	eventually(t, patience, "all jobs have ended", func() (ok bool) {
 		app.count(func() { ok = len(app.ended) == 20 })
 		return ok
 	})
-	t.Logf("all of 20 jobs ended %s after kill -9, with leases of 2 s", time.Since(killed).Round(time.Millisecond))
+	t.Logf("all of 20 jobs ended %s after kill -9, with leases of 12 s", time.Since(killed).Round(time.Millisecond))
 	app.mu.Lock()
 	defer app.mu.Unlock()
 	again := 0
@@ -224,7 +235,7 @@ func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.
 		app.count(func() { n = len(app.ended) })
 		return n
 	}
-	eventually(t, time.Minute, "some jobs have ended", func() bool { return ended() > 20 })
+	eventually(t, patience, "some jobs have ended", func() bool { return ended() > 20 })
 	if err := first.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +243,7 @@ func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.
 		t.Errorf("it ended with %v, want exit code 0", err)
 	}
 	t.Logf("terminated with %d of %d jobs done", ended(), jobs)
-	eventually(t, time.Minute, "all jobs have ended", func() bool { return ended() == jobs })
+	eventually(t, patience, "all jobs have ended", func() bool { return ended() == jobs })
 	app.mu.Lock()
 	defer app.mu.Unlock()
 	for id, n := range app.began {
@@ -282,7 +293,7 @@ func TestExampleWorkersRunTheJobsOfASidecar(t *testing.T) {
 					t.Fatalf("add: %d %s", code, body)
 				}
 				for id, want := range map[string]string{"good": `"state":"completed"`, "bad": `"state":"archived"`} {
-					eventually(t, time.Minute, name+" "+id, func() bool {
+					eventually(t, patience, name+" "+id, func() bool {
 						_, body := ask(t, http.MethodGet, at+"/"+id, "", token...)
 						return strings.Contains(body, want) && (id == "bad" || strings.Contains(body, `"result":{"userId":42}`))
 					})

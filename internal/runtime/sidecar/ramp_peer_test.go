@@ -41,7 +41,7 @@ func TestANodeApplicationMovesItsKeysWithTheRealLibraries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, "ramp-peer.mjs", string(spec))
 	cmd.Dir, cmd.WaitDelay = peers, time.Second
