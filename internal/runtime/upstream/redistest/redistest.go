@@ -5,7 +5,6 @@ package redistest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -24,7 +23,8 @@ import (
 
 const (
 	startAttempts = 8                // ports tried when another process takes the free one first
-	readyTimeout  = 10 * time.Second // for a server to answer; loading an AOF counts
+	readyTimeout  = 60 * time.Second // for a server to answer, on however busy a machine; loading an AOF counts
+	replyTimeout  = 60 * time.Second // for an answer to Client
 	stopTimeout   = 5 * time.Second  // between SIGTERM and SIGKILL
 	pollInterval  = 5 * time.Millisecond
 )
@@ -43,6 +43,7 @@ type Server struct {
 
 	bin      string
 	args     []string
+	port     *heldPort
 	sentinel string // the configuration of a Sentinel, empty for a Redis
 	proc     *process
 }
@@ -107,16 +108,17 @@ func start(tb testing.TB, sentinel string, args []string) *Server {
 	}
 	tb.Cleanup(func() {
 		s.Kill(tb)
+		s.port.release()
 		_ = os.RemoveAll(dir)
 	})
 
 	var last error
 	for range startAttempts {
-		port, err := freePort(tb.Context())
-		if err != nil {
+		s.port.release()
+		if s.port, err = holdPort(tb.Context()); err != nil {
 			tb.Fatalf("free port: %v", err)
 		}
-		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		s.Addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port.number))
 		if last = s.run(tb.Context()); last == nil {
 			return s
 		}
@@ -194,6 +196,7 @@ func (s *Server) Client(tb testing.TB) *redis.Client {
 		Addr: s.Addr, Password: s.Password,
 		Protocol: 2, PoolSize: 1, PipelinePoolSize: -1, MaxActiveConns: 1,
 		DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true,
+		DialTimeout: replyTimeout, ReadTimeout: replyTimeout,
 	})
 	tb.Cleanup(func() { _ = c.Close() })
 	return c
@@ -260,21 +263,4 @@ func (s *Server) waitReady(ctx context.Context, p *process) error {
 		}
 	}
 	return nil
-}
-
-func freePort(ctx context.Context) (int, error) {
-	for range startAttempts {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		if err := l.Close(); err != nil {
-			return 0, err
-		}
-		if port != 6379 {
-			return port, nil
-		}
-	}
-	return 0, errors.New("no free port")
 }

@@ -1,6 +1,10 @@
 package redistest_test
 
 import (
+	"errors"
+	"net"
+	"strconv"
+	"syscall"
 	"testing"
 
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
@@ -36,6 +40,30 @@ func TestServer(t *testing.T) {
 		}
 		if want := "redis://:hush@" + s.Addr; s.URL() != want {
 			t.Errorf("URL() = %s, want %s", s.URL(), want)
+		}
+	})
+
+	t.Run("nobody is given the port of a server that is down for a while", func(t *testing.T) {
+		s := redistest.Start(t)
+		_, port, err := net.SplitHostPort(s.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := strconv.Atoi(port); err != nil || n >= 32_768 {
+			t.Errorf("port %s, %v, want one that no system gives to whoever asks for any", port, err)
+		}
+		s.Kill(t)
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", net.JoinHostPort("127.0.0.2", port))
+		switch {
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			t.Skip("needs 127.0.0.2")
+		case err == nil:
+			_ = l.Close()
+			t.Error("another test could hold its port")
+		}
+		s.Restart(t)
+		if err := s.Client(t).Ping(t.Context()).Err(); err != nil {
+			t.Errorf("PING: %v", err)
 		}
 	})
 
