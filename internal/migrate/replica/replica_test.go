@@ -39,7 +39,7 @@ func TestEveryReplicaIsAskedAndOneThatIsGoneHidesNoOther(t *testing.T) {
 		}
 	}))
 	defer up.Close()
-	f := Fleet{URLs: []string{"http://127.0.0.1:1", up.URL + "/"}, Token: "secret"}
+	f := Fleet{URLs: []string{"http://127.0.0.1:1", up.URL + "/"}, Token: "secret", Timeout: time.Minute}
 	ramps := f.Ramps(t.Context())
 	if ramps[0].Err == nil || strings.Contains(ramps[0].Err.Error(), "secret") || ramps[1].Err != nil || ramps[1].Said.Route("cache").Percent != 25 {
 		t.Errorf("Ramps = %+v, want the first unreachable and the second's 25", ramps)
@@ -72,7 +72,7 @@ func TestAReplicaWithACertificateOfItsOwnIsTrustedWhenSaidSo(t *testing.T) {
 		_, _ = io.WriteString(w, `{"epoch":3}`)
 	}))
 	defer up.Close()
-	f := Fleet{URLs: []string{up.URL}}
+	f := Fleet{URLs: []string{up.URL}, Timeout: time.Minute}
 	if a := f.Ramps(t.Context())[0]; a.Err == nil || !strings.Contains(a.Err.Error(), "certificate") {
 		t.Errorf("Ramps of a server that nobody vouches for = %+v, want it refused", a)
 	}
