@@ -6,8 +6,8 @@
 //                      has finished it; one job at a time; LIB is bull, bullmq5 or bullmq6
 //
 // "quit" (or the end of stdin) closes gracefully and prints "bye". Options come as JSON in PEER_OPTS:
-// jobOpts and everyMs (between two jobs) for the producer; workMs, lockMs (how long a lock lasts) and
-// fail (how often a job throws before it succeeds) for the worker.
+// jobOpts and everyMs (between two jobs) for the producer; workMs, lockMs (how long a lock lasts), fail (how
+// often a job throws before it succeeds) and hold (jobs above this number wait for the line "go") for the worker.
 const [, , role, lib, port, prefix, queueName, preload] = process.argv;
 const opts = JSON.parse(process.env.PEER_OPTS || '{}');
 const redis = { host: '127.0.0.1', port: +port, maxRetriesPerRequest: null };
@@ -16,9 +16,12 @@ const pause = ms => new Promise(r => setTimeout(r, ms));
 const problem = e => process.stderr.write(String(e && e.stack || e) + '\n');
 
 const tries = {};
+let release;
+const released = new Promise(r => { release = r; });
 async function work(job) {
   const n = job.data.n;
   say(`start ${n}`);
+  if (opts.hold && n > opts.hold) await released;
   if (opts.workMs) await pause(opts.workMs);
   if (opts.fail) {
     tries[n] = (tries[n] || 0) + 1;
@@ -69,14 +72,14 @@ async function consume() {
     queue.process('*', work);
     await queue.isReady();
     say('ready');
-    return { quit: () => queue.close() };
+    return { go: () => release(), quit: () => queue.close() };
   }
   const { Worker } = require(lib);
   const worker = new Worker(queueName, work, { connection: redis, prefix, ...(opts.lockMs && { lockDuration: opts.lockMs }) });
   worker.on('error', problem);
   await worker.waitUntilReady();
   say('ready');
-  return { quit: () => worker.close() };
+  return { go: () => release(), quit: () => worker.close() };
 }
 
 (async () => {

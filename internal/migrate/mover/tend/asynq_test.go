@@ -2,6 +2,7 @@ package tend_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -236,13 +237,23 @@ func TestATaskThatIsDeletedUnderARealServerIsEitherDoneOrDeleted(t *testing.T) {
 		w.add(t, n+1, asynq.Queue("mail"))
 	}
 	done := newTally()
+	gone := make(chan struct{})
+	begun := sync.OnceFunc(func() { close(gone) })
 	serve(t, w.client, map[string]int{"mail": 1}, func(_ context.Context, task *asynq.Task) error {
+		var data struct{ N int }
+		if err := json.Unmarshal(task.Payload(), &data); err != nil {
+			return err
+		}
+		if data.N > 50 { // some are to be gone before the server can be done with all of them
+			<-gone
+		}
 		done.count(string(task.Payload()))
 		return nil
 	})
-	done.await(t, "20 tasks", func() bool { return len(done.order) >= 20 })
+	t.Cleanup(begun)
+	done.await(t, "50 tasks", func() bool { return len(done.order) >= 50 })
 	q := find(t, w.client, "mail")
-	_, out := act(t, q, tend.Delete, tend.Criteria{States: q.Waits(), Filter: filter(t, "data.n>50")})
+	_, out := actAnd(t, q, tend.Delete, tend.Criteria{States: q.Waits(), Filter: filter(t, "data.n>50")}, begun)
 	if out.Done == 0 {
 		t.Fatalf("nothing was deleted: %+v", out)
 	}

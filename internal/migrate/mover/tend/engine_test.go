@@ -46,7 +46,7 @@ func follow(up *upstream.Upstream) func(context.Context, ...string) (governor.Fe
 func TestRedisoptsOwnQueuesRunWhatIsAddedRetriedAndResumedWithoutWaitingForASweep(t *testing.T) {
 	server := redistest.Start(t)
 	client := server.Client(t)
-	up, err := upstream.Open(t.Context(), upstream.Options{URL: server.URL(), Shared: true, Component: meter.Queue})
+	up, err := upstream.Open(t.Context(), upstream.Options{URL: server.URL(), Shared: true, Component: meter.Queue, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,11 +37,22 @@ func filter(t *testing.T, text string) tend.Filter {
 // act selects and acts, and fails the test for what is no skip.
 func act(t *testing.T, q *tend.Queue, action tend.Action, k tend.Criteria) (*tend.Selection, tend.Outcome) {
 	t.Helper()
+	return actAnd(t, q, action, k, nil)
+}
+
+// actAnd is act, and calls begun after the first script when it is not nil.
+func actAnd(t *testing.T, q *tend.Queue, action tend.Action, k tend.Criteria, begun func()) (*tend.Selection, tend.Outcome) {
+	t.Helper()
 	s, err := q.Select(t.Context(), k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := q.Act(t.Context(), action, s, tend.ActOptions{})
+	var opts tend.ActOptions
+	if begun != nil {
+		once := sync.OnceFunc(begun)
+		opts.OnProgress = func(int64, int64) { once() }
+	}
+	out, err := q.Act(t.Context(), action, s, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,6 +73,29 @@ func enqueue(t *testing.T, q *tend.Queue, j tend.NewJob) tend.Added {
 		t.Fatal(err)
 	}
 	return added
+}
+
+// awaitCompleted waits until the library has noted that n jobs are completed, a moment after their worker has said so:
+// only then are their unique values free.
+func awaitCompleted(t *testing.T, q *tend.Queue, n int64) {
+	t.Helper()
+	limit := time.After(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		left, err := q.Left(t.Context(), []mover.State{mover.Completed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if left[mover.Completed] == n {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			t.Fatalf("%d jobs are noted as completed after %s, want %d", left[mover.Completed], patience, n)
+		}
+	}
 }
 
 func libraries() []string { return []string{"bull", "bullmq5", "bullmq6"} }
@@ -134,10 +169,11 @@ func TestAJobThatIsDeletedUnderARealWorkerIsEitherDoneOrDeleted(t *testing.T) {
 			server := redistest.Start(t)
 			client := server.Client(t)
 			startPeer(t, peerOptions{}, "producer", lib, portOf(server.Addr), "bull", "mail", fmt.Sprint(jobs)).Quit()
-			worker := startPeer(t, peerOptions{}, "worker", lib, portOf(server.Addr), "bull", "mail")
-			worker.awaitDone(20)
+			// It holds the first job of those that are to go until some are gone, or it might be done with all of them before.
+			worker := startPeer(t, peerOptions{Hold: 50}, "worker", lib, portOf(server.Addr), "bull", "mail")
+			worker.awaitDone(50)
 			q := find(t, client, "mail")
-			_, out := act(t, q, tend.Delete, tend.Criteria{States: q.Waits(), Filter: filter(t, "data.n>50")})
+			_, out := actAnd(t, q, tend.Delete, tend.Criteria{States: q.Waits(), Filter: filter(t, "data.n>50")}, func() { worker.Tell("go") })
 			if out.Done == 0 {
 				t.Fatalf("nothing was deleted: %+v", out)
 			}
@@ -196,6 +232,7 @@ func TestRealWorkersRunWhatIsEnqueuedInTheLibrarysOwnOrder(t *testing.T) {
 			refused("a unique value that is held", tend.NewJob{Unique: "ann"})
 			worker := startPeer(t, peerOptions{}, "worker", lib, portOf(server.Addr), "bull", "mail")
 			worker.awaitDone(7)
+			awaitCompleted(t, q, 7)
 			want := []int{1, 5, 7, 3, 2, 4}
 			if lib == "bull" {
 				want = []int{3, 2, 4, 1, 5, 7}

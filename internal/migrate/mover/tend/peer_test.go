@@ -20,6 +20,7 @@ type peerOptions struct {
 	JobOpts map[string]any `json:"jobOpts,omitempty"`
 	WorkMs  int            `json:"workMs,omitempty"`
 	Fail    int            `json:"fail,omitempty"`
+	Hold    int            `json:"hold,omitempty"`
 }
 
 // A peer is one process running a real library: testdata/peers/move-peer.js.
