@@ -36,7 +36,7 @@ type engine struct {
 // startEngine runs the jobs of queue mail one at a time.
 func startEngine(t *testing.T, url string) *engine {
 	t.Helper()
-	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue})
+	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue, Timeout: livetest.Patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func startEngine(t *testing.T, url string) *engine {
 				return feedOf(up.Bell().Track(ctx, prefixes...))
 			},
 		},
-		Notice: func(err error) { t.Logf("engine: %v", err) }, ShutdownTimeout: 5 * time.Second,
+		Notice: func(err error) { t.Logf("engine: %v", err) }, ShutdownTimeout: livetest.Patience,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +258,7 @@ func TestALiveMoveBackFromAsynqLosesAndDoublesNothing(t *testing.T) {
 			}
 		}
 	})
+	defer adding.Wait()
 	opts.From, opts.To, opts.Reverse, opts.MaxRate, opts.WorkersStopped = opts.To, opts.From, true, 2000, false
 	back, err := mover.New(client, opts)
 	if err != nil {
@@ -303,6 +304,7 @@ func TestADelayedJobRunsAtAsynqInTheSecondAfterItIsDue(t *testing.T) {
 	if r, err := m.Move(t.Context()); err != nil || r.Moved[mover.Delayed] != 20 {
 		t.Fatalf("moved %v, %v, want 20 delayed", r.Moved, err)
 	}
+	moved := time.Now() // on a slow machine they are due by then
 	target.await(t, "20 jobs", func() bool { return len(target.started) == 20 })
 	target.mu.Lock()
 	defer target.mu.Unlock()
@@ -312,10 +314,16 @@ func TestADelayedJobRunsAtAsynqInTheSecondAfterItIsDue(t *testing.T) {
 		if second.Before(due[id]) {
 			second = second.Add(time.Second)
 		}
-		late := at.Sub(second)
-		worst = max(worst, late)
-		if late < 0 || late > 5*time.Second { // the machine may be busy
-			t.Errorf("job %s ran %s after the second it was put off to, want 0 to some milliseconds", id, late)
+		worst = max(worst, at.Sub(second))
+		if at.Before(second) {
+			t.Errorf("job %s ran %s before the second it was put off to", id, second.Sub(at))
+		}
+		if moved.After(second) {
+			second = moved
+		}
+		// The machine may be busy; a sweep that finds what nobody told of comes after minutes.
+		if late := at.Sub(second); late > 30*time.Second {
+			t.Errorf("job %s ran %s after the second it was put off to, want some milliseconds", id, late)
 		}
 	}
 	t.Logf("at most %s after their second", worst)

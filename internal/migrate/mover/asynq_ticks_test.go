@@ -61,6 +61,25 @@ func startCron(t *testing.T, client *redis.Client, e *engine) (stop func()) {
 	}
 }
 
+// moveAll moves until nothing is skipped: a run may be going on at the source, for as long as that takes.
+func moveAll(ctx context.Context, t *testing.T, client *redis.Client, opts mover.Options) {
+	t.Helper()
+	m, err := mover.New(client, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var skipped []mover.Problem
+	for {
+		r, err := m.Move(ctx)
+		if err != nil {
+			t.Fatalf("move to %s: %v, having skipped %v", opts.To, err, skipped)
+		}
+		if skipped = r.Skipped; len(skipped) == 0 {
+			return
+		}
+	}
+}
+
 // TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack moves a repeatable of every second from a
 // running Bull to redisopt's own schedules, and back, while both sides run.
 func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) {
@@ -74,22 +93,13 @@ func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) 
 	worker := startPeer(t, peerOptions{}, "worker", "bull", port, "bull", "mail")
 	producer.Tell("go")
 	worker.Await("two ticks", func() bool { return len(worker.done) >= 2 })
+	producer.Tell("stop") // it would add it again at Bull a minute after the first time
 	target := startEngine(t, server.URL())
 
+	ctx, cancel := context.WithTimeout(t.Context(), liveTimeout)
+	defer cancel()
 	opts := mover.Options{From: bull, To: asynqMail(), ActiveTimeout: -1, Timetable: timetable}
-	m, err := mover.New(client, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var r mover.Result
-	for range 20 { // its run may be going on at the source
-		if r, err = m.Move(t.Context()); err != nil || len(r.Skipped) == 0 {
-			break
-		}
-	}
-	if err != nil || len(r.Skipped) > 0 {
-		t.Fatalf("move: skipped %v, %v, want nothing", r.Skipped, err)
-	}
+	moveAll(ctx, t, client, opts)
 	stopCron := startCron(t, client, target)
 	target.await(t, "three ticks", func() bool { return len(target.started) >= 3 })
 	stopCron()
@@ -99,17 +109,7 @@ func TestARepeatableFiresOncePerTickAcrossTheSwitchToAsynqAndBack(t *testing.T) 
 
 	before := len(worker.starts())
 	opts.From, opts.To, opts.Reverse = opts.To, opts.From, true
-	if m, err = mover.New(client, opts); err != nil {
-		t.Fatal(err)
-	}
-	for range 20 {
-		if r, err = m.Move(t.Context()); err != nil || len(r.Skipped) == 0 {
-			break
-		}
-	}
-	if err != nil || len(r.Skipped) > 0 {
-		t.Fatalf("move back: skipped %v, %v, want nothing", r.Skipped, err)
-	}
+	moveAll(ctx, t, client, opts)
 	worker.Await("two more ticks", func() bool { return len(worker.done) >= before+2 })
 	worker.Quit()
 	if n := client.ZCard(t.Context(), bull.Key("repeat")).Val(); n != 1 {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redisopt/redisopt/internal/migrate/mover/capture"
@@ -49,8 +50,15 @@ func withoutLocks(keys []capture.Key) []capture.Key {
 	return slices.DeleteFunc(slices.Clone(keys), func(k capture.Key) bool { return strings.HasSuffix(k.Name, ":lock") })
 }
 
+// restore writes keys; what would expire within half a minute of a test that takes longer stays for an hour.
 func restore(ctx context.Context, tb testing.TB, client redis.UniversalClient, keys []capture.Key) {
 	tb.Helper()
+	keys = slices.Clone(keys)
+	for i := range keys {
+		if keys[i].TTL > 0 {
+			keys[i].TTL = time.Hour
+		}
+	}
 	if err := capture.Restore(ctx, client, keys); err != nil {
 		tb.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -135,9 +136,11 @@ func TestNoJobIsLostDoubledOrReorderedWhateverHappensBetweenTwoScripts(t *testin
 func interleave(t *testing.T, addr string, seed uint64) {
 	t.Helper()
 	ctx := t.Context()
-	outside := redis.NewClient(&redis.Options{Addr: addr})
+	// A command that is sent again because its answer was late would add a job twice.
+	once := redis.Options{Addr: addr, ReadTimeout: time.Minute, MaxRetries: -1}
+	outside := redis.NewClient(&once)
 	defer func() { _ = outside.Close() }()
-	client := redis.NewClient(&redis.Options{Addr: addr})
+	client := redis.NewClient(&once)
 	defer func() { _ = client.Close() }()
 	outside.FlushAll(ctx)
 	rng := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // reproducible on purpose
