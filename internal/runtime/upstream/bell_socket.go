@@ -141,15 +141,24 @@ func waiting(ts []topic) map[topic]bool {
 
 // send writes a command, whose reply answers r unless that is nil.
 func (s *bellSocket) send(r *bellRequest, words ...string) error {
-	b := fmt.Appendf(nil, "*%d\r\n", len(words))
-	for _, w := range words {
-		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(w), w)
+	if r == nil {
+		return s.sendAll(nil, words)
+	}
+	return s.sendAll([]*bellRequest{r}, words)
+}
+
+// sendAll writes commands at once, whose replies answer asked.
+func (s *bellSocket) sendAll(asked []*bellRequest, commands ...[]string) error {
+	var b []byte
+	for _, words := range commands {
+		b = fmt.Appendf(b, "*%d\r\n", len(words))
+		for _, w := range words {
+			b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(w), w)
+		}
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	if r != nil {
-		s.asked = append(s.asked, r)
-	}
+	s.asked = append(s.asked, asked...)
 	if err := s.SetWriteDeadline(time.Now().Add(forever)); err != nil {
 		return err
 	}
@@ -183,11 +192,14 @@ func (f *socketFeed) remove(ts []topic) {
 	if !tracked || !conn.resp3 {
 		return
 	}
-	// There is no way to take single prefixes away.
-	_ = conn.send(&bellRequest{track: true}, "client", "tracking", "off")
+	// There is no way to take single prefixes away. What is left is asked for in the same write: whoever still
+	// follows it would not hear of a change between the two, and would not know.
+	off := []string{"client", "tracking", "off"}
 	if left := f.bell.following(func(t topic) bool { return t.keys }); len(left) > 0 {
-		_ = conn.send(&bellRequest{track: true}, trackCommand(left)...)
+		_ = conn.sendAll([]*bellRequest{{track: true}, {track: true}}, off, trackCommand(left))
+		return
 	}
+	_ = conn.send(&bellRequest{track: true}, off...)
 }
 
 // following are the topics that somebody follows and that are meant.
