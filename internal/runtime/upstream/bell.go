@@ -152,6 +152,9 @@ func (b *Bell) follow(ctx context.Context, ts []topic, buffer int) (*Subscriptio
 	if len(ts) == 0 {
 		return nil, errors.New("nothing to subscribe to")
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	s := &Subscription{bell: b, c: make(chan Message, buffer), gaps: make(chan struct{}, 1)}
 	var fresh []topic
 	var wait []*following
