@@ -71,7 +71,7 @@ func runJobs(tb testing.TB, client redis.UniversalClient, n int) []int32 {
 // are: one for all commands, one to be told of cancelled jobs.
 func TestAsynqOverTheSharedConnection(t *testing.T) {
 	s := redistest.Start(t)
-	u := open(t, upstream.Options{URL: s.URL(), Shared: true})
+	u := open(t, upstream.PatientWithServers(upstream.Options{URL: s.URL(), Shared: true}, patience))
 	look := s.Client(t)
 	ctx, stop := context.WithCancel(t.Context())
 	most, worst := 0, ""

@@ -26,8 +26,8 @@ func TestTrack(t *testing.T) {
 				t.Fatalf("ended: %v", sub.Err())
 			}
 			return m
-		case <-time.After(10 * time.Second):
-			t.Fatal("no push within 10s")
+		case <-time.After(patience):
+			t.Fatal("no push in time")
 		}
 		return upstream.Message{}
 	}
@@ -94,7 +94,7 @@ func TestTrack(t *testing.T) {
 		}
 		select {
 		case <-sub.Gaps():
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatal("nothing said of the gap")
 		}
 		look.Set(ctx, "z:1", 1, 0)

@@ -35,7 +35,7 @@ func (s *stingy) Close() error                       { return nil }
 func (s *stingy) SetWriteDeadline(_ time.Time) error { return nil }
 
 func newTestConn(o Options, raw net.Conn) *conn {
-	u := &Upstream{opts: o.withDefaults(), conns: newRegistry(3)}
+	u := &Upstream{opts: o.withDefaults(), conns: newRegistry(3, time.Second)}
 	return &conn{Conn: raw, up: u, addr: "test", use: useCommands, owner: meter.Untagged, component: meter.Untagged, kinds: map[meter.Component]map[string]*commandKind{}}
 }
 
@@ -207,7 +207,7 @@ func TestCapErrorNamesWhoAsked(t *testing.T) {
 func TestReserve(t *testing.T) {
 	t.Run("a connection that is just being closed gives its place to the one that replaces it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			u := &Upstream{opts: Options{MaxConnections: 1}.withDefaults(), conns: newRegistry(1)}
+			u := &Upstream{opts: Options{MaxConnections: 1}.withDefaults(), conns: newRegistry(1, time.Second)}
 			c := newTestConn(Options{}, &stingy{})
 			c.up = u
 			if err := u.reserve(t.Context(), useCommands, meter.Cache); err != nil {
@@ -225,7 +225,7 @@ func TestReserve(t *testing.T) {
 	})
 	t.Run("a place that nobody leaves is refused after a moment", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			u := &Upstream{opts: Options{MaxConnections: 1}.withDefaults(), conns: newRegistry(1)}
+			u := &Upstream{opts: Options{MaxConnections: 1}.withDefaults(), conns: newRegistry(1, time.Second)}
 			if err := u.reserve(t.Context(), useCommands, meter.Cache); err != nil {
 				t.Fatal(err)
 			}

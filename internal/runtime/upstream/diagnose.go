@@ -11,9 +11,6 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// diagnosis is how long finding the reason of a failed Open may take on top.
-const diagnosis = time.Second
-
 // diagnose says why the first command failed. Error replies become an *Error here, because a Redis
 // that answers PING with an error cannot be used. Where the connection just ended or nothing came,
 // it makes one connection more, to see whether the other side speaks TLS while we do not, or the
@@ -31,7 +28,7 @@ func (u *Upstream) diagnose(ctx context.Context, err error, begin time.Time) err
 	if u.bytesIn.Load() > 0 || ctx.Err() != nil || len(u.target.addrs) != 1 || u.target.network != "tcp" {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, diagnosis)
+	ctx, cancel := context.WithTimeout(ctx, u.opts.diagnosis)
 	defer cancel()
 	raw, dialErr := (&net.Dialer{}).DialContext(ctx, "tcp", u.addr)
 	if dialErr != nil {

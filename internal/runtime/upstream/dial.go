@@ -37,6 +37,8 @@ const networkPrefix = "redisopt:"
 // A registry holds the open connections of one Upstream and enforces the cap. It is safe for
 // concurrent use.
 type registry struct {
+	patience time.Duration // with a server that has not let go of what we have closed
+
 	mu      sync.Mutex
 	max     int
 	open    []*conn // those that we have closed and the server has not, too
@@ -50,8 +52,8 @@ type registry struct {
 	farewells sync.WaitGroup
 }
 
-func newRegistry(limit int) *registry {
-	return &registry{max: limit, freed: make(chan struct{}), closing: make(chan struct{})}
+func newRegistry(limit int, patience time.Duration) *registry {
+	return &registry{max: limit, patience: patience, freed: make(chan struct{}), closing: make(chan struct{})}
 }
 
 // reserve takes the place of one connection, or returns false and what to wait on for one.

@@ -106,6 +106,11 @@ type Options struct {
 
 	// idleAfter is how long a connection must have been unused for its loss to be an IdleClose.
 	idleAfter time.Duration
+
+	// parting bounds the wait for the server to let go of a connection that we have closed, and diagnosis how
+	// long finding the reason of a failed Open may take on top.
+	parting   time.Duration
+	diagnosis time.Duration
 }
 
 // A Timing is where time went: connecting, TLS, and until the server's answer.
@@ -184,6 +189,12 @@ func (o Options) withDefaults() Options {
 	}
 	if o.idleAfter == 0 {
 		o.idleAfter = 10 * time.Second
+	}
+	if o.parting == 0 {
+		o.parting = time.Second
+	}
+	if o.diagnosis == 0 {
+		o.diagnosis = time.Second
 	}
 	return o
 }

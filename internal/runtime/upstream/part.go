@@ -10,11 +10,8 @@ import (
 	"time"
 )
 
-// partingTime bounds the wait for the server to let go of a connection that we have closed.
-const partingTime = time.Second
-
 // part closes conn at once for everybody here, and calls free, which gives its place back, when the
-// server has closed its side too, at the latest after partingTime. Until then the server still counts
+// server has closed its side too, at the latest after the registry's patience. Until then the server still counts
 // the connection: whoever took the place earlier would make one too many. A second handle on the socket
 // waits for that.
 func (r *registry) part(conn net.Conn, free func()) error {
@@ -25,7 +22,7 @@ func (r *registry) part(conn net.Conn, free func()) error {
 		return err
 	}
 	r.mu.Lock()
-	waits := !r.ended && handle.SetReadDeadline(time.Now().Add(partingTime)) == nil
+	waits := !r.ended && handle.SetReadDeadline(time.Now().Add(r.patience)) == nil
 	if waits {
 		r.parting = append(r.parting, handle)
 		r.farewells.Add(1)
@@ -125,7 +122,7 @@ func (r *registry) expect() bool {
 // abandon waits a moment for such an attempt.
 func (r *registry) abandon(made <-chan attempt, cancel func()) {
 	defer cancel()
-	timer := time.NewTimer(partingTime)
+	timer := time.NewTimer(r.patience)
 	defer timer.Stop()
 	var a attempt
 	select {

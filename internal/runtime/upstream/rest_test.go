@@ -211,8 +211,7 @@ func TestRESTKeepsToLimits(t *testing.T) {
 	}
 }
 
-func TestRESTOutage(t *testing.T) {
-	t.Parallel()
+func TestRESTOutage(t *testing.T) { // not beside others, whose goroutines it would count
 	e := startEcho(t, false)
 	u := open(t, e.options())
 	ctx := t.Context()
@@ -225,23 +224,30 @@ func TestRESTOutage(t *testing.T) {
 		_ = get()
 	}
 	before := runtime.NumGoroutine()
-	begin := time.Now()
+	var took []time.Duration
 	for range 500 {
+		begin := time.Now()
 		if err := get(); err == nil || upstream.Classify(err) != upstream.Loading {
 			t.Fatalf("during an outage = %v of class %q, want %q", err, upstream.Classify(err), upstream.Loading)
 		}
+		took = append(took, time.Since(begin))
 	}
-	if mean := time.Since(begin) / 500; mean > 10*time.Millisecond {
-		t.Errorf("an error takes %s during an outage, want it at once", mean)
+	if usual := median(took); usual > 10*time.Millisecond {
+		t.Errorf("an error usually takes %s during an outage, want it at once", usual)
 	}
 	if after := runtime.NumGoroutine(); after > before+20 {
 		t.Errorf("%d goroutines became %d", before, after)
 	}
 	e.down.Store(false)
 	back := time.Now()
-	for get() != nil {
-		if time.Since(back) > 2*time.Second {
-			t.Fatal("not back within 2s of the endpoint's return")
+	for {
+		asked := time.Since(back)
+		err := get()
+		if err == nil {
+			break
+		}
+		if asked > 2*time.Second {
+			t.Fatalf("%s after the endpoint's return: %v", asked, err)
 		}
 		runtime.Gosched()
 	}
@@ -256,17 +262,22 @@ func TestRESTThatDoesNotAnswer(t *testing.T) {
 	t.Cleanup(func() { _ = ln.Close() })
 	o := upstream.Options{REST: upstream.REST{URL: "http://" + ln.Addr().String(), Token: restToken}, Timeout: 600 * time.Millisecond, Lazy: true}
 	u := open(t, o)
-	// Long enough for a busy machine to send the command: what was not sent is not unanswered.
-	for _, d := range []time.Duration{300 * time.Millisecond, 10 * time.Second} {
-		ctx, cancel := context.WithTimeout(t.Context(), d)
-		begin := time.Now()
-		err := u.Client().Get(ctx, "k").Err()
-		cancel()
-		if upstream.Classify(err) != upstream.Timedout || time.Since(begin) > 5*time.Second {
-			t.Errorf("Get within %s = %v after %s, want a timeout in time", d, err, time.Since(begin))
+	for i, d := range []time.Duration{300 * time.Millisecond, patience} {
+		// On a busy machine the time may be up before the command is sent, and then it is not unanswered.
+		for try := 0; u.Spent().Unanswered <= int64(i); try++ {
+			ctx, cancel := context.WithTimeout(t.Context(), d)
+			begin := time.Now()
+			err := u.Client().Get(ctx, "k").Err()
+			cancel()
+			if upstream.Classify(err) != upstream.Timedout || time.Since(begin) > patience/2 {
+				t.Errorf("Get within %s = %v after %s, want a timeout in time", d, err, time.Since(begin))
+			}
+			if try == 20 {
+				t.Fatalf("Spent = %+v after %d timeouts, want %d unanswered", u.Spent(), try, i+1)
+			}
 		}
-	}
-	if got := u.Spent(); got.Unanswered != 2 {
-		t.Errorf("Spent = %+v, want 2 unanswered", got)
+		if got := u.Spent(); got.Unanswered != int64(i+1) {
+			t.Errorf("Spent = %+v, want %d unanswered", got, i+1)
+		}
 	}
 }

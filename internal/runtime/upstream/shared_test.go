@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +19,12 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/mux"
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
+
+// median is the middle one: a machine that stood still for a moment moves it by nothing.
+func median(took []time.Duration) time.Duration {
+	slices.Sort(took)
+	return took[len(took)/2]
+}
 
 // raw runs one command through the Mux of u and returns the reply.
 func raw(ctx context.Context, u *upstream.Upstream, args ...string) (string, error) {
@@ -43,7 +50,7 @@ func raw(ctx context.Context, u *upstream.Upstream, args ...string) (string, err
 func TestShared(t *testing.T) {
 	t.Run("500 goroutines with commands, pipelines, subscriptions, WATCH and MONITOR hold three connections", func(t *testing.T) {
 		s := redistest.Start(t)
-		u := open(t, upstream.Options{URL: s.URL(), Shared: true})
+		u := open(t, upstream.PatientWithServers(upstream.Options{URL: s.URL(), Shared: true}, patience))
 		look, ctx := s.Client(t), t.Context()
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
@@ -84,16 +91,21 @@ func TestShared(t *testing.T) {
 		}
 		most, worst := 0, ""
 		begin := time.Now()
-		for time.Since(begin) < 700*time.Millisecond || did[4].Load() < 3 {
+		enough := func() bool {
+			for i := range did {
+				if did[i].Load() < 3 {
+					return false
+				}
+			}
+			return time.Since(begin) >= 700*time.Millisecond
+		}
+		for !enough() && time.Since(begin) < patience {
 			list, err := look.ClientList(ctx).Result()
 			if err != nil {
 				t.Fatal(err)
 			}
 			if n := strings.Count(list, "\n") - 1; n > most {
 				most, worst = n, list
-			}
-			if time.Since(begin) > 20*time.Second {
-				break
 			}
 		}
 		close(stop)
@@ -245,21 +257,27 @@ func TestShared(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.Kill(t)
-		begin := time.Now()
+		var took []time.Duration
 		for range 200 {
+			begin := time.Now()
 			if err := u.Client().Set(t.Context(), "k", "v", 0).Err(); err == nil {
 				t.Fatal("SET without a server succeeded")
 			}
+			took = append(took, time.Since(begin))
 		}
-		if took := time.Since(begin); took > 3*time.Second {
-			t.Errorf("200 commands without a server took %s", took)
+		if usual := median(took); usual > 15*time.Millisecond {
+			t.Errorf("a command without a server usually takes %s", usual)
 		}
 		s.Restart(t)
-		begin = time.Now()
-		eventually(t, "it works again", func() bool { return u.Client().Set(t.Context(), "k", "v", 0).Err() == nil })
-		if took := time.Since(begin); took > 2*time.Second {
-			t.Errorf("it took %s to come back", took)
-		}
+		begin := time.Now()
+		eventually(t, "it works again", func() bool {
+			asked := time.Since(begin)
+			err := u.Client().Set(t.Context(), "k", "v", 0).Err()
+			if err != nil && asked > 2*time.Second {
+				t.Fatalf("%s after the server came back: %v", asked, err)
+			}
+			return err == nil
+		})
 		if err := u.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +301,7 @@ func TestShared(t *testing.T) {
 		u := open(t, upstream.Options{URL: "redis://" + addr, Shared: true, Lazy: true, Timeout: 50 * time.Millisecond})
 		sub := u.Client().Subscribe(t.Context(), "news")
 		defer func() { _ = sub.Close() }()
-		if got, err := sub.ReceiveTimeout(t.Context(), 10*time.Second); err == nil {
+		if got, err := sub.ReceiveTimeout(t.Context(), patience); err == nil {
 			t.Fatalf("Receive = %v, want an error", got)
 		}
 		confirms.Store(true)

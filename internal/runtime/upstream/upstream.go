@@ -68,7 +68,7 @@ func Open(ctx context.Context, o Options) (*Upstream, error) {
 	}
 	u := &Upstream{
 		opts: o, target: t, addr: strings.Join(t.addrs, ","),
-		conns:   newRegistry(o.MaxConnections),
+		conns:   newRegistry(o.MaxConnections, o.parting),
 		clients: map[meter.Component]redis.UniversalClient{},
 	}
 	if err := u.build(); err != nil {

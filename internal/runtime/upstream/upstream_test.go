@@ -8,9 +8,16 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
-// open opens an Upstream that is closed when the test ends.
+// open opens an Upstream that is closed when the test ends. Unless o says otherwise it is patient: the machine
+// may have much else to do.
 func open(t *testing.T, o upstream.Options) *upstream.Upstream {
 	t.Helper()
+	if o.Timeout == 0 {
+		o.Timeout = patience
+	}
+	if o.DialTimeout == 0 {
+		o.DialTimeout = patience
+	}
 	u, err := upstream.Open(t.Context(), o)
 	if err != nil {
 		t.Fatalf("Open: %v", err)
