@@ -38,7 +38,7 @@ func TestBounds(t *testing.T) {
 			worst = max(worst, time.Since(begin))
 		}
 		wg.Wait()
-		if worst > 3*time.Second {
+		if worst > 10*time.Second { // a machine may stand still for some
 			t.Errorf("another caller waited %s", worst)
 		}
 		t.Logf("worst wait beside a reply of 64 MiB: %s", worst)
@@ -81,7 +81,7 @@ func TestBounds(t *testing.T) {
 				reply(t, m, "GET", "small")
 			}
 			if err == nil && i > 20 {
-				_ = slow.SetReadDeadline(time.Now().Add(time.Second))
+				_ = slow.SetReadDeadline(time.Now().Add(patience))
 				_, err = io.CopyN(io.Discard, slow, 30<<20)
 			}
 		}
@@ -95,7 +95,7 @@ func TestBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 		buf := make([]byte, 1000)
-		_ = st.SetReadDeadline(time.Now().Add(5 * time.Second))
+		_ = st.SetReadDeadline(time.Now().Add(patience))
 		if _, err := io.ReadFull(st, buf[:5]); err != nil || string(buf[:5]) != "+OK\r\n" {
 			t.Fatalf("got %q, %v", buf[:5], err)
 		}
@@ -113,7 +113,7 @@ func TestBounds(t *testing.T) {
 	})
 	t.Run("callers wait for room, and are told when there is none in time", func(t *testing.T) {
 		asked, release := make(chan struct{}), make(chan struct{})
-		m := open(t, nil, mux.Options{MaxInFlight: 2, Dial: script(t, func(_ int, c net.Conn) {
+		m := open(t, nil, mux.Options{MaxInFlight: 2, Timeout: patience, Dial: script(t, func(_ int, c net.Conn) {
 			hear(c, "second")
 			close(asked)
 			<-release

@@ -14,6 +14,9 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
+// patience is how long a test waits for what is about to happen, on however busy a machine.
+const patience = time.Minute
+
 // open makes a Mux over s, closed with the test.
 func open(tb testing.TB, s *redistest.Server, o mux.Options) *mux.Mux {
 	tb.Helper()

@@ -33,7 +33,7 @@ func encode(lines ...string) []byte {
 // exchange writes commands and reads as much as want has.
 func exchange(t *testing.T, c net.Conn, want string, lines ...string) {
 	t.Helper()
-	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	if _, err := c.Write(encode(lines...)); err != nil {
 		t.Fatalf("%v: %v", lines, err)
 	}
@@ -46,7 +46,7 @@ func exchange(t *testing.T, c net.Conn, want string, lines ...string) {
 
 func TestConn(t *testing.T) {
 	s := redistest.Start(t)
-	m := open(t, s, mux.Options{LaneHold: 300 * time.Millisecond})
+	m := open(t, s, mux.Options{Timeout: patience, LaneHold: patience})
 	conn := func(t *testing.T) net.Conn {
 		c := m.Conn(meter.Cache)
 		t.Cleanup(func() { _ = c.Close() })
@@ -104,9 +104,25 @@ func TestConn(t *testing.T) {
 		<-done
 	})
 	t.Run("a WATCH that is held too long is ended", func(t *testing.T) {
-		c := conn(t)
+		m := open(t, s, mux.Options{Timeout: patience, LaneHold: 300 * time.Millisecond})
+		c := m.Conn(meter.Cache)
+		defer func() { _ = c.Close() }()
 		exchange(t, c, "+OK\r\n", "WATCH a")
-		exchange(t, conn(t), "+OK\r\n+OK\r\n", "WATCH b", "UNWATCH") // gets it in the end
+		// Another gets it in the end, and once it is done in time on a busy machine too.
+		const want = "+OK\r\n+OK\r\n"
+		got, begin := make([]byte, len(want)), time.Now()
+		for string(got) != want {
+			other := m.Conn(meter.Cache)
+			_ = other.SetDeadline(time.Now().Add(patience))
+			_, err := other.Write(encode("WATCH b", "UNWATCH"))
+			if err == nil {
+				_, err = io.ReadFull(other, got)
+			}
+			_ = other.Close()
+			if time.Since(begin) > patience {
+				t.Fatalf("got %q, %v, want %q", got, err, want)
+			}
+		}
 		if _, err := c.Write(encode("GET a")); err == nil {
 			_, err = c.Read(make([]byte, 10))
 			if err == nil {
@@ -151,7 +167,7 @@ func TestConn(t *testing.T) {
 // Mux to another one, with several clients at a time, and compares all bytes.
 func TestDirectAndSharedAnswerTheSame(t *testing.T) {
 	direct, behind := redistest.Start(t), redistest.Start(t)
-	m := open(t, behind, mux.Options{})
+	m := open(t, behind, mux.Options{Timeout: patience})
 	for client := range 4 {
 		t.Run(fmt.Sprint("client ", client), func(t *testing.T) {
 			t.Parallel()
@@ -236,7 +252,7 @@ func randomPipeline(r *rand.Rand, client int) []string {
 // roundTrip writes a pipeline in random pieces and returns all replies up to the mark's.
 func roundTrip(t *testing.T, c net.Conn, r *rand.Rand, batch []string, mark string) []byte {
 	t.Helper()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	b := encode(append(batch, mark)...)
 	for len(b) > 0 {
 		n := min(len(b), r.IntN(2000)+1)

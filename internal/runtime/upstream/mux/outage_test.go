@@ -81,7 +81,7 @@ func TestOutage(t *testing.T) {
 		c := call(t, m, "GET", "k")
 		begin := time.Now()
 		err := m.Do(t.Context(), c)
-		for err != nil && time.Since(begin) < 5*time.Second { // the first attempt after a loss may be too early
+		for err != nil && time.Since(begin) < patience { // the first attempt after a loss may be too early
 			c.Reset(meter.Gateway)
 			_ = add(c, "GET", "k")
 			err = m.Do(t.Context(), c)
@@ -122,7 +122,7 @@ func TestOutage(t *testing.T) {
 			c.SetTimeout(30 * time.Millisecond)
 			begin := time.Now()
 			err := m.Do(t.Context(), c)
-			if err == nil || time.Since(begin) > 2*time.Second {
+			if err == nil || time.Since(begin) > patience/3 {
 				t.Errorf("call %d: %v after %s", i, err, time.Since(begin))
 			}
 		}
@@ -231,19 +231,17 @@ func TestServerComesAndGoes(t *testing.T) {
 		s.Restart(t)
 		begin := time.Now()
 		for {
+			asked := time.Since(begin)
 			c := call(t, m, "PING")
-			c.SetTimeout(100 * time.Millisecond)
+			c.SetTimeout(patience)
 			err := m.Do(t.Context(), c)
 			c.Release()
 			if err == nil {
 				break
 			}
-			if time.Since(begin) > 10*time.Second {
-				t.Fatalf("no recovery: %v", err)
+			if asked > 2*time.Second {
+				t.Fatalf("%s after the server's return: %v", asked, err)
 			}
-		}
-		if took := time.Since(begin); took > 2*time.Second {
-			t.Errorf("recovery took %s", took)
 		}
 	}
 	close(stop)

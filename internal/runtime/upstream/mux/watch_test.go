@@ -23,7 +23,7 @@ while now() - start < tonumber(ARGV[1]) do end
 return ARGV[2]`
 
 func TestACallThatTimedOutIsUsedAgain(t *testing.T) {
-	m := open(t, redistest.Start(t), mux.Options{})
+	m := open(t, redistest.Start(t), mux.Options{Timeout: patience}) // however slow the server, the connection stays
 	var answered, late, left atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 8 {
