@@ -264,6 +264,7 @@ type outbox struct {
 	buf   []byte
 	head  []byte // the first bytes of the current command's reply
 	muted bool
+	held  bool // nothing leaves until release
 	last  bool // nothing comes after what is in buf
 }
 
@@ -293,12 +294,29 @@ func (o *outbox) signal() {
 	}
 }
 
-// take empties the outbox; end says that nothing will follow.
+// take empties the outbox, unless it is held; end says that nothing will follow.
 func (o *outbox) take() (chunk []byte, end bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.held {
+		return nil, false
+	}
 	chunk, o.buf = o.buf, nil
 	return chunk, o.last
+}
+
+// hold keeps what is written from leaving until release.
+func (o *outbox) hold() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = true
+}
+
+func (o *outbox) release() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = false
+	o.signal()
 }
 
 // mute throws away what is written from now on, or no longer does.

@@ -32,6 +32,11 @@ func (c *conn) handle(args []string) {
 	c.out.newReply()
 	began := time.Now()
 	waits := blocks(name, rest) && c.state.multi < 0
+	if !waits {
+		// As in Redis, who has a reply finds its command counted, and what it did to the connection listed.
+		c.out.hold()
+		defer c.out.release()
+	}
 	switch text := c.refusal(name, full); {
 	case text != "":
 		c.spoil(name)
