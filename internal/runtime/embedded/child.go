@@ -24,6 +24,7 @@ const (
 	childAttempts = 5                // free ports tried, should another process be quicker
 	probeEvery    = 10 * time.Millisecond
 	probeTimeout  = 500 * time.Millisecond
+	otherTimeout  = 5 * time.Second          // for a server in the data directory, which may be busy
 	addressFile   = "redisopt-embedded.addr" // in the data directory: where its server listens
 )
 
@@ -129,7 +130,7 @@ func (c *child) await(ctx context.Context) error {
 	defer t.Stop()
 	for {
 		// Another server may hold the port: only our own process counts.
-		reply, err := ask(ctx, c.addr, "INFO server")
+		reply, err := ask(ctx, c.addr, "INFO server", probeTimeout)
 		if err == nil && strings.Contains(reply, fmt.Sprintf("process_id:%d\r\n", c.cmd.Process.Pid)) {
 			return nil
 		}
@@ -175,17 +176,17 @@ func serving(ctx context.Context, note, dir string) string {
 	if checkLoopback(addr) != nil {
 		return ""
 	}
-	reply, err := ask(ctx, addr, "CONFIG GET dir")
+	reply, err := ask(ctx, addr, "CONFIG GET dir", otherTimeout)
 	if err != nil || !strings.Contains(reply, dir) {
 		return ""
 	}
 	return addr
 }
 
-// ask sends one inline command and returns the reply: a bulk string as it is, an array of them as its
-// lines.
-func ask(ctx context.Context, addr, command string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+// ask sends one inline command and returns the reply, if it comes in time: a bulk string as it is, an array of
+// them as its lines.
+func ask(ctx context.Context, addr, command string, timeout time.Duration) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var d net.Dialer
 	nc, err := d.DialContext(ctx, "tcp", addr)
