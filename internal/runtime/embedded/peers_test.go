@@ -29,7 +29,7 @@ func peer(t *testing.T, script string, args ...string) (string, error) {
 	if _, err := os.Stat(modules); err != nil {
 		t.Skip("needs the Node libraries of testdata/peers (npm ci)")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, append([]string{filepath.Join("testdata", script)}, args...)...)
 	cmd.Env = append(os.Environ(), "NODE_PATH="+modules)
