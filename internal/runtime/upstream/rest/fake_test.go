@@ -22,6 +22,9 @@ import (
 
 const token = "s3cr3t-token"
 
+// patience is how long a test waits for what is about to happen, on however busy a machine.
+const patience = time.Minute
+
 // A fakeEndpoint is a REST endpoint over a Redis in memory, as small as it can be, that remembers what
 // it was asked.
 type fakeEndpoint struct {
@@ -173,6 +176,9 @@ func newTransport(t *testing.T, o rest.Options) *rest.Transport {
 	if o.Token == "" {
 		o.Token = token
 	}
+	if o.Timeout == 0 {
+		o.Timeout = patience
+	}
 	tr, err := rest.New(o)
 	if err != nil {
 		t.Fatal(err)
@@ -186,7 +192,7 @@ func client(t *testing.T, tr *rest.Transport) *redis.Client {
 	c := redis.NewClient(&redis.Options{
 		Addr: tr.Addr(), Protocol: 2, Password: "x", DisableIdentity: true, MaxRetries: -1, DialerRetries: 1, PipelinePoolSize: -1,
 		Dialer:                func(ctx context.Context, _, _ string) (net.Conn, error) { return tr.Dial(ctx) },
-		ContextTimeoutEnabled: true, ReadTimeout: 10 * time.Second,
+		ContextTimeoutEnabled: true, ReadTimeout: patience,
 	})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
