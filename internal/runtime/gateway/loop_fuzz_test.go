@@ -139,7 +139,7 @@ func (tw *twins) ask(tb testing.TB, i int, send []byte, pieces int) (got []byte,
 		tb.Fatal(err)
 	}
 	defer func() { _ = nc.Close() }()
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	size := max(1, len(send)/max(1, pieces))
 	for len(send) > 0 && err == nil {
 		n := min(size, len(send))

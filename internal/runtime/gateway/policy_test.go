@@ -1,7 +1,9 @@
 package gateway_test
 
 import (
+	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -167,7 +169,7 @@ func TestOpen(t *testing.T) {
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	url, g := startBoth(t, gateway.Options{Tokens: []gateway.Token{{Name: "app", Secret: secret, MaxPerSecond: 5}, {Secret: "other"}}})
-	limited := 0
+	limited, begin := 0, time.Now()
 	for range 20 {
 		got := ask(t, "POST", url+"/ping", "")
 		switch {
@@ -178,8 +180,9 @@ func TestRateLimit(t *testing.T) {
 			t.Fatalf("%d %s", got.status, got.body)
 		}
 	}
-	if limited < 10 {
-		t.Errorf("%d of 20 requests were refused, want at least 10", limited)
+	// Five at once, and five more in each second that this has taken.
+	if admitted := 20 - limited; admitted < 5 || float64(admitted) > 5+5*time.Since(begin).Seconds() {
+		t.Errorf("%d of 20 requests were admitted in %s", admitted, time.Since(begin))
 	}
 	if got := ask(t, "POST", url+"/ping", "", "Authorization: Bearer other"); got.status != 200 {
 		t.Errorf("another token: %d, want 200", got.status)
@@ -191,8 +194,18 @@ func TestRateLimit(t *testing.T) {
 
 func TestConcurrencyLimit(t *testing.T) {
 	t.Parallel()
-	stalled := fakeRedis(t, func(c *fakeConn) { c.waitClosed() })
-	g := newGateway(t, stalled, gateway.Options{Timeout: 2 * time.Second, Tokens: []gateway.Token{{Secret: secret, MaxConcurrent: 2}}})
+	release := make(chan struct{})
+	stalled := fakeRedis(t, func(c *fakeConn) {
+		for c.command() == nil {
+			<-release
+			if _, err := io.WriteString(c, "+OK\r\n"); err != nil {
+				return
+			}
+		}
+	})
+	answerAll := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(answerAll)
+	g := newGateway(t, stalled, gateway.Options{Timeout: gateway.LongestTimeout, Tokens: []gateway.Token{{Secret: secret, MaxConcurrent: 2}}})
 	url := serve(t, g)
 	results := make(chan int, 2)
 	for range 2 {
@@ -202,12 +215,11 @@ func TestConcurrencyLimit(t *testing.T) {
 	if got := ask(t, "POST", url+"/get/k", ""); got.status != 429 || got.body != `{"error":"ERR max concurrent requests exceeded. Limit: 2"}` {
 		t.Errorf("a third request: %d %s, want 429", got.status, got.body)
 	}
+	answerAll()
 	for range 2 {
-		if status := <-results; status != 504 {
-			t.Errorf("a stalled one: %d, want 504", status)
+		if status := <-results; status != 200 {
+			t.Errorf("one that was stalled: %d, want 200", status)
 		}
 	}
-	if n := g.Stats().Tokens[0].Active; n != 0 {
-		t.Errorf("%d active in the end, want 0", n)
-	}
+	eventually(t, func() bool { return g.Stats().Tokens[0].Active == 0 })
 }

@@ -18,6 +18,9 @@ import (
 
 const secret = "correct-horse"
 
+// patience is how long a test waits for what is about to happen, on however busy a machine.
+const patience = time.Minute
+
 // newMux returns a mux on addr, closed with the test.
 func newMux(tb testing.TB, addr string) *mux.Mux {
 	tb.Helper()
@@ -84,7 +87,7 @@ type answer struct {
 // ask sends one request with the token, unless headers say otherwise: "Name: value" each.
 func ask(tb testing.TB, method, url, body string, headers ...string) answer {
 	tb.Helper()
-	ctx, cancel := context.WithTimeout(tb.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader([]byte(body)))
 	if err != nil {
