@@ -14,42 +14,25 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/redisopt/redisopt/internal/runtime/history"
-	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
 func TestWhatIsLeftOfAPlanIsRememberedByTheNextHost(t *testing.T) {
-	client := redistest.Start(t).Client(t)
-	path := filepath.Join(t.TempDir(), "allowance.json")
-	throttled := func(said Throttle) string {
-		said.Every = 10 * time.Millisecond
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		pace := &Pace{}
-		told := ""
-		go func() { // until it was looked, and kept
-			for readAllowance(path, time.Now()) == nil || pace.Throttled() == "" && said.CommandsLeft == 0 {
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(5 * time.Millisecond):
-				}
-			}
-			cancel()
-		}()
-		said.remember(path, time.Now()).run(ctx, &gauge{client: client}, pace, func() bool { return false }, func(why string) { told = why })
-		return told
-	}
-	if told := throttled(Throttle{CommandsLeft: 60, Reserve: 10}); told != "" {
-		t.Fatalf("the first host waits: %s", told)
-	}
-	for range 60 {
-		if err := client.Ping(t.Context()).Err(); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		client := &counting{}
+		client.commands.Store(1000)
+		path := filepath.Join(t.TempDir(), "allowance.json")
+		pace, end := throttling(t, Throttle{CommandsLeft: 60, Reserve: 10}, client, path)
+		if why := pace.Throttled(); why != "" {
+			t.Errorf("the first host waits: %s", why)
 		}
-	}
-	if told := throttled(Throttle{}); kind(told) != "budget" {
-		t.Errorf("the next host says %q, want it to wait: others spent what was left", told)
-	}
+		end()
+		client.commands.Add(60)
+		pace, end = throttling(t, Throttle{}, client, path)
+		defer end()
+		if kind(pace.Throttled()) != "budget" {
+			t.Errorf("the next host says %q, want it to wait: others spent what was left", pace.Throttled())
+		}
+	})
 }
 
 func TestAnAllowanceEndsWithTheMonthAndSurvivesARestartOfTheServer(t *testing.T) {

@@ -118,14 +118,17 @@ func TestQueuesAreMovedOneAfterTheOtherWhileThoseBeforeSoak(t *testing.T) {
 
 func TestAQueueThatFailsKeepsTheOthersFromBeginningAndLeavesThoseThatSoak(t *testing.T) {
 	crash := errors.New("the new workers crash")
+	soaks := make(chan struct{})
 	var l *line
 	l = newLine(t, []string{"a", "b", "c"}, func(_ context.Context, q string) error {
 		l.note("move " + q)
 		if q == "b" {
+			<-soaks
 			return crash
 		}
 		return nil
 	}, func(ctx context.Context, _ string) error {
+		close(soaks)
 		<-ctx.Done()
 		return context.Cause(ctx)
 	})
