@@ -62,7 +62,7 @@ func Check(ctx context.Context, o Options) (Plan, error) {
 	}
 	p.Keys, p.TargetKeys, p.run = from.keys, to.keys, from.run
 	pages := from.keys/scanCount + 1
-	p.SourceCommands = 2*pages + 4*from.keys
+	p.SourceCommands = 2*pages + 4*from.keys + from.keys/chunkSize + 1
 	p.TargetCommands = 2 * from.keys
 	p.problems(o, from, to, s.before)
 	return p, nil

@@ -76,16 +76,24 @@ func (r *running) dumped(ctx context.Context, names []string) (copied, kept int6
 		return 0, 0, nil, nil
 	}
 	dumps, ttls := make([]*redis.StringCmd, len(names)), make([]*redis.DurationCmd, len(names))
+	var clock *redis.TimeCmd // as what is left is read: the values may take long to get here
 	_, err = r.o.Source.Pipelined(ctx, func(p redis.Pipeliner) error {
+		clock = p.Time(ctx)
 		for i, name := range names {
-			dumps[i], ttls[i] = p.Dump(ctx, name), p.PTTL(ctx, name)
+			ttls[i] = p.PTTL(ctx, name)
+		}
+		for i, name := range names {
+			dumps[i] = p.Dump(ctx, name)
 		}
 		return nil
 	})
 	if _, refused := errors.AsType[redis.Error](err); err != nil && !refused && !errors.Is(err, redis.Nil) {
 		return 0, 0, nil, fmt.Errorf("read the source: %w", err)
 	}
-	read := time.Now().Add(r.ahead) // by the target's clock
+	if clock.Err() != nil {
+		return 0, 0, nil, fmt.Errorf("read the source's clock: %w", clock.Err())
+	}
+	read := clock.Val().Add(r.skew) // by the target's clock
 	replies := make([]*redis.Cmd, len(names))
 	_, err = r.o.Target.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, name := range names {
@@ -97,7 +105,7 @@ func (r *running) dumped(ctx context.Context, names []string) (copied, kept int6
 			case left == -1:
 			case left < time.Millisecond: // it is gone, or about to be
 				continue
-			default: // a moment, because nobody knows how long it takes to get there
+			default: // a moment, because what is left would be less when it gets there
 				at = read.Add(left).UnixMilli()
 			}
 			args := []any{"restore", name, at, dumps[i].Val(), "absttl"}
