@@ -54,7 +54,7 @@ func (s *Stage) open(ctx context.Context) error {
 		}
 		s.owned = append(s.owned, server.Close)
 		for who, up := range map[meter.Component]**upstream.Upstream{meter.Migrate: side, meter.Cache: &s.Callers[i]} {
-			one, err := upstream.Open(ctx, upstream.Options{URL: server.URL(), Component: who, ClientName: "redisopt-rehearsal"})
+			one, err := upstream.Open(ctx, upstream.Options{URL: server.URL(), Component: who, ClientName: "redisopt-rehearsal", Timeout: patience})
 			if err != nil {
 				return err
 			}

@@ -31,7 +31,7 @@ const (
 	quota      = 10                    // of each, in an hour
 	ownKeys    = 20                    // where no string was copied
 	mostValues = 200                   // keys that are read and written
-	patience   = 2 * time.Second       // of one command on the stage
+	patience   = 20 * time.Second      // of one command on the stage, which only a machine takes that stands still
 	ownPrefix  = "redisopt:rehearsal:"
 )
 
@@ -76,7 +76,7 @@ func newTraffic(s *Stage, plan step.Phase1Plan, keys []capture.Key) (*traffic, e
 	t.router = ramp.NewRouter(t.control)
 	t.ramp, err = ramp.NewClient(ramp.ClientOptions{
 		Route: ramp.Cache, Old: t.old, New: t.next, Router: t.router, Ledger: t.ledger, SameDatabase: plan.SameDatabase,
-		MirrorWait: time.Second, // the stage is slower than a Redis, and nobody waits for it
+		Timeout: patience, MirrorWait: patience, // the stage is slower than a Redis, and nobody waits for it
 	})
 	if err != nil {
 		return nil, err
