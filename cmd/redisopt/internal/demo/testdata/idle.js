@@ -10,4 +10,4 @@ for (let n = 0; n < +queues; n++) {
   queue.process(async () => 1);
 }
 const control = new Redis({ ...redis, connectionName: 'redisopt-control' });
-control.blpop('stop', 30).then((hit) => process.exit(hit ? 0 : 1));
+control.blpop('stop', 120).then((hit) => process.exit(hit ? 0 : 1));
