@@ -83,41 +83,51 @@ func TestACircuitHoldsJobsAndTriesOne(t *testing.T) {
 }
 
 func TestJobsWaitWhileTheApplicationIsDown(t *testing.T) {
-	var down atomic.Bool
-	var runs atomic.Int64
-	down.Store(true)
-	url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		if down.Load() {
-			w.WriteHeader(502)
-			return
-		}
-		runs.Add(1)
-	})
-	e := endpoint(t, url, func(o *EndpointOptions) { o.Failures = 2 })
-	for range 2 {
-		if _, err := e.Run(t.Context(), job()); err == nil {
-			t.Fatal("a 502 was taken")
-		}
-	}
-	// A job that is short of time is put back, without counting.
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_, err := e.Run(ctx, job())
-	if _, ok := errors.AsType[*queue.RetryAfterError](err); !ok {
-		t.Errorf("with the circuit open: %v, want a *queue.RetryAfterError", err)
-	}
-	// Others wait until it is back.
-	down.Store(false)
-	var running sync.WaitGroup
-	for range 5 {
-		running.Go(func() {
-			if _, err := e.Run(t.Context(), job()); err != nil {
-				t.Errorf("Run = %v", err)
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		var runs atomic.Int64
+		down.Store(true)
+		s := sender(t)
+		url := serveWired(t, s, func(w http.ResponseWriter, _ *http.Request) {
+			if down.Load() {
+				w.WriteHeader(502)
+				return
 			}
+			runs.Add(1)
 		})
-	}
-	running.Wait()
-	if s := e.Stats(); runs.Load() != 5 || s.Sent != 7 || s.Open || s.Opened != 1 {
-		t.Errorf("%d runs, %+v; want 5 runs of 7 sent", runs.Load(), s)
-	}
+		e := of(t, s, url, func(o *EndpointOptions) { o.Failures = 2 })
+		for range 2 {
+			if _, err := e.Run(t.Context(), job()); err == nil {
+				t.Fatal("a 502 was taken")
+			}
+		}
+		// A job that is short of time is put back, without counting.
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := e.Run(ctx, job())
+		if _, ok := errors.AsType[*queue.RetryAfterError](err); !ok {
+			t.Errorf("with the circuit open: %v, want a *queue.RetryAfterError", err)
+		}
+		if took := time.Since(begin); took != 100*time.Millisecond {
+			t.Errorf("it waited for %s, want half of the time it had", took)
+		}
+		// Others wait until it is back.
+		down.Store(false)
+		var running sync.WaitGroup
+		for range 5 {
+			running.Go(func() {
+				if _, err := e.Run(t.Context(), job()); err != nil {
+					t.Errorf("Run = %v", err)
+				}
+			})
+		}
+		running.Wait()
+		if took := time.Since(begin); took != firstPause {
+			t.Errorf("they ran after %s, want %s", took, firstPause)
+		}
+		if s := e.Stats(); runs.Load() != 5 || s.Sent != 7 || s.Open || s.Opened != 1 {
+			t.Errorf("%d runs, %+v; want 5 runs of 7 sent", runs.Load(), s)
+		}
+	})
 }

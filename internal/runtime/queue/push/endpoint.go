@@ -159,12 +159,14 @@ func (e *Endpoint) send(parent context.Context, job queue.Job) (result []byte, v
 		}
 		return nil, unknown, &queue.RetryAfterError{After: busyPause, Reason: fmt.Sprintf("all %d connections were busy for %s", e.sender.opts.MaxConnections, e.opts.Timeout)}
 	}
-	req, err := e.request(ctx, job, now, deadline)
+	arrival, taken := e.sender.arrival(ctx)
+	req, err := e.request(arrival, job, now, deadline)
 	if err != nil {
 		return nil, unknown, fmt.Errorf("request to %s: %w", e.shown, err)
 	}
 	e.sent.Add(1)
 	resp, err := e.sender.client.Do(req)
+	taken()
 	if err != nil {
 		return nil, e.blame(parent), e.failure(ctx, parent, "no answer", now, err)
 	}

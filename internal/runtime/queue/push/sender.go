@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"sync"
 	"time"
@@ -51,6 +52,8 @@ type Sender struct {
 
 	mu        sync.Mutex
 	endpoints []*Endpoint
+	arriving  int  // answers that have begun and are not taken yet
+	crowded   bool // idle connections are to be closed when none is arriving
 }
 
 // New returns a Sender. It connects with the first job.
@@ -84,7 +87,7 @@ func New(opts Options) (*Sender, error) {
 
 // Close closes idle connections. Jobs under way go on.
 func (s *Sender) Close() {
-	s.transport.CloseIdleConnections()
+	s.makeWay()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.endpoints {
@@ -112,11 +115,48 @@ func (s *Sender) dial(ctx context.Context, network, address string) (net.Conn, e
 			return &slotConn{Conn: conn, free: sync.OnceFunc(func() { <-s.slots })}, nil
 		default:
 		}
-		s.transport.CloseIdleConnections()
+		s.makeWay()
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-again.C:
+		}
+	}
+}
+
+// makeWay closes idle connections, those of answers that are arriving apart: once the last of these was taken. net/http
+// counts a connection among the idle ones before it hands over an answer without a body, and loses the answer when it is
+// closed in between: the job would be run again.
+func (s *Sender) makeWay() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.crowded = s.arriving > 0; !s.crowded {
+		s.transport.CloseIdleConnections()
+	}
+}
+
+// arrival returns a context for one request whose answer is arriving from its first byte until taken is called. It must
+// be called once the request was sent, whatever came of it.
+func (s *Sender) arrival(ctx context.Context) (_ context.Context, taken func()) {
+	var begun, over bool // guarded by s.mu
+	begin := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if !begun && !over {
+			begun = true
+			s.arriving++
+		}
+	}
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: begin}), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		over = true
+		if begun {
+			s.arriving--
+		}
+		if s.crowded && s.arriving == 0 {
+			s.crowded = false
+			s.transport.CloseIdleConnections()
 		}
 	}
 }
