@@ -184,7 +184,7 @@ func TestANewerSchemaIsRefusedAndDamageIsContained(t *testing.T) {
 		if err := b.Pause(t.Context(), "good"); err != nil {
 			t.Fatal(err)
 		}
-		if text := s.hash[scheduleField+"good"]; !strings.Contains(text, `"colour":"12345678901234567890"`) || !strings.Contains(text, `"paused":true`) {
+		if text := s.field(scheduleField + "good"); !strings.Contains(text, `"colour":"12345678901234567890"`) || !strings.Contains(text, `"paused":true`) {
 			t.Errorf("a pause left %s", text)
 		}
 		if err := b.Resume(t.Context(), "good"); err != nil {

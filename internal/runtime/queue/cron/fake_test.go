@@ -41,6 +41,13 @@ func (s *store) cost() map[string]int {
 	return maps.Clone(s.commands)
 }
 
+// field reads one field of the hash.
+func (s *store) field(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hash[name]
+}
+
 // setDown takes the store down; when it comes back every feed reports a gap.
 func (s *store) setDown(down bool) {
 	s.mu.Lock()

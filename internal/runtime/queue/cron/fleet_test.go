@@ -198,9 +198,9 @@ func TestReplicasThatCrashAndComeBackMissNothingAndDoubleNothing(t *testing.T) {
 				}
 				to := time.Now()
 				time.Sleep(2 * time.Minute)
-				t.Logf("%d ticks", checkUntil(t, s, weekly(), from, to))
 				fleet[0].stop()
 				fleet[1].stop()
+				t.Logf("%d ticks", checkUntil(t, s, weekly(), from, to))
 			})
 		})
 	}
