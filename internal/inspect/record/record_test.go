@@ -55,7 +55,7 @@ func start(t *testing.T, change func(*record.Options)) (*record.Recorder, *embed
 
 func client(t *testing.T, addr string, change func(*redis.Options)) *redis.Client {
 	t.Helper()
-	o := &redis.Options{Addr: addr, MaxRetries: -1, PipelinePoolSize: -1, PoolSize: 4}
+	o := &redis.Options{Addr: addr, MaxRetries: -1, PipelinePoolSize: -1, PoolSize: 4, DialTimeout: time.Minute, ReadTimeout: time.Minute}
 	if change != nil {
 		change(o)
 	}
@@ -303,14 +303,15 @@ func TestSubscribersAreCarriedAndCounted(t *testing.T) {
 	r, _ := start(t, nil)
 	for _, protocol := range []int{2, 3} {
 		c := client(t, r.Addr(), func(o *redis.Options) { o.Protocol = protocol })
-		sub := c.Subscribe(t.Context(), "a", "b")
+		channel := "a" + strconv.Itoa(protocol) // to that of the client before, the server may still be subscribed for a while
+		sub := c.Subscribe(t.Context(), channel, "b")
 		for range 2 {
 			if _, err := sub.Receive(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 		}
 		for i := range 3 {
-			if n, err := c.Publish(t.Context(), "a", i).Result(); err != nil || n != 1 {
+			if n, err := c.Publish(t.Context(), channel, i).Result(); err != nil || n != 1 {
 				t.Fatalf("publish: %d, %v", n, err)
 			}
 			if m, err := sub.ReceiveMessage(t.Context()); err != nil || m.Payload != strconv.Itoa(i) {

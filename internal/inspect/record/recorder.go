@@ -170,11 +170,11 @@ func (r *Recorder) serve(nc net.Conn, http bool) {
 	carried.Go(c.replies)
 	c.requests()
 	carried.Wait()
-	r.mu.Lock()
-	delete(r.open, c)
-	r.mu.Unlock()
 	c.rest()
 	r.books.disconnect(c)
+	r.mu.Lock()
+	delete(r.open, c) // last: who sees nobody connected finds everything booked
+	r.mu.Unlock()
 }
 
 func (r *Recorder) admit(c *client) bool {
