@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+	_ "time/tzdata" // the zones are the same everywhere
 
 	"github.com/redisopt/redisopt/internal/inspect/forecast"
 )
@@ -198,5 +199,49 @@ func TestTheMonthIsThatOfTheZone(t *testing.T) {
 	f := forecast.Month(hourly(now.AddDate(0, 0, -35), perDay, now), now, zone)
 	if f.Start.Month() != time.November || len(f.Days) != 1 || math.Abs(f.Expected-720) > 1 {
 		t.Errorf("got %+v, want the last day of November", f)
+	}
+}
+
+// A month's forecast must hold on every day of it, whichever day it is made.
+func TestAForecastHoldsAtTheEdgesOfMonthsAndYears(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(zone *time.Location, year int, month time.Month, day, hour, minute, second, ns int) time.Time {
+		return time.Date(year, month, day, hour, minute, second, ns, zone)
+	}
+	for _, c := range []struct {
+		now  time.Time
+		zone *time.Location
+		days int // left, today included
+		all  int // of the month
+	}{
+		{at(time.UTC, 2026, 12, 1, 0, 0, 0, 0), nil, 31, 31},
+		{at(time.UTC, 2026, 11, 30, 23, 59, 59, 999_999_999), nil, 1, 30},
+		{at(time.UTC, 2026, 12, 31, 23, 59, 59, 0), nil, 1, 31},
+		{at(time.UTC, 2027, 1, 1, 0, 0, 0, 1), nil, 31, 31},
+		{at(time.UTC, 2027, 1, 31, 12, 0, 0, 0), nil, 1, 31},
+		{at(time.UTC, 2027, 3, 1, 0, 0, 0, 0), nil, 31, 31},
+		{at(time.UTC, 2028, 2, 28, 23, 59, 59, 0), nil, 2, 29},
+		{at(time.UTC, 2028, 2, 29, 0, 0, 0, 0), nil, 1, 29},
+		{at(time.UTC, 2028, 3, 1, 0, 0, 1, 0), nil, 31, 31},
+		{at(berlin, 2026, 11, 1, 0, 0, 0, 0), berlin, 30, 30},
+		{at(berlin, 2026, 10, 25, 2, 30, 0, 0), berlin, 7, 31}, // the day of 25 hours
+		{at(berlin, 2027, 3, 28, 3, 0, 0, 0), berlin, 4, 31},   // and the one of 23
+		{at(time.UTC, 2026, 11, 30, 23, 30, 0, 0), berlin, 31, 31},
+	} {
+		perDay := make([]float64, 41)
+		for i := range perDay {
+			perDay[i] = 24_000
+		}
+		f := forecast.Month(hourly(c.now.AddDate(0, 0, -40).Truncate(time.Hour), perDay, c.now), c.now, c.zone)
+		want := 24_000 * float64(c.all)
+		if f.Inconclusive != "" || len(f.Days) != c.days || math.Abs(f.Expected-want) > want/100 || f.Spent > f.Expected+1 {
+			t.Errorf("at %s: %d days left, expected %.0f, spent %.0f, %s; want %d and %.0f", c.now, len(f.Days), f.Expected, f.Spent, f.Inconclusive, c.days, want)
+		}
+		if on, _, _ := f.RunOut(want * 2); on != "" {
+			t.Errorf("at %s: twice the month runs out on %s", c.now, on)
+		}
 	}
 }

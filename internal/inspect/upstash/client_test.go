@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -16,7 +17,7 @@ import (
 
 func client(t *testing.T, s *upstashtest.Server) *Client {
 	t.Helper()
-	c, err := New(Options{Email: upstashtest.Email, APIKey: upstashtest.Key, URL: s.URL, Pause: time.Millisecond})
+	c, err := New(Options{Email: upstashtest.Email, APIKey: upstashtest.Key, URL: s.URL, Pause: time.Millisecond, Timeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,9 +91,20 @@ func TestOnTheFirstOfTheMonthTheLastFullDayCounts(t *testing.T) {
 	if u.PerMonth != nil {
 		t.Errorf("a month from days to come: %v", *u.PerMonth)
 	}
-	u = usageOf(&d, &s, time.Date(2026, 12, 1, 6, 0, 0, 0, time.UTC))
-	if u.PerMonth == nil || *u.PerMonth != 30*210_000 {
-		t.Errorf("a month = %v, want 30 times the last day", u.PerMonth)
+	for _, first := range []time.Time{
+		time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 12, 1, 23, 59, 59, 0, time.UTC), time.Date(2027, 1, 1, 0, 0, 0, 1, time.UTC),
+		time.Date(2028, 3, 1, 6, 0, 0, 0, time.UTC), time.Date(2026, 12, 1, 0, 30, 0, 0, time.FixedZone("UTC-8", -8*3600)),
+	} {
+		u = usageOf(&d, &s, first)
+		if u.PerMonth == nil || *u.PerMonth != 30*210_000 {
+			t.Errorf("on %s a month = %v, want 30 times the last day", first, u.PerMonth)
+		}
+	}
+	for _, last := range []time.Time{time.Date(2026, 11, 30, 23, 59, 59, 999_999_999, time.UTC), time.Date(2028, 2, 29, 12, 0, 0, 0, time.UTC), time.Date(2026, 12, 31, 23, 59, 59, 0, time.UTC)} {
+		days := last.Sub(time.Date(last.Year(), last.Month(), 1, 0, 0, 0, 0, time.UTC)).Hours() / 24
+		if u = usageOf(&d, &s, last); u.PerMonth == nil || math.Abs(*u.PerMonth-6_000_000/days*30) > 1 {
+			t.Errorf("on %s a month = %v, want what %.2f days of 6,000,000 make", last, u.PerMonth, days)
+		}
 	}
 }
 
