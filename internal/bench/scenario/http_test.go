@@ -33,7 +33,7 @@ func TestAnEndpointsAnswersAreToldApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := bench.Run(t.Context(), bench.Options{Pace: bench.Pace{Rate: 300, Duration: 200 * time.Millisecond}, WarmUp: -1, Class: scenario.Class}, p.Operation)
+	r, err := bench.Run(t.Context(), bench.Options{Pace: bench.Pace{Rate: 300, Duration: 200 * time.Millisecond}, WarmUp: -1, Timeout: time.Minute, Class: scenario.Class}, p.Operation)
 	if err != nil {
 		t.Fatal(err)
 	}

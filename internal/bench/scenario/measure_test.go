@@ -65,11 +65,15 @@ func TestARunStopsBeforeItSpendsMoreThanItMay(t *testing.T) {
 	}
 }
 
+// patience is how long an operation on a target that dies is waited for: longer than a busy machine is late with one on
+// a target that lives.
+const patience = 10 * time.Second
+
 func TestATargetThatDiesKeepsWhatWasMeasuredBefore(t *testing.T) {
 	server := redistest.Start(t)
 	target := open(t, server.URL())
-	p := scenario.Plan{Target: target, Scenarios: chosen(t, "cache-set", "cache-get"), Options: scenario.Options{Keys: 20, Timeout: 300 * time.Millisecond}, Run: brief(50)}
-	p.Run.Timeout = 300 * time.Millisecond
+	p := scenario.Plan{Target: target, Scenarios: chosen(t, "cache-set", "cache-get"), Options: scenario.Options{Keys: 20, Timeout: patience}, Run: brief(50)}
+	p.Run.Timeout = patience
 	p.Begin = func(_ scenario.Scenario, i, _ int) {
 		if i == 1 {
 			server.Stop(t)
@@ -88,8 +92,8 @@ func TestATargetThatDiesDuringARunIsToldAsSuchWithWhatWasMeasured(t *testing.T) 
 	for _, name := range []string{"cache-get", "limit-cold"} {
 		t.Run(name, func(t *testing.T) {
 			server := redistest.Start(t)
-			p := scenario.Plan{Target: open(t, server.URL()), Scenarios: chosen(t, name, "limit-denied"), Options: scenario.Options{Keys: 20, Timeout: 200 * time.Millisecond}, Run: brief(50)}
-			p.Run.Pace.Duration, p.Run.Timeout = 1500*time.Millisecond, 300*time.Millisecond
+			p := scenario.Plan{Target: open(t, server.URL()), Scenarios: chosen(t, name, "limit-denied"), Options: scenario.Options{Keys: 20, Timeout: patience}, Run: brief(50)}
+			p.Run.Pace.Duration, p.Run.Timeout = 1500*time.Millisecond, 2*patience
 			var asked atomic.Int64
 			p.Run.Stop = func() error {
 				if asked.Add(1) == 25 {
@@ -126,14 +130,14 @@ func TestATargetThatDiesBetweenTurnsIsToldWithThePairsBefore(t *testing.T) {
 	server := redistest.Start(t)
 	a, b := open(t, redistest.Start(t).URL()), open(t, server.URL())
 	run := bench.AlternateOptions{Pairs: 3, Run: brief(50)}
-	run.Run.Timeout = 300 * time.Millisecond
+	run.Run.Timeout = patience
 	var began int
 	run.Run.OnBegin = func() {
 		if began++; began == 3 {
 			server.Stop(t)
 		}
 	}
-	x, err := scenario.Alternate(t.Context(), chosen(t, "cache-get")[0], a, b, scenario.Options{Keys: 20, Timeout: 300 * time.Millisecond}, run)
+	x, err := scenario.Alternate(t.Context(), chosen(t, "cache-get")[0], a, b, scenario.Options{Keys: 20, Timeout: patience}, run)
 	if x == nil || len(x.Pairs) == 0 || x.B.Failed() == 0 {
 		t.Fatalf("Alternate = %+v, want the pairs", x)
 	}
@@ -167,10 +171,13 @@ func TestALoadThatCannotBeIsRefusedBeforeAnythingIsSent(t *testing.T) {
 }
 
 func TestFaultsAreFelt(t *testing.T) {
-	for text, want := range map[string]func(r *bench.Result) bool{
-		"latency=60ms": func(r *bench.Result) bool { return r.Failed() == 0 && r.Latency.All.Mean() > 60*time.Millisecond },
-		"drop=30%":     func(r *bench.Result) bool { return r.Failed() > 0 },
-		"quota=60":     func(r *bench.Result) bool { return r.Failed() > 0 && r.Done > 0 },
+	for text, c := range map[string]struct {
+		fails bool // and the run ends then
+		felt  func(r *bench.Result) bool
+	}{
+		"latency=60ms": {false, func(r *bench.Result) bool { return r.Failed() == 0 && r.Latency.All.Mean() > 60*time.Millisecond }},
+		"drop=30%":     {true, func(r *bench.Result) bool { return r.Failed() > 0 }},
+		"quota=60":     {true, func(r *bench.Result) bool { return r.Failed() > 0 && r.Done > 0 }},
 	} {
 		t.Run(text, func(t *testing.T) {
 			faults, err := scenario.ParseFaults(text)
@@ -192,8 +199,19 @@ func TestFaultsAreFelt(t *testing.T) {
 			}
 			defer func() { _ = up.Close() }()
 			p := scenario.Plan{Target: scenario.Target{Upstream: up}, Scenarios: chosen(t, "cache-set"), Options: scenario.Options{Keys: 20}, Run: brief(300)}
+			if c.fails {
+				var failed atomic.Bool
+				p.Run.WarmUp, p.Run.Pace.Duration = -1, time.Minute
+				p.Run.Class = func(err error) string { failed.Store(true); return scenario.Class(err) }
+				p.Run.Stop = func() error {
+					if failed.Load() {
+						return errors.New("felt")
+					}
+					return nil
+				}
+			}
 			measured, _ := scenario.Measure(t.Context(), p) // cleaning up may meet the fault too
-			if len(measured) != 1 || !want(measured[0].Result) {
+			if len(measured) != 1 || !c.felt(measured[0].Result) {
 				t.Errorf("%s was not felt: %+v", text, measured)
 			}
 		})

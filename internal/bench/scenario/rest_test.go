@@ -109,6 +109,8 @@ func TestWhatIsRefusedForComingTooOftenIsNoError(t *testing.T) {
 		})
 	}
 	p := scenario.Plan{Target: overREST(t, throttling), Scenarios: chosen(t, "cache-set"), Options: scenario.Options{Keys: 5}, Run: brief(100), StopAtQuota: true}
+	// One after the other: of many that come together, several in a row may be refused, and the cache asks no more then.
+	p.Run.InFlight, p.Run.Pace.Duration = 1, time.Second
 	measured, _ := scenario.Measure(t.Context(), p) // cleaning up may be refused too
 	if len(measured) != 1 {
 		t.Fatal("nothing was measured")
@@ -134,6 +136,9 @@ func TestAPlanWhoseCommandsAreUsedUpEndsTheRun(t *testing.T) {
 	for _, stop := range []bool{true, false} {
 		n.Store(0)
 		p := scenario.Plan{Target: overREST(t, usedUp), Scenarios: chosen(t, "cache-set", "cache-miss"), Options: scenario.Options{Keys: 5}, Run: brief(100), StopAtQuota: stop}
+		if stop { // the run ends when the commands are used up: its duration is only how long that may take
+			p.Run.InFlight, p.Run.Pace.Duration = 1, time.Minute
+		}
 		measured, err := scenario.Measure(t.Context(), p)
 		if len(measured) == 0 || measured[0].Result.Done == 0 {
 			t.Fatalf("stopping %v: %d scenarios, %v; want what was measured before", stop, len(measured), err)

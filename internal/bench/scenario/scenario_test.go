@@ -103,7 +103,7 @@ func TestEveryScenarioRunsOnEveryKindOfTargetAndLeavesNothingBehind(t *testing.T
 	} {
 		t.Run(name, func(t *testing.T) {
 			target := target(t)
-			o := scenario.Options{Keys: 50, PayloadBytes: 200}
+			o := scenario.Options{Keys: 50, PayloadBytes: 200, Timeout: 20 * time.Second}
 			chosen, err := scenario.Choose([]string{"all"}, target.Upstream.Transport() == "tcp")
 			if err != nil {
 				t.Fatal(err)
