@@ -57,11 +57,11 @@ func TestUpstreamFails(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for _, path := range []string{"/incr/k", "/pipeline", "/multi-exec"} {
-				timeout := gateway.LongestTimeout
+				opts := gateway.Options{}
 				if c.status == 504 { // the fake says nothing more
-					timeout = 300 * time.Millisecond
+					opts.Timeout = 300 * time.Millisecond
 				}
-				url := serve(t, newGateway(t, fakeRedis(t, c.redis), gateway.Options{Timeout: timeout}))
+				url := serve(t, newGateway(t, fakeRedis(t, c.redis), opts))
 				send := func() answer {
 					return ask(t, "POST", url+path, map[bool]string{true: `[["INCR","k"],["INCR","k"]]`}[path != "/incr/k"])
 				}
@@ -236,7 +236,7 @@ func TestWhatTheMuxSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = m.Close() })
-	g, err := gateway.New(gateway.Options{Mux: m, Open: true})
+	g, err := gateway.New(gateway.Patient(gateway.Options{Mux: m, Open: true}, patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -105,7 +105,7 @@ func newTwins(tb testing.TB) *twins {
 	var tw twins
 	for i := range tw.g {
 		g, err := New(Options{
-			Mux: parrot(tb), InstanceID: "twin", NoLoop: i == 1, MaxBodyBytes: 30_000, MaxRequestBytes: 20_000,
+			Timeout: time.Minute, patient: true, Mux: parrot(tb), InstanceID: "twin", NoLoop: i == 1, MaxBodyBytes: 30_000, MaxRequestBytes: 20_000,
 			Tokens:   []Token{{Secret: "s"}, {Secret: "r", ReadOnly: true}},
 			Listener: Limits{MaxHeaderBytes: 2048},
 		})

@@ -75,6 +75,9 @@ type Options struct {
 
 	// Listener are the limits of the listener that Serve runs.
 	Listener Limits
+
+	// patient lets Timeout be longer than LongestTimeout, for tests on a machine that has much else to do.
+	patient bool
 }
 
 // A Token is one secret and what it may do.
@@ -177,7 +180,7 @@ func (o Options) validate() error {
 	if o.MaxBodyBytes < o.MaxRequestBytes {
 		bad("max_body_bytes: got %d, want at least max_request_bytes, %d", o.MaxBodyBytes, o.MaxRequestBytes)
 	}
-	if o.Timeout < time.Millisecond || o.Timeout > LongestTimeout {
+	if o.Timeout < time.Millisecond || o.Timeout > LongestTimeout && !o.patient {
 		bad("timeout: got %s, want between 1ms and %s", o.Timeout, LongestTimeout)
 	}
 	if !isHeaderWord(o.InstanceID) {

@@ -205,7 +205,7 @@ func TestConcurrencyLimit(t *testing.T) {
 	})
 	answerAll := sync.OnceFunc(func() { close(release) })
 	t.Cleanup(answerAll)
-	g := newGateway(t, stalled, gateway.Options{Timeout: gateway.LongestTimeout, Tokens: []gateway.Token{{Secret: secret, MaxConcurrent: 2}}})
+	g := newGateway(t, stalled, gateway.Options{Tokens: []gateway.Token{{Secret: secret, MaxConcurrent: 2}}})
 	url := serve(t, g)
 	results := make(chan int, 2)
 	for range 2 {

@@ -12,7 +12,7 @@ import (
 func TestInFrontOfREST(t *testing.T) {
 	t.Parallel()
 	back, _, srv := startUpstream(t, gateway.Options{})
-	up, err := upstream.Open(t.Context(), upstream.Options{REST: upstream.REST{URL: back, Token: secret}})
+	up, err := upstream.Open(t.Context(), upstream.Options{REST: upstream.REST{URL: back, Token: secret}, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func TestInFrontOfREST(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Options{Mux: m, Bell: up.Bell(), Tokens: []gateway.Token{{Secret: secret}}})
+	g, err := gateway.New(gateway.Patient(gateway.Options{Mux: m, Bell: up.Bell(), Tokens: []gateway.Token{{Secret: secret}}}, patience))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ func TestSpend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Options{Mux: m, Bell: up.Bell(), Open: true})
+	g, err := gateway.New(gateway.Patient(gateway.Options{Mux: m, Bell: up.Bell(), Open: true}, patience))
 	if err != nil {
 		t.Fatal(err)
 	}

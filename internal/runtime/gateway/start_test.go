@@ -41,6 +41,9 @@ func newGateway(tb testing.TB, addr string, opts gateway.Options) *gateway.Gatew
 	tb.Helper()
 	opts.Mux = newMux(tb, addr)
 	opts.NoLoop = opts.NoLoop || os.Getenv(envNoLoop) != ""
+	if opts.Timeout == 0 {
+		opts = gateway.Patient(opts, patience)
+	}
 	if opts.Tokens == nil && !opts.Open {
 		opts.Tokens = []gateway.Token{{Secret: secret}, {Secret: "reader", ReadOnly: true}}
 	}

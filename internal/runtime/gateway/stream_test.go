@@ -28,6 +28,9 @@ func startUpstream(tb testing.TB, opts gateway.Options) (url string, g *gateway.
 	}
 	opts.Bell = up.Bell()
 	opts.Tokens = []gateway.Token{{Secret: secret, MaxConcurrent: 4}, {Secret: "reader", ReadOnly: true}}
+	if opts.Timeout == 0 {
+		opts = gateway.Patient(opts, patience)
+	}
 	g, err = gateway.New(opts)
 	if err != nil {
 		tb.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/redisopt/redisopt/internal/runtime/upstream/redistest"
 )
 
-// peerTimeout bounds one run of a Node script; the scripts wait for a new window at most 5 seconds.
-const peerTimeout = 90 * time.Second
+// peerTimeout bounds one run of a Node script; the scripts wait for a new window at most 15 seconds.
+const peerTimeout = 5 * time.Minute
 
 // TestUpstashRedis lets the unmodified @upstash/redis do all that an application does with it, in several
 // versions, over a real redis-server and over the embedded one.
@@ -98,10 +98,9 @@ func wholeGateway(t *testing.T, addr string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Options{
-		Mux: m, Bell: up.Bell(), Timeout: gateway.LongestTimeout,
-		Tokens: []gateway.Token{{Secret: secret}, {Secret: "reader", ReadOnly: true}},
-	})
+	g, err := gateway.New(gateway.Patient(gateway.Options{
+		Mux: m, Bell: up.Bell(), Tokens: []gateway.Token{{Secret: secret}, {Secret: "reader", ReadOnly: true}},
+	}, patience))
 	if err != nil {
 		t.Fatal(err)
 	}
