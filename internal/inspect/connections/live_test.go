@@ -39,7 +39,7 @@ func TestMain(m *testing.M) {
 func beClient(addr string) {
 	ctx := context.Background()
 	for range childConnections {
-		rdb := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, PoolSize: 1})
+		rdb := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true, DialTimeout: time.Minute, ReadTimeout: time.Minute, PoolSize: 1})
 		defer func() { _ = rdb.Close() }()
 		if err := rdb.Get(ctx, "k").Err(); err != nil && err != redis.Nil { //nolint:errorlint // Nil is returned bare
 			panic(err)
@@ -81,8 +81,8 @@ func start(t *testing.T, cmd *exec.Cmd) {
 		if strings.TrimSpace(line) != "ready" {
 			t.Fatalf("%s said %q; %s", cmd, line, problems.String())
 		}
-	case <-time.After(60 * time.Second):
-		t.Fatalf("%s is not ready after 60 s", cmd)
+	case <-time.After(3 * time.Minute):
+		t.Fatalf("%s is not ready after 3 minutes", cmd)
 	}
 }
 
@@ -106,7 +106,7 @@ func peers(t *testing.T, addr, library, what, sharing string, args ...string) {
 // until audits again and again until done holds or the time is up, and returns the last report.
 func until(t *testing.T, a *Auditor, done func(*Report) bool) *Report {
 	t.Helper()
-	deadline := time.After(15 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -186,7 +186,11 @@ func TestRealLibrariesAreFoundAndAttributed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := until(t, a, func(r *Report) bool { return cmp.Equal(tc.want, byRole(r)) })
+			// A worker that is late may come again over a new connection, and a queue writes its version in the background.
+			r := until(t, a, func(r *Report) bool {
+				return cmp.Equal(tc.want, byRole(r)) &&
+					(tc.library == "bull" || !slices.ContainsFunc(r.Queues, func(q Queue) bool { return q.Version == "" }))
+			})
 			if diff := cmp.Diff(tc.want, byRole(r)); diff != "" {
 				t.Errorf("roles (-want +got):\n%s", diff)
 			}
@@ -299,7 +303,7 @@ func TestTheAuditSendsOnlyReadsAndSaysHowMany(t *testing.T) {
 	if _, err := sub.Receive(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	mq := redis.NewClient(&redis.Options{Addr: server.Addr, ClientName: mail + ":w:a", DisableIdentity: true})
+	mq := redis.NewClient(&redis.Options{Addr: server.Addr, ClientName: mail + ":w:a", DisableIdentity: true, DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	t.Cleanup(func() { _ = mq.Close() })
 	if err := mq.Ping(t.Context()).Err(); err != nil {
 		t.Fatal(err)
@@ -357,7 +361,7 @@ func TestARestrictedUserGetsWhatItMayReadAndIsToldTheRest(t *testing.T) {
 			if err := admin.Do(t.Context(), args...).Err(); err != nil {
 				t.Fatal(err)
 			}
-			rdb := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "narrow", Password: "pw", DisableIdentity: true})
+			rdb := redis.NewClient(&redis.Options{Addr: server.Addr, Username: "narrow", Password: "pw", DisableIdentity: true, DialTimeout: time.Minute, ReadTimeout: time.Minute})
 			t.Cleanup(func() { _ = rdb.Close() })
 			r, err := Audit(t.Context(), rdb, Options{})
 			if tc.fails {
@@ -377,7 +381,7 @@ func TestARestrictedUserGetsWhatItMayReadAndIsToldTheRest(t *testing.T) {
 }
 
 func TestAnUnreachableServerIsAnError(t *testing.T) {
-	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DisableIdentity: true})
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1, DisableIdentity: true, DialTimeout: time.Minute, ReadTimeout: time.Minute})
 	t.Cleanup(func() { _ = rdb.Close() })
 	if _, err := Audit(t.Context(), rdb, Options{}); err == nil {
 		t.Error("no error from a server that is not there")

@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -38,6 +39,8 @@ func (e *DumpError) Unwrap() error { return e.Err }
 const (
 	loadAttempts = 5  // free ports tried, should another process be quicker
 	keptLines    = 40 // of what the server printed, for the reason of a failure
+
+	answerTimeout = 30 * time.Second // of a server that has this machine's memory and processors to share
 )
 
 // A Dump is an RDB file served by a throw-away redis-server on loopback, with a random password. The server
@@ -211,7 +214,7 @@ func (d *Dump) open(ctx context.Context) error {
 	client := func(db int) *redis.Client {
 		return redis.NewClient(&redis.Options{
 			Addr: d.addr, Password: d.pass, DB: db, Protocol: 2, PoolSize: 1, PipelinePoolSize: -1,
-			MaxActiveConns: 1, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true,
+			MaxActiveConns: 1, DisableIdentity: true, MaxRetries: -1, ContextTimeoutEnabled: true, ReadTimeout: answerTimeout,
 		})
 	}
 	first := client(0)
