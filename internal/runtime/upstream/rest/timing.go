@@ -51,8 +51,12 @@ func (t *Trace) Context(ctx context.Context) context.Context {
 			t.kept.Store(info.Reused)
 			t.connected.Store(true)
 		},
-		WroteRequest:         func(httptrace.WroteRequestInfo) { t.sent.Store(time.Now().UnixNano()) },
-		GotFirstResponseByte: func() { since(&t.sent, &t.answered) },
+		WroteRequest: func(httptrace.WroteRequestInfo) { t.sent.Store(time.Now().UnixNano()) },
+		GotFirstResponseByte: func() {
+			if t.sent.Load() > 0 { // an answer may come before all was sent, which says nothing of the server
+				since(&t.sent, &t.answered)
+			}
+		},
 	})
 }
 
@@ -61,10 +65,7 @@ func (t *Trace) Connected() bool { return t.connected.Load() }
 
 // Timing is what is known by now.
 func (t *Trace) Timing() Timing {
-	out := Timing{}
-	if t.sent.Load() > 0 { // an answer may come before all was sent
-		out.Server = time.Duration(t.answered.Load())
-	}
+	out := Timing{Server: time.Duration(t.answered.Load())}
 	if t.connected.Load() && !t.kept.Load() {
 		out.Connect, out.TLS = time.Duration(t.connect.Load()), time.Duration(t.tls.Load())
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"sync"
 	"testing"
 	"time"
@@ -76,5 +77,15 @@ func TestARequestWithoutAnAnswerTellsNothingOfTheServer(t *testing.T) {
 		if one != (rest.Timing{}) {
 			t.Errorf("told %+v, want nothing", one)
 		}
+	}
+}
+
+func TestAnAnswerBeforeAllWasSentTellsNothingOfTheServer(t *testing.T) {
+	var trace rest.Trace
+	hooks := httptrace.ContextClientTrace(trace.Context(t.Context()))
+	hooks.GotFirstResponseByte()
+	hooks.WroteRequest(httptrace.WroteRequestInfo{})
+	if got := trace.Timing().Server; got != 0 {
+		t.Errorf("the server took %s, want nothing known", got)
 	}
 }
