@@ -130,14 +130,14 @@ func runUntilReady(t *testing.T, cmd *exec.Cmd) {
 			_ = cmd.Wait()
 			t.Fatalf("the application ended: %s", problems.String())
 		}
-	case <-time.After(60 * time.Second):
-		t.Fatal("the application is not ready after 60 s")
+	case <-time.After(3 * time.Minute):
+		t.Fatal("the application is not ready after 3 minutes")
 	}
 }
 
-// windows is how often the applications are watched before they are judged: on a machine that is busy
-// with something else, timers run late, and less is sent than would be.
-const windows = 4
+// windows is how often an application is watched before it is judged: on a machine that is busy with
+// something else, timers run late, and less is sent than would be. One window that agrees is enough.
+const windows = 5
 
 // A watched application runs beside its prediction.
 type watched struct {
@@ -191,10 +191,11 @@ func TestPredictionsHoldForTheApplicationsRunning(t *testing.T) {
 		w.held = settle(t, w.rdb, int(w.report.Connections.Min))
 	}
 	for range windows {
-		watch(t, all)
-		if !slices.ContainsFunc(all, func(w *watched) bool { return !w.agrees() }) {
+		left := slices.DeleteFunc(slices.Clone(all), (*watched).agrees)
+		if len(left) == 0 {
 			break
 		}
+		watch(t, left)
 	}
 	for _, w := range all {
 		t.Run(w.name, func(t *testing.T) {
@@ -217,7 +218,7 @@ func settle(t *testing.T, rdb *redis.Client, want int) int {
 	held, same := -1, 0
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	for same < 8 {
 		select {
 		case <-tick.C:
