@@ -64,7 +64,7 @@ func (o operator) interrupted(j journey) {
 		defer close(ended)
 		o.typesUnder(ctx, append(j.there(), "--max-rate", "1")...)
 	}()
-	for deadline := time.Now().Add(30 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		s, err := migrate.Look(o.t.Context(), o.client, migrate.SessionOptions{Target: target, StateDir: filepath.Join(o.dir, "redisopt")})
 		if err == nil && s.State.Stage == migrate.Forward {
 			break
@@ -139,6 +139,7 @@ func TestEveryMigrationCommandWritesNothingInADryRun(t *testing.T) {
 
 	session, err := migrate.OpenSession(t.Context(), s.client, migrate.SessionOptions{
 		Target: migrate.Target{Phase: "phase3", Prefix: repeats.prefix, Queue: repeats.queue}, StateDir: t.TempDir(), Owner: "ann@alpha 100",
+		LeaseTTL: time.Hour, // which nobody renews meanwhile
 	})
 	if err != nil {
 		t.Fatal(err)

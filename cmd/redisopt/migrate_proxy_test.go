@@ -23,6 +23,7 @@ type killProxy struct {
 	at   int    // the call to act on, counted from 0; negative: never
 	when moment // of that call
 
+	aimed    chan struct{} // closed when it is known which process to kill
 	counting sync.Mutex
 	calls    int // script calls seen
 	victim   *os.Process
@@ -31,16 +32,17 @@ type killProxy struct {
 // startProxy listens on loopback until the test ends.
 func startProxy(t *testing.T, to string, at int, when moment) *killProxy {
 	t.Helper()
-	p := &killProxy{wire: newWire(t, to), at: at, when: when}
+	p := &killProxy{wire: newWire(t, to), at: at, when: when, aimed: make(chan struct{})}
 	p.on(p.see)
 	return p
 }
 
-// aim says which process to kill.
+// aim says which process to kill. It is called once.
 func (p *killProxy) aim(victim *os.Process) {
 	p.counting.Lock()
 	defer p.counting.Unlock()
 	p.victim = victim
+	close(p.aimed)
 }
 
 // seen is how many script calls came by.
@@ -59,10 +61,11 @@ func (p *killProxy) see(command []string) (drop bool) {
 	p.calls++
 	mine := p.calls-1 == p.at
 	p.counting.Unlock()
-	switch {
-	case !mine:
+	if !mine {
 		return false
-	case p.when == beforeForwarding:
+	}
+	<-p.aimed // it may come so far before whoever has started it knows that it runs
+	if p.when == beforeForwarding {
 		return p.die()
 	}
 	p.hold(p.die)

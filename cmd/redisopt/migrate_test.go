@@ -188,7 +188,7 @@ func TestASecondOperatorIsRefusedWithTheOwnerAndTheWayOut(t *testing.T) {
 	o := newOperator(t)
 	j := o.mixed()
 	target := migrate.Target{Phase: "phase3", Prefix: "bull", Queue: mixedQueue}
-	if err := o.client.Set(t.Context(), target.LeaseKey(), "7 secret ann@alpha 100", time.Minute).Err(); err != nil {
+	if err := o.client.Set(t.Context(), target.LeaseKey(), "7 secret ann@alpha 100", time.Hour).Err(); err != nil {
 		t.Fatal(err)
 	}
 	text := o.wants(exitBlocked, j.there()...)
@@ -211,7 +211,7 @@ func TestForceUnlockWithoutAQueueTakesTheOnlyLease(t *testing.T) {
 	}
 	held := func(queue string) {
 		key := migrate.Target{Phase: "phase3", Prefix: "bull", Queue: queue}.LeaseKey()
-		if err := o.client.Set(t.Context(), key, "7 secret ann@alpha 100", time.Minute).Err(); err != nil {
+		if err := o.client.Set(t.Context(), key, "7 secret ann@alpha 100", time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -357,6 +357,12 @@ func TestALiveWorkerStopsAMoveInPlace(t *testing.T) {
 		t.Errorf("a refused move changed:\n%v", diff)
 	}
 	_ = worker.Close()
+	deadline := time.Now().Add(time.Minute)
+	for strings.Contains(o.client.ClientList(t.Context()).Val(), opts.ClientName) { // a server sees it a moment later
+		if time.Now().After(deadline) {
+			t.Fatal("the worker that has gone is still listed")
+		}
+	}
 	contains(t, o.wants(0, append(in, "--active-timeout", "-1s")...), "verified")
 	o.wants(0, "rollback", "phase3", "--queue", mixedQueue, "--yes")
 }
@@ -370,7 +376,7 @@ func TestTheWrongStageIsRefusedWithTheWayOn(t *testing.T) {
 	ids := o.client.LRange(t.Context(), "bullmq:"+mixedQueue+":wait", -1, -1).Val()
 	o.client.LMove(t.Context(), "bullmq:"+mixedQueue+":wait", "bullmq:"+mixedQueue+":active", "RIGHT", "LEFT")
 	lock := "bullmq:" + mixedQueue + ":" + ids[0] + ":lock"
-	o.client.Set(t.Context(), lock, "token:1", time.Minute)
+	o.client.Set(t.Context(), lock, "token:1", time.Hour)
 	contains(t, o.wants(exitBlocked, j.back()...), ids[0], "migrate resume --queue "+mixedQueue)
 	contains(t, o.wants(exitBlocked, j.there()...), "backward", "redisopt migrate resume --queue "+mixedQueue)
 	contains(t, o.wants(0, "migrate", "status"), "failed_resumable", "redisopt migrate resume --queue")

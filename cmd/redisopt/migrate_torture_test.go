@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -51,7 +50,7 @@ func (c finished) String() string {
 // runChild runs the program against url to its end. started, when not nil, is given its process.
 func runChild(t *testing.T, url, dir string, started func(*os.Process), args ...string) finished {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	self, err := os.Executable()
 	if err != nil {

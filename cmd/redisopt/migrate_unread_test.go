@@ -148,7 +148,7 @@ func TestForceUnlockPicksTheLeaseOfAPhase(t *testing.T) {
 		if err := o.client.HSet(t.Context(), "redisopt:migrations", target.String(), text).Err(); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.client.Set(t.Context(), target.LeaseKey(), "7 secret ann@alpha 100", 10*time.Minute).Err(); err != nil {
+		if err := o.client.Set(t.Context(), target.LeaseKey(), "7 secret ann@alpha 100", time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
