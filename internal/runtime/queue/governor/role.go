@@ -118,6 +118,8 @@ func (g *Governor) keepRole(ctx context.Context, at *times) error {
 	}
 	if g.sweeper() != r.sweeper {
 		at.sweep = now.Add(g.interval())
+		// Who swept until now may have been the only one to know when its delayed jobs are due.
+		at.resync = now
 	}
 	return nil
 }
