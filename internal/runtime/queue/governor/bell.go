@@ -55,6 +55,7 @@ const dueGrace = 5 * time.Second
 type bell struct {
 	mode     bellMode
 	peers    int64         // other replicas that follow, as of the last PUBLISH
+	hellos   uint64        // heard so far
 	takes    time.Time     // when a worker here was last idle
 	forwards time.Time     // when asynq last looked for delayed jobs here
 	flush    chan struct{} // of capacity 1: there is something to announce
@@ -192,6 +193,9 @@ func (g *Governor) ring(ctx context.Context) {
 
 // publish says something to all replicas, and hears how many there are. It costs one PUBLISH.
 func (g *Governor) publish(ctx context.Context, message string) error {
+	g.mu.Lock()
+	hellos := g.bell.hellos
+	g.mu.Unlock()
 	listeners, err := g.opts.Client.Publish(ctx, g.channel(), bellVersion+" "+g.id+"\n"+message).Result()
 	if err != nil {
 		return err
@@ -201,6 +205,9 @@ func (g *Governor) publish(ctx context.Context, message string) error {
 	g.stats.Published++
 	if !g.opts.ClientOnly {
 		listeners-- // this one
+	}
+	if g.bell.hellos != hellos {
+		listeners = max(1, listeners) // somebody came while the count was on its way
 	}
 	g.bell.peers = max(0, listeners)
 	return nil
@@ -332,6 +339,7 @@ func (g *Governor) hearLine(line string) {
 	switch words[0] {
 	case helloLine:
 		g.bell.peers = max(1, g.bell.peers)
+		g.bell.hellos++
 		g.role.claim = time.Now()
 		switch {
 		case words[len(words)-1] == hearsPushes:
