@@ -112,6 +112,7 @@ func costs(t *testing.T, change func(*queue.Options)) {
 	}
 
 	const n = 400
+	const late = 0.05 // a job: commands of the step before that come after the reset
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -163,13 +164,23 @@ func costs(t *testing.T, change func(*queue.Options)) {
 			}
 		}, 1, 6},
 	} {
-		if err := c.ConfigResetStat(t.Context()).Err(); err != nil {
-			t.Fatal(err)
+		tries := 1
+		if step.jobs == 1 {
+			tries = 5 // what comes late would be the whole price: it can only be more
 		}
-		step.do()
-		per := float64(billed(t, c)) / float64(step.jobs)
-		t.Logf("%-28s %5.2f billed commands for each job", step.name, per)
-		if per > step.most {
+		per := 0.0
+		for range tries {
+			if err := c.ConfigResetStat(t.Context()).Err(); err != nil {
+				t.Fatal(err)
+			}
+			step.do()
+			per = float64(billed(t, c)) / float64(step.jobs)
+			t.Logf("%-28s %5.2f billed commands for each job", step.name, per)
+			if per <= step.most+late {
+				break
+			}
+		}
+		if per > step.most+late {
 			t.Errorf("%s costs %.2f commands for each job, want at most %.0f", step.name, per, step.most)
 		}
 	}

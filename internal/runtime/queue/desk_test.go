@@ -113,12 +113,15 @@ func TestNothingIsTakenFromRedisUnlessSomebodyWaits(t *testing.T) {
 func TestTheJobOfAnApplicationThatVanishesIsTriedAgain(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		q := leased()
-		q.Lease = time.Second
+		q.Lease = 2 * time.Second
 		q.Backoff.Delay = time.Millisecond
 		r := run(t, url, []queue.Queue{q}, func(o *queue.Options) { o.Replica = "r1" })
 		id := r.add(t, queue.EnqueueRequest{Queue: "q"}).ID
 		first := r.lease(t)
 		second := r.lease(t)
+		if _, err := r.Extend(t.Context(), second.Token, time.Minute); err != nil {
+			t.Errorf("Extend: %v", err)
+		}
 		if second.Job.ID != id || second.Job.Attempt != 2 || second.Token == first.Token {
 			t.Errorf("leased %+v, want attempt 2 of %s", second, id)
 		}

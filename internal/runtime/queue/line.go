@@ -35,6 +35,7 @@ type line struct {
 	stage    *rate.Limiter // nil when not catching up
 	staged   time.Time     // when catching up began
 	empty    map[string]bool
+	reopened time.Time // when it was last resumed: bands that were asked before were paused
 	control  bool      // paused by the control document
 	paused   time.Time // paused by Pause of this process until then; zero: not
 	draining bool
@@ -161,10 +162,19 @@ func (l *line) stopped() {
 	l.stats.Running--
 }
 
-// seenEmpty notes that a band had no job: catching up is over when none has.
-func (l *line) seenEmpty(band string) {
+// reopen forgets which bands were empty: paused ones look so. l.mu is held.
+func (l *line) reopen() {
+	clear(l.empty)
+	l.reopened = time.Now()
+}
+
+// seenEmpty notes that a band had no job when it was asked: catching up is over when none has.
+func (l *line) seenEmpty(band string, asked time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if asked.Before(l.reopened) {
+		return // its answer was under way when the queue was resumed
+	}
 	l.empty[band] = true
 	if len(l.empty) == len(l.bands) {
 		l.stage = nil

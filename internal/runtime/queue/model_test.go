@@ -34,7 +34,7 @@ func TestAnyInterleavingLeavesTheJobsAsTheModelSays(t *testing.T) {
 	each(t, func(t *testing.T, url string) {
 		q := leased()
 		q.Backoff = queue.Backoff{Kind: queue.Fixed, Delay: time.Millisecond}
-		q.Attempts, q.CatchUp = 2, queue.All
+		q.Attempts, q.CatchUp, q.Lease = 2, queue.All, 10*time.Minute
 		seed := rand.Uint64()
 		m := &model{t: t, r: run(t, url, []queue.Queue{q}, impatient), random: rand.New(rand.NewPCG(seed, 1)), jobs: map[string]*modelJob{}, owner: map[string]string{}} //nolint:gosec // a test's order
 		defer func() {

@@ -173,7 +173,7 @@ func (e *Engine) Resume(ctx context.Context, queue string, how CatchUp) error {
 	}
 	l.mu.Lock()
 	l.paused, l.draining = time.Time{}, false
-	clear(l.empty) // a paused band looked empty
+	l.reopen()
 	l.mu.Unlock()
 	e.governor.Wake(l.bands...)
 	return nil
@@ -202,7 +202,7 @@ func (e *Engine) stage(l *line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stage, l.staged = rate.NewLimiter(stageStart, 1), time.Now()
-	clear(l.empty)
+	l.reopen()
 }
 
 // onlyNewest removes what Newest does not keep.

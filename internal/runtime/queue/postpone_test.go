@@ -18,9 +18,9 @@ func TestAJobThatWaitedForItsTimeIsPutOffLikeAnyOther(t *testing.T) {
 			}
 			return nil, nil
 		})
-		q.Timeout, q.Failed.Age = time.Second, time.Second // the longest that a job is put off
+		q.Timeout, q.Failed.Age = time.Second, 4*time.Second // together the longest that a job is put off
 		r := run(t, url, []queue.Queue{q}, nil)
-		id := r.add(t, queue.EnqueueRequest{Queue: "q", Delay: 3 * time.Second}).ID
+		id := r.add(t, queue.EnqueueRequest{Queue: "q", Delay: 6 * time.Second}).ID
 		r.state(t, "q", id, queue.Completed)
 	})
 }

@@ -153,9 +153,10 @@ func (s *silent) pump(to, from net.Conn, replies bool) {
 }
 
 func TestAnAdditionWithoutAnAnswerIsUncertainAndNotRepeated(t *testing.T) {
+	t.Parallel()
 	s := redistest.Start(t)
 	way := newSilent(t, s.Addr)
-	r := open(t, "redis://"+way.Addr().String(), []queue.Queue{waits("q")}, func(o *queue.Options) { o.CommandTimeout = time.Second })
+	r := open(t, "redis://"+way.Addr().String(), []queue.Queue{waits("q")}, func(o *queue.Options) { o.CommandTimeout = 3 * time.Second })
 	r.add(t, queue.EnqueueRequest{Queue: "q", ID: "known"})
 	way.mute.Store(true)
 	_, err := r.Enqueue(t.Context(), queue.EnqueueRequest{Queue: "q", ID: "perhaps"})

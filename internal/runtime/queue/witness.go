@@ -238,10 +238,10 @@ func (w *witness) looked(ctx context.Context, band string, msg []byte) bool {
 	return true
 }
 
-// empty is told of a band that gave no job.
-func (w *witness) empty(band string) {
+// empty is told of a band that gave no job, and when it was asked.
+func (w *witness) empty(band string, asked time.Time) {
 	if l := w.e.byBand[band]; l != nil {
-		l.seenEmpty(band)
+		l.seenEmpty(band, asked)
 	}
 }
 

@@ -56,6 +56,20 @@ func (l *eventLog) kinds(id string) []queue.EventKind {
 	return kinds
 }
 
+// begun is when the attempts of a queue that have ended were taken from Redis, in order.
+func (l *eventLog) begun(queue string) []time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var at []time.Time
+	for _, v := range l.all {
+		if v.Queue == queue {
+			at = append(at, v.At.Add(-v.Took))
+		}
+	}
+	slices.SortFunc(at, time.Time.Compare)
+	return at
+}
+
 func (l *eventLog) last(id string) queue.Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -82,7 +96,7 @@ func (l *eventLog) noticed() []error {
 // open makes an engine on url that does not run. change may be nil.
 func open(t testing.TB, url string, queues []queue.Queue, change func(*queue.Options)) *replica {
 	t.Helper()
-	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue})
+	up, err := upstream.Open(context.Background(), upstream.Options{URL: url, Shared: true, Component: meter.Queue, Timeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +104,7 @@ func open(t testing.TB, url string, queues []queue.Queue, change func(*queue.Opt
 	o := queue.Options{
 		Client: up.View(meter.Queue), Jobs: up.View(meter.Queue), Queues: queues,
 		Governor: governor.Options{Scope: "test", Subscribe: subscribe(up), Track: track(up)},
-		Observe:  log.add, Notice: log.notice, ShutdownTimeout: 5 * time.Second,
+		Observe:  log.add, Notice: log.notice, ShutdownTimeout: 5 * time.Second, CommandTimeout: patience,
 	}
 	if change != nil {
 		change(&o)

@@ -35,6 +35,13 @@ func short(o *governor.Options) {
 	o.Lease, o.Grace, o.Sweep, o.Follow, o.Announce = 2*time.Second, time.Second, time.Second, time.Second, 500*time.Millisecond
 }
 
+// patient are those of a replica that takes over: what it has taken stays its own on a machine that stands still for a
+// while.
+func patient(o *governor.Options) {
+	short(o)
+	o.Lease = time.Minute
+}
+
 // work is a worker that says what it does, and takes its time over jobs until a line is read.
 func work(url string, full bool) int {
 	said := make(chan string)
@@ -153,7 +160,7 @@ func TestTheJobOfAKilledWorkerIsTriedAgain(t *testing.T) {
 	s := redistest.Start(t)
 	look := s.Client(t)
 	c := newCounter()
-	p := plan{queues: names(3), handler: c.handle, options: short}
+	p := plan{queues: names(3), handler: c.handle, options: patient}
 	other := join(t, s.URL(), p)
 	worker := spawn(t, s, false)
 	enqueue(t, other.client, "q01", "victim", asynq.MaxRetry(3))
@@ -210,7 +217,7 @@ func TestAWorkerThatWasStoppedDoesNotFinishWhatAnotherTook(t *testing.T) {
 	s := redistest.Start(t)
 	look := s.Client(t)
 	release, took := make(chan struct{}), make(chan struct{}, 1)
-	p := plan{queues: names(3), options: short, handler: func(context.Context, *asynq.Task) error {
+	p := plan{queues: names(3), options: patient, handler: func(context.Context, *asynq.Task) error {
 		took <- struct{}{}
 		<-release
 		return nil
@@ -268,7 +275,7 @@ func TestAJobThatIsActiveWithoutALeaseIsRepaired(t *testing.T) {
 	s := redistest.Start(t)
 	look, ctx := s.Client(t), t.Context()
 	c := newCounter()
-	p := plan{queues: names(3), handler: c.handle, options: short}
+	p := plan{queues: names(3), handler: c.handle, options: patient}
 	other := join(t, s.URL(), p)
 	enqueue(t, other.client, "q01", "orphan", asynq.TaskID("id"), asynq.MaxRetry(3))
 	look.LMove(ctx, "asynq:{q01}:pending", "asynq:{q01}:active", "right", "left")

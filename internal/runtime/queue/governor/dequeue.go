@@ -91,7 +91,7 @@ func (g *Governor) send(ctx context.Context, q *queue, c call, cmd redis.Cmder, 
 	}
 	if errors.Is(err, redis.Nil) {
 		g.opts.InScript(c.command, commandsOfNone)
-		g.opts.Empty(q.name)
+		g.opts.Empty(q.name, begin)
 	}
 	g.mu.Lock()
 	g.learn(q, message, known, begin, err)

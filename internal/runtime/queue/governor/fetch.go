@@ -73,7 +73,7 @@ func (g *Governor) fetch(ctx context.Context, own *group, sha any, picked []*que
 	g.mu.Unlock()
 	for i, q := range picked {
 		if errors.Is(all[i].err, redis.Nil) {
-			g.opts.Empty(q.name)
+			g.opts.Empty(q.name, begin)
 		}
 	}
 	if after > 0 {

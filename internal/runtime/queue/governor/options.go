@@ -77,9 +77,10 @@ type Options struct {
 	Spare func() int
 
 	// Took is told of each job before the server is given it. False means that the job was put somewhere
-	// else, and the server is given another. Empty is told of a queue that gave none. Both may be nil.
+	// else, and the server is given another. Empty is told of a queue that gave none, and when it was asked. Both
+	// may be nil.
 	Took  func(ctx context.Context, queue string, message []byte) bool
-	Empty func(queue string)
+	Empty func(queue string, asked time.Time)
 
 	// Return puts a job back where it was taken from, since the server does not take it any more. It is called again
 	// after an error that wraps ErrNotSent, for as long as the lease is sure to hold.
@@ -194,7 +195,7 @@ func (o Options) withDefaults() Options {
 		o.Took = func(context.Context, string, []byte) bool { return true }
 	}
 	if o.Empty == nil {
-		o.Empty = func(string) {}
+		o.Empty = func(string, time.Time) {}
 	}
 	return o
 }
