@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	childReady    = 20 * time.Second // to answer PING; loading a large file counts
+	childReady    = time.Minute      // to answer PING; loading a large file counts
 	childStop     = 15 * time.Second // between SIGTERM and killing it
 	childAttempts = 5                // free ports tried, should another process be quicker
 	probeEvery    = 10 * time.Millisecond
@@ -129,9 +129,7 @@ func (c *child) await(ctx context.Context) error {
 	t := time.NewTicker(probeEvery)
 	defer t.Stop()
 	for {
-		// Another server may hold the port: only our own process counts.
-		reply, err := ask(ctx, c.addr, "INFO server", probeTimeout)
-		if err == nil && strings.Contains(reply, fmt.Sprintf("process_id:%d\r\n", c.cmd.Process.Pid)) {
+		if c.answers(ctx) {
 			return nil
 		}
 		select {
@@ -142,6 +140,17 @@ func (c *child) await(ctx context.Context) error {
 		case <-t.C:
 		}
 	}
+}
+
+// answers is whether the server at the address is our own process, since another one may hold the port, and has
+// loaded its file: INFO is answered before that, PING is not.
+func (c *child) answers(ctx context.Context) bool {
+	info, err := ask(ctx, c.addr, "INFO server", probeTimeout)
+	if err != nil || !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", c.cmd.Process.Pid)) {
+		return false
+	}
+	pong, err := ask(ctx, c.addr, "PING", probeTimeout)
+	return err == nil && pong == "+PONG"
 }
 
 // close stops the server and waits until it is gone.

@@ -1,8 +1,10 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,8 +69,26 @@ func TestDataDirectoryKeepsWhatWasWritten(t *testing.T) {
 	}
 
 	second := start(t, embedded.Options{DataDir: dir})
-	if got := client(t, second.Addr()).Get(ctx, "k").Val(); got != "v" {
-		t.Errorf("GET k after a restart = %q, want v", got)
+	if got, err := client(t, second.Addr()).Get(ctx, "k").Result(); err != nil || got != "v" {
+		t.Errorf("GET k after a restart = %q, %v, want v", got, err)
+	}
+}
+
+// The server listens, and answers INFO, while it still loads its file.
+func TestStartReturnsWhenTheFileHasBeenLoaded(t *testing.T) {
+	needsRedis(t)
+	dir := dataDir(t)
+	var file bytes.Buffer
+	for i := range 50_000 {
+		key := fmt.Sprintf("key:%05d", i)
+		fmt.Fprintf(&file, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$1\r\nv\r\n", len(key), key)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "appendonly.aof"), file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, embedded.Options{DataDir: dir})
+	if got, err := client(t, s.Addr()).Get(t.Context(), "key:49999").Result(); err != nil || got != "v" {
+		t.Errorf("GET of the last key = %q, %v, want v", got, err)
 	}
 }
 
