@@ -52,10 +52,11 @@ func (r sampleRepo) write(name, text string) {
 	}
 }
 
-// git runs git as nobody in particular, at a fixed time, so that commits have the same names everywhere.
+// git runs git as nobody in particular, at a fixed time, so that commits have the same names everywhere. It leaves nothing
+// running in a directory that is removed.
 func (r sampleRepo) git(args ...string) {
 	r.t.Helper()
-	cmd := exec.CommandContext(r.t.Context(), "git", append([]string{"-C", r.dir, "-c", "commit.gpgsign=false"}, args...)...)
+	cmd := exec.CommandContext(r.t.Context(), "git", append([]string{"-C", r.dir, "-c", "commit.gpgsign=false", "-c", "maintenance.auto=false"}, args...)...)
 	cmd.Env = append(os.Environ(), "GIT_CONFIG_GLOBAL="+os.DevNull, "GIT_CONFIG_SYSTEM="+os.DevNull,
 		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_AUTHOR_DATE=2026-11-01T00:00:00Z",
 		"GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com", "GIT_COMMITTER_DATE=2026-11-01T00:00:00Z")

@@ -145,7 +145,7 @@ func TestAuditsEndWithTheCodeOfTheirVerdict(t *testing.T) {
 	}{
 		{"a quiet server passes", url, []string{"audit", "connections"}, 0, "By process", "cost: "},
 		{"more connections than --max", url, []string{"audit", "connections", "--max", "1"}, 0, "at most 1", "0 writes"},
-		{"a watch ends with its time", url, []string{"audit", "connections", "--watch", "300ms", "--every", "100ms"}, 0, "watched", "0 closed"},
+		{"a watch ends with its time", url, []string{"audit", "connections", "--watch", "2s", "--every", "100ms"}, 0, "watched", "0 closed"},
 		{"too little rights leave a part", narrow, []string{"audit", "connections"}, 0, "CLIENT LIST refused", "cost: "},
 		{"too little rights under --strict", narrow, []string{"audit", "connections", "--strict"}, 8, "CLIENT LIST refused", "inconclusive"},
 		{"an idle second", url, []string{"audit", "commands", "--window", "1s"}, 0, "nothing was sent", "0 writes"},

@@ -42,9 +42,9 @@ func TestARedisThatCannotBeUsedIsExplained(t *testing.T) {
 		{"no URL at all", "", nil, 2, []string{"REDIS_URL"}},
 		{"a REST address where TCP is meant", "https://eu1-x.upstash.io", nil, 2, []string{"REST", "UPSTASH_REDIS_REST_URL"}},
 		{"something that is no URL", "localhost 6379", nil, 2, []string{"REDIS_URL"}},
-		{"a host that does not resolve", "redis://nowhere.invalid", nil, 5, []string{"nowhere.invalid", "check the host name"}},
+		{"a host that does not resolve", "redis://nowhere.invalid", []string{"--timeout", "2s"}, 5, []string{"nowhere.invalid", "check the host name"}},
 		{"nothing listens there", "redis://127.0.0.1:9", nil, 5, []string{"127.0.0.1:9", "connection refused", "redis-cli"}},
-		{"TLS where none is spoken", "rediss://" + at, []string{"--timeout", "300ms"}, 5, []string{"TLS", "redis://"}},
+		{"TLS where none is spoken", "rediss://" + at, []string{"--timeout", "2s"}, 5, []string{"TLS", "redis://"}},
 		{"no answer in time", "redis://" + silent(t), []string{"--timeout", "50ms"}, 5, []string{"--timeout"}},
 		{"no password where one is needed", "redis://" + lockedAt, nil, 6, []string{"REDIS_URL"}},
 		{"a wrong password", "redis://:wr0ng@" + lockedAt, nil, 6, []string{"REDIS_URL"}},
@@ -63,7 +63,7 @@ func TestARedisThatCannotBeUsedIsExplained(t *testing.T) {
 			if got := run(t.Context(), args, s); got != c.want {
 				t.Errorf("exit code %d, want %d", got, c.want)
 			}
-			if took := time.Since(began); took > 8*time.Second {
+			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("took %s", took)
 			}
 			text := printed.err.String()

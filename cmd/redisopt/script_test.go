@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -88,6 +89,8 @@ func scriptEmbedded(ts *testscript.TestScript, neg bool, args []string) {
 func scriptDo(ts *testscript.TestScript, neg bool, args []string) {
 	opts, err := redis.ParseURL(ts.Getenv("REDIS_URL"))
 	ts.Check(err)
+	// A command that was not answered in time must not be sent once more: it may have been done.
+	opts.DialTimeout, opts.ReadTimeout, opts.WriteTimeout, opts.MaxRetries = time.Minute, time.Minute, time.Minute, -1
 	client := redis.NewClient(opts)
 	defer func() { _ = client.Close() }()
 	words := make([]any, len(args))
