@@ -112,8 +112,13 @@ const (
 )
 
 func TestTheScriptsOfAnIdleQueueCallWhatWasCountedInRealOnes(t *testing.T) {
-	s, c := startEmbedded(t)
-	q := attach(t, s, pace{drainDelay: time.Hour, guard: time.Hour, stalled: time.Hour}).queues[0]
+	_, c := startEmbedded(t) // where nobody else sends anything
+	for _, script := range []string{guardScript, stalledScript} {
+		if err := c.ScriptLoad(t.Context(), script).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := &bullQueue{queueName: legacyQueues()[0]}
 	for _, tc := range []struct {
 		command []string
 		want    map[string]int64
@@ -123,7 +128,11 @@ func TestTheScriptsOfAnIdleQueueCallWhatWasCountedInRealOnes(t *testing.T) {
 		{stalledCommand(q, time.Hour), map[string]int64{"evalsha": 1, "exists": 1, "set": 1, "smembers": 1, "lrange": 1}, insideStalled},
 	} {
 		got := commandsOf(t, c, func() {
-			if err := q.call(t.Context(), tc.command...); err != nil {
+			words := make([]any, len(tc.command))
+			for i, word := range tc.command {
+				words[i] = word
+			}
+			if err := c.Do(t.Context(), words...).Err(); err != nil {
 				t.Error(err)
 			}
 		})
