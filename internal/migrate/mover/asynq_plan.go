@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // enterLosses are those of a queue as a whole on its way to asynq.
@@ -91,7 +90,7 @@ func (m *Mover) overArchive(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("count %q: %w", key, err)
 	}
-	young, err := m.client.ZCount(ctx, key, strconv.FormatInt(archiveCut()*1000, 10), "+inf").Result()
+	young, err := m.client.ZCount(ctx, key, strconv.FormatInt(m.archiveCut()*1000, 10), "+inf").Result()
 	if err != nil {
 		return 0, fmt.Errorf("count %q: %w", key, err)
 	}
@@ -99,7 +98,7 @@ func (m *Mover) overArchive(ctx context.Context) (int64, error) {
 }
 
 // archiveCut is when a job must have failed for asynq to keep it, in Unix seconds.
-func archiveCut() int64 { return time.Now().AddDate(0, 0, -archiveDays).Unix() + 60 }
+func (m *Mover) archiveCut() int64 { return m.opts.now().AddDate(0, 0, -archiveDays).Unix() + 60 }
 
 // archiveRoom is how many dead letters the fullest band still takes.
 func (m *Mover) archiveRoom(ctx context.Context) (int64, error) {
@@ -116,7 +115,7 @@ func (m *Mover) archiveRoom(ctx context.Context) (int64, error) {
 
 // fits cuts from a window of failed jobs, newest first, what asynq would not keep.
 func (r *run) fits(next []entry) []entry {
-	cut := archiveCut() * 1000
+	cut := r.archiveCut() * 1000
 	for i, e := range next {
 		failed, err := strconv.ParseFloat(e.score, 64)
 		if err == nil && failed < float64(cut) || int64(i) >= r.room {

@@ -181,6 +181,8 @@ type Options struct {
 
 	// OnProgress, when not nil, is called after every chunk from the goroutine that called Move.
 	OnProgress func(Progress)
+
+	now func() time.Time // that asynq tells the age of dead letters by; default time.Now
 }
 
 // A Fence is a key that must hold Token.

@@ -76,6 +76,9 @@ func (o Options) withDefaults() Options {
 	if o.ActiveTimeout == 0 {
 		o.ActiveTimeout = defaultTimeout
 	}
+	if o.now == nil {
+		o.now = time.Now
+	}
 	if o.Ledger == "" {
 		source := o.From
 		if o.Reverse {
