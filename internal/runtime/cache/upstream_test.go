@@ -373,6 +373,10 @@ func TestRealOutage(t *testing.T) {
 	}
 	before := runtime.NumGoroutine()
 	s.Kill(t)
+	eventually(t, "memory is believed no longer", func() bool { // for the millisecond since the write
+		r, err := c.Get(t.Context(), "page:1")
+		return err == nil && r.Stale
+	})
 	for range 20 {
 		quick("down")
 		if r, err := c.Set(t.Context(), "page:2", []byte("v"), cache.SetOptions{}); err != nil || r.Stored || r.Cause == nil {

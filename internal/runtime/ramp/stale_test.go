@@ -93,18 +93,22 @@ func TestNoReadIsOlderThanAWriteThatWasAnsweredBeforeIt(t *testing.T) {
 	}
 	put(0, 100)
 	const keys, each = 6, 250
-	var clock, value, hits atomic.Int64
+	var clock, value, hits, writing atomic.Int64
 	records := make([]record, keys)
 	var group sync.WaitGroup
+	last := time.Now().Add(patience)
 	for range 4 {
+		writing.Add(1)
 		group.Go(func() {
+			defer writing.Add(-1)
 			for range each {
 				n := rand.IntN(keys)
 				b.write(t, fmt.Sprint("k", n), &records[n], &clock, fmt.Sprint(value.Add(1)))
 			}
 		})
 		group.Go(func() {
-			for range 2 * each {
+			// Readers may be much quicker than writers: they go on with them, and until they have found something.
+			for i := 0; i < 2*each || (writing.Load() > 0 || hits.Load() < each) && time.Now().Before(last); i++ {
 				n := rand.IntN(keys)
 				hits.Add(b.check(t, fmt.Sprint("k", n), &records[n], &clock))
 			}
