@@ -347,9 +347,14 @@ func laneWork(ctx context.Context, u *upstream.Upstream, c redis.UniversalClient
 		_, err = st.Read(make([]byte, 10))
 		return errors.Join(err, st.Close())
 	}
-	short, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+	// Some give up, which has to work too, and some wait for their turn.
+	limit := 200 * time.Millisecond
+	if i%10 == 9 {
+		limit = patience
+	}
+	turn, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	return c.Watch(short, func(tx *redis.Tx) error {
+	return c.Watch(turn, func(tx *redis.Tx) error {
 		_, err := tx.TxPipelined(ctx, func(p redis.Pipeliner) error { p.Incr(ctx, "watched"); return nil })
 		return err
 	}, "watched")
