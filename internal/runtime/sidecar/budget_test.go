@@ -89,7 +89,7 @@ func TestAnApplicationBringsItsJobsBackWhileTheSidecarStops(t *testing.T) {
 	}
 	stopped := make(chan error, 1)
 	go func() { stopped <- r.stop() }()
-	eventually(t, patience, "it says that it stops", func() bool {
+	eventually(t, "it says that it stops", func() bool {
 		code, body := ask(t, http.MethodGet, "http://"+r.API+"/readyz", "")
 		return code == 503 && strings.Contains(body, `"stopping":true`)
 	})

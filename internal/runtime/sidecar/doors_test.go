@@ -88,13 +88,13 @@ func TestBothDoorsSpeakTLSAndTakeANewCertificate(t *testing.T) {
 	writeCertificate(t, dir, "second")
 	reload <- struct{}{}
 	for _, url := range []string{"https://" + r.API + "/healthz", "https://" + r.Gateway + "/ping"} {
-		eventually(t, patience, "the new certificate", func() bool { return name(url) == "second" })
+		eventually(t, "the new certificate", func() bool { return name(url) == "second" })
 	}
 	if err := os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("nonsense"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	reload <- struct{}{}
-	eventually(t, patience, "a wrong certificate is refused", func() bool { return strings.Contains(r.Log.String(), "the certificate before") })
+	eventually(t, "a wrong certificate is refused", func() bool { return strings.Contains(r.Log.String(), "the certificate before") })
 	if got := name("https://" + r.API + "/healthz"); got != "second" {
 		t.Errorf("after a wrong certificate: %q", got)
 	}
@@ -132,7 +132,7 @@ func TestTokensChangeWhileItRuns(t *testing.T) {
 	}
 	write("the-second-of-the-tokens", "FLUSHDB")
 	reload <- struct{}{}
-	eventually(t, patience, "the new token is taken", func() bool { return with("the-second-of-the-tokens", `["DBSIZE"]`) == 200 })
+	eventually(t, "the new token is taken", func() bool { return with("the-second-of-the-tokens", `["DBSIZE"]`) == 200 })
 	if got := with("the-first-of-the-tokens", `["DBSIZE"]`); got != 401 {
 		t.Errorf("the old token: %d, want 401", got)
 	}

@@ -68,7 +68,7 @@ func TestIdlingSendsWhatIsListed(t *testing.T) {
 	}
 	look := server.Client(t)
 	// The start has read the delayed jobs, and looked for each with some EXISTS.
-	eventually(t, patience, "the delayed jobs are known", func() bool {
+	eventually(t, "the delayed jobs are known", func() bool {
 		return slices.ContainsFunc(listedIdle(t, r), func(c api.IdleCommand) bool { return c.Name == "resync of delayed jobs" && c.Commands == 11 })
 	})
 	settled := time.NewTimer(3 * time.Second)

@@ -113,7 +113,7 @@ func TestAnOutage(t *testing.T) {
 		server.Restart(t)
 		back := time.Now()
 		observer := server.Client(t)
-		eventually(t, patience, "a write succeeds again", func() bool {
+		eventually(t, "a write succeeds again", func() bool {
 			code, _ := write()
 			return code < 300 && observer.Exists(t.Context(), "cache:user:1").Val() == 1
 		})
@@ -134,7 +134,7 @@ func TestAnOutage(t *testing.T) {
 	if err := r.stop(); err != nil {
 		t.Errorf("Run = %v", err)
 	}
-	eventually(t, patience, "nothing is left behind", func() bool { return runtime.NumGoroutine() <= before+1 }) // the log of the Redis
+	eventually(t, "nothing is left behind", func() bool { return runtime.NumGoroutine() <= before+1 }) // the log of the Redis
 	t.Logf("%d rounds in %s: cache reads p95 %s, worst %s; checks p95 %s, worst %s; a request that asks nobody p95 %s; recovered after %s",
 		len(reads), long, at(reads), reads[len(reads)-1], at(checks), checks[len(checks)-1], at(idle), took)
 }

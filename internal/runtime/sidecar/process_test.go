@@ -179,7 +179,7 @@ func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
 	// Long enough to be extended before they end, with what asynq does every five seconds.
 	first := spawn(t, server, app.file("serve: {replica: first}\n"), leaseEnv+"=12s")
 	add(t, first.API, 0, 20)
-	eventually(t, patience, "five jobs run", func() (ok bool) {
+	eventually(t, "five jobs run", func() (ok bool) {
 		app.count(func() { ok = app.running == 5 })
 		return ok
 	})
@@ -189,13 +189,13 @@ func TestJobsOfAKilledProcessAreTriedAgainAndNoneIsLost(t *testing.T) {
 	_ = first.cmd.Wait()
 	killed := time.Now()
 	look := server.Client(t)
-	eventually(t, patience, "the leases have ended", func() bool {
+	eventually(t, "the leases have ended", func() bool {
 		last := look.ZRevRangeWithScores(t.Context(), "asynq:{mail}:lease", 0, 0).Val()
 		return len(last) == 1 && float64(time.Now().Unix()) > last[0].Score+1
 	})
 	close(app.hold)
 	second := spawn(t, server, app.file("serve: {replica: second}\n"))
-	eventually(t, patience, "all jobs have ended", func() (ok bool) {
+	eventually(t, "all jobs have ended", func() (ok bool) {
 		app.count(func() { ok = len(app.ended) == 20 })
 		return ok
 	})
@@ -235,7 +235,7 @@ func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.
 		app.count(func() { n = len(app.ended) })
 		return n
 	}
-	eventually(t, patience, "some jobs have ended", func() bool { return ended() > 20 })
+	eventually(t, "some jobs have ended", func() bool { return ended() > 20 })
 	if err := first.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +243,7 @@ func TestASidecarThatIsTerminatedUnderLoadLosesNoJobAndRunsNoneTwice(t *testing.
 		t.Errorf("it ended with %v, want exit code 0", err)
 	}
 	t.Logf("terminated with %d of %d jobs done", ended(), jobs)
-	eventually(t, patience, "all jobs have ended", func() bool { return ended() == jobs })
+	eventually(t, "all jobs have ended", func() bool { return ended() == jobs })
 	app.mu.Lock()
 	defer app.mu.Unlock()
 	for id, n := range app.began {
@@ -293,7 +293,7 @@ func TestExampleWorkersRunTheJobsOfASidecar(t *testing.T) {
 					t.Fatalf("add: %d %s", code, body)
 				}
 				for id, want := range map[string]string{"good": `"state":"completed"`, "bad": `"state":"archived"`} {
-					eventually(t, patience, name+" "+id, func() bool {
+					eventually(t, name+" "+id, func() bool {
 						_, body := ask(t, http.MethodGet, at+"/"+id, "", token...)
 						return strings.Contains(body, want) && (id == "bad" || strings.Contains(body, `"result":{"userId":42}`))
 					})

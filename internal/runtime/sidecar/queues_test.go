@@ -183,7 +183,7 @@ func TestAThousandJobsArePushedOnceEach(t *testing.T) {
 			t.Fatalf("added %d, want 100", out.Added)
 		}
 	}
-	eventually(t, patience, "all jobs are done", func() bool {
+	eventually(t, "all jobs are done", func() bool {
 		_, body := ask(t, http.MethodGet, "http://"+r.API+"/v1/queues", "")
 		return strings.Contains(body, `"done":1000`)
 	})
@@ -248,7 +248,7 @@ func TestSchedulesOfTheConfigurationFireAndFollowIt(t *testing.T) {
 	}
 	post[struct{}](t, url+"queues/a/leases/"+got.Jobs[0].Lease+"/complete", `{}`, 204)
 	reload <- struct{}{}
-	eventually(t, patience, "the other schedule is in force", func() bool {
+	eventually(t, "the other schedule is in force", func() bool {
 		_, body := ask(t, http.MethodGet, url+"schedules", "")
 		return strings.Contains(body, `"tock"`) && !strings.Contains(body, `"tick"`)
 	})
@@ -264,7 +264,7 @@ func TestAQueueThatTheControlDocumentPausesGivesNoJobs(t *testing.T) {
 	r := run(t, configured(t, nil, someQueues(1)), Options{Embedded: true})
 	url := "http://" + r.API + "/v1/"
 	post[any](t, url+"control", `{"paused":["q0"],"reason":"test"}`, 200)
-	eventually(t, patience, "it is paused", func() bool {
+	eventually(t, "it is paused", func() bool {
 		_, body := ask(t, http.MethodGet, url+"queues", "")
 		return strings.Contains(body, `"paused":true`)
 	})
@@ -302,7 +302,7 @@ func TestAReplicaWaitsForItsPlaceInTheFleetAndNamesWhoHoldsIt(t *testing.T) {
 		}
 		started <- r
 	}()
-	eventually(t, patience, "the second one waits in line", func() bool {
+	eventually(t, "the second one waits in line", func() bool {
 		_, body := ask(t, http.MethodGet, "http://"+first.API+"/v1/fleet", "")
 		return strings.Contains(body, `"since"`) && strings.Contains(body, `"replica":"two"`)
 	})
@@ -363,7 +363,7 @@ func TestQueuesAreServedFromACluster(t *testing.T) {
 	if err := look.Do(t.Context(), "cluster", "addslotsrange", 0, 16383).Err(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "the cluster is complete", func() bool { return look.Do(t.Context(), "set", "ready", "1").Err() == nil })
+	eventually(t, "the cluster is complete", func() bool { return look.Do(t.Context(), "set", "ready", "1").Err() == nil })
 	file := someQueues(3) + "  schedules: [{name: tick, queue: q2, every: 1s}]\nupstream: {max_connections: 8, cluster: ['" + node.Addr + "']}\n"
 	r := run(t, configured(t, nil, file), Options{})
 	url := "http://" + r.API + "/v1/queues/"

@@ -54,7 +54,7 @@ func (w *twin) ramp(t *testing.T, ramps map[string]float64) time.Duration {
 func (w *twin) wait(t *testing.T, ramps map[string]float64) {
 	t.Helper()
 	for _, r := range w.replicas {
-		eventually(t, patience, "the replica follows", func() bool {
+		eventually(t, "the replica follows", func() bool {
 			_, text := ask(t, http.MethodGet, "http://"+r.API+"/v1/ramp", "")
 			var s api.RampState
 			if err := json.Unmarshal([]byte(text), &s); err != nil {
@@ -170,7 +170,7 @@ func TestTwoReplicasTakeKeysFromOneRedisToTheOtherAndBack(t *testing.T) {
 	for i, addr := range []string{w.old.Addr, w.next.Addr} {
 		c := redis.NewClient(&redis.Options{Addr: addr, DisableIdentity: true})
 		most := []int{2 * 2, 2 * 1}[i]
-		eventually(t, patience, fmt.Sprintf("CLIENT LIST of side %d has at most %d connections of two replicas", i, most), func() bool {
+		eventually(t, fmt.Sprintf("CLIENT LIST of side %d has at most %d connections of two replicas", i, most), func() bool {
 			list, err := c.ClientList(t.Context()).Result() // which sees the end of one late
 			if err != nil {
 				t.Fatal(err)
@@ -284,7 +284,7 @@ func TestDecisionsAboutLimitsAreComparedInTheShadowAndCountedOnceOnly(t *testing
 		return nil
 	}
 	n := 0
-	eventually(t, patience, "decisions are compared", func() bool {
+	eventually(t, "decisions are compared", func() bool {
 		n++
 		for i, rule := range []string{"ten", "drip"} { // with the other replica counting as well
 			w.allows(t, i, rule, fmt.Sprint("c", n%4))
@@ -359,7 +359,7 @@ func TestFollowingARampCostsNoCommandOfTheUpstream(t *testing.T) {
 		return fmt.Sprint(info["Commandstats"]["cmdstat_get"])
 	}
 	// A replica may still read the change that it knows already, when it is told of it; not each time.
-	eventually(t, patience, "200 readings of the ramp without a GET on the upstream", func() bool {
+	eventually(t, "200 readings of the ramp without a GET on the upstream", func() bool {
 		before := total()
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()

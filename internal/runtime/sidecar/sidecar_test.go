@@ -149,15 +149,15 @@ const patience = time.Minute
 // patient is a configuration whose cache and limits wait so long for their Redis.
 const patient = "cache: {deadline: 1m}\nlimits: {deadline: 1m}\n"
 
-// eventually polls f until it is true, for at most limit.
-func eventually(t *testing.T, limit time.Duration, what string, f func() bool) {
+// eventually polls f until it is true.
+func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(limit)
+	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !f() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within %s: %s", limit, what)
+			t.Fatalf("not within %s: %s", patience, what)
 		}
 		<-tick.C
 	}
@@ -188,7 +188,7 @@ func TestOneProcessServesCacheLimitsAndGateway(t *testing.T) {
 	if code, body := ask(t, http.MethodGet, api+"/readyz", ""); code != 200 || !strings.Contains(body, `"ready":true`) {
 		t.Errorf("ready: %d %s", code, body)
 	}
-	eventually(t, patience, "the request is in the metrics", func() bool { // it is counted when it has been answered
+	eventually(t, "the request is in the metrics", func() bool { // it is counted when it has been answered
 		code, body := ask(t, http.MethodGet, api+"/metrics", "")
 		return code == 200 && strings.Contains(body, `redisopt_gateway_requests_total{status="200"} 1`) && strings.Contains(body, "redisopt_control_epoch")
 	})
@@ -273,7 +273,7 @@ func TestOnRESTAloneNoConnectionIsHeld(t *testing.T) {
 		t.Errorf("upstreams = %+v, want one over REST", near.Upstreams)
 	}
 	api, look := "http://"+near.API, server.Client(t)
-	eventually(t, patience, "a value is in the Redis", func() bool { // a write has 150 ms, which a busy machine may miss
+	eventually(t, "a value is in the Redis", func() bool { // a write has 150 ms, which a busy machine may miss
 		if code, body := ask(t, http.MethodPut, api+"/v1/cache/keys/user:1", `"value"`, "Content-Type", "application/json"); code >= 300 {
 			t.Errorf("cache PUT: %d %s", code, body)
 		}
@@ -288,7 +288,7 @@ func TestOnRESTAloneNoConnectionIsHeld(t *testing.T) {
 			t.Errorf("a connection is held: %s", line)
 		}
 	}
-	eventually(t, patience, "CLIENT LIST has at most the 3 connections of the far one", func() bool { // it sees ends late
+	eventually(t, "CLIENT LIST has at most the 3 connections of the far one", func() bool { // it sees ends late
 		list, err := look.ClientList(t.Context()).Result()
 		if err != nil {
 			t.Fatal(err)
@@ -353,7 +353,7 @@ func TestAnUpstreamThatIsOurselvesIsRefused(t *testing.T) {
 		if loop, ok := errors.AsType[*LoopError](err); !ok || loop.Addr != addr {
 			t.Errorf("%s: Run = %v, want a *LoopError", key, err)
 		}
-		eventually(t, patience, key+": the listener is not left", func() bool { // somebody else's ends
+		eventually(t, key+": the listener is not left", func() bool { // somebody else's ends
 			again, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
 			if err == nil {
 				_ = again.Close()
@@ -437,7 +437,7 @@ func TestItStartsWhileTheUpstreamIsDownAndSaysSo(t *testing.T) {
 	if code, body := ask(t, http.MethodPost, "http://"+r.API+"/v1/limit/check", `{"rule":"api","subject":{"user":"u"}}`, "Content-Type", "application/json"); code != 200 {
 		t.Errorf("a rule that counts locally: %d %s", code, body)
 	}
-	eventually(t, patience, "the refused connection is logged", func() bool {
+	eventually(t, "the refused connection is logged", func() bool {
 		return strings.Contains(r.Log.String(), eventUpstreamRefused)
 	})
 }
@@ -539,15 +539,15 @@ func TestAChangeOfTheFileIsTakenWhileItRuns(t *testing.T) {
 		t.Errorf("limit = %s, want 5", got)
 	}
 	write("limits: {rules: {api: {limit: 7}}}\nserve: {log_level: debug}\ncache: {l1_bytes: 1000000}\n")
-	eventually(t, patience, "the new limit is in force", func() bool { return limit() == "7" })
-	eventually(t, patience, "what needs a restart is named", func() bool {
+	eventually(t, "the new limit is in force", func() bool { return limit() == "7" })
+	eventually(t, "what needs a restart is named", func() bool {
 		log := r.Log.String()
 		return strings.Contains(log, "limits.rules.api.limit: 5 -> 7") && strings.Contains(log, eventRestart) &&
 			strings.Contains(log, "cache.l1_bytes: 67108864 -> 1000000") && level.Level() == slog.LevelDebug
 	})
 	write("limits: {rules: {api: {limit: -1}}}\n")
 	reload <- struct{}{}
-	eventually(t, patience, "a wrong file is refused", func() bool {
+	eventually(t, "a wrong file is refused", func() bool {
 		return strings.Contains(r.Log.String(), eventInvalid) && strings.Contains(r.Log.String(), "got -1, want at least 1")
 	})
 	if got := limit(); got != "7" {
@@ -569,11 +569,11 @@ func TestAChangeOfControlReachesARunningSidecar(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "the kill switch is in force", func() bool {
+	eventually(t, "the kill switch is in force", func() bool {
 		code, _ := ask(t, http.MethodPost, "http://"+r.API+"/v1/limit/check", `{"rule":"api","subject":{"user":"u"}}`, "Content-Type", "application/json")
 		return code == 503
 	})
-	eventually(t, patience, "it is logged", func() bool { return strings.Contains(r.Log.String(), eventControlChanged) })
+	eventually(t, "it is logged", func() bool { return strings.Contains(r.Log.String(), eventControlChanged) })
 }
 
 func TestASampleIsOnDiskWhenItStops(t *testing.T) {
