@@ -10,10 +10,11 @@ import (
 )
 
 // Ports are chosen from below those that systems give to whoever asks for any and to outgoing connections, so that
-// nobody gets the port of a server that is down between Kill and Restart.
+// nobody gets the port of a server that is down between Kill and Restart. That goes for the bus of a Cluster's node
+// too, 10,000 above, which is no other server's port either.
 const (
 	lowestPort   = 10_240
-	highestPort  = 32_767
+	highestPort  = 20_239
 	portAttempts = 1000
 )
 
