@@ -425,3 +425,28 @@ func TestAHotKeyCostsNoMemoryForWritesWhosePlaceWasTaken(t *testing.T) {
 		t.Errorf("turns of %d keys are kept, want none", n)
 	}
 }
+
+func TestAWriteThatIsOnItsWayIsNoDifference(t *testing.T) {
+	t.Parallel()
+	b := newGatedBed(t, 0)
+	b.set(t, "1", 0)
+	until(t, "the new side has the first", func() bool { return b.new.Get(t.Context(), "k").Val() == "1" })
+	open := b.newGate.shut(t)
+	b.set(t, "2", 0)
+	compared := func() map[Class]int64 {
+		b.ramp(t, 0, 100)
+		_ = b.Redis().Get(t.Context(), "k")
+		b.ramp(t, 0, 0)
+		return b.ledger.Summary(time.Now().Add(-time.Hour), time.Now()).Routes[Cache].Compared
+	}
+	until(t, "a comparison that did not count", func() bool { return compared()[Dropped] > 0 })
+	open()
+	until(t, "the new side has the second", func() bool { return b.new.Get(t.Context(), "k").Val() == "2" })
+	until(t, "a comparison that matched", func() bool { return compared()[Match] > 0 })
+	if c := compared(); c[Differs] != 0 {
+		t.Errorf("compared = %v, want no difference", c)
+	}
+	if got := b.new.Get(t.Context(), "k").Val(); got != "2" {
+		t.Errorf("on the new side: %q, want %q", got, "2")
+	}
+}

@@ -44,71 +44,69 @@ func (s *shadow) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case l := <-s.looks:
-			class := s.judge(ctx, l)
-			if class == Differs || class == Extra {
-				s.remove(ctx, l.key)
-			}
-			if ctx.Err() == nil {
+			if class := s.judge(ctx, l); ctx.Err() == nil {
 				s.c.opts.Ledger.Compared(s.c.opts.Route, class, 1, Redact(l.key))
 			}
 		}
 	}
 }
 
-// remove has the new side give up a key, since what is wrong there is not to be read from there, unless the key
-// has moved there meanwhile.
-func (s *shadow) remove(ctx context.Context, key string) {
-	ctx, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
-	defer cancel()
-	keys := []string{key}
-	if s.c.turns.take(ctx, keys) != nil {
-		return // somebody writes it for that long
-	}
-	defer s.c.turns.give(keys)
-	if s.c.mirrored(key) && s.c.side(key) == Old {
-		s.c.toNew.put(&copied{key: key, remove: true})
-	}
-}
-
-// judge compares. A difference counts only when it is still there a moment later and both sides were read
-// anew, because writes go on meanwhile.
+// judge compares. A difference counts only when it is still there a moment later, because writes go on meanwhile.
 func (s *shadow) judge(ctx context.Context, l look) Class {
 	there, err := s.read(ctx, New, l.key)
+	switch {
+	case err != nil:
+		return Failed
+	case l.there == there.there && l.value == there.value:
+		return Match
+	case !there.there:
+		return Absent
+	}
+	timer := time.NewTimer(shadowSettle)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	return s.again(ctx, l.key)
+}
+
+// again reads both sides anew, in a turn of the key: nobody here writes it meanwhile. A write that is still on its
+// way to the new side is no difference. What is wrong there is given up, since it is not to be read from there.
+func (s *shadow) again(ctx context.Context, key string) Class {
+	keys := []string{key}
+	turn, cancel := context.WithTimeout(ctx, s.c.opts.Timeout)
+	defer cancel()
+	if s.c.turns.take(turn, keys) != nil {
+		return Dropped // somebody writes it for that long
+	}
+	defer s.c.turns.give(keys)
+	if s.c.toNew.behind(key) {
+		return Dropped
+	}
+	// The new side first: what another replica writes in between has then reached the old one, and is compared next time.
+	there, err := s.read(ctx, New, key)
 	if err != nil {
 		return Failed
 	}
-	here := l
-	for late := false; ; late = true {
-		switch {
-		case here.there == there.there && here.value == there.value:
-			if late {
-				return Late
-			}
-			return Match
-		case !there.there:
-			return Absent
-		case late && !here.there:
-			return Extra
-		case late:
-			return Differs
-		}
-		timer := time.NewTimer(shadowSettle)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
-		// The new side first: a write in between has then reached the old one, and is compared next time.
-		if there, err = s.read(ctx, New, l.key); err != nil {
-			return Failed
-		}
-		if here, err = s.read(ctx, Old, l.key); err != nil {
-			return Dropped // it is not the new side that failed
-		}
-		if s.c.side(l.key) != Old {
-			return Dropped // the key has moved meanwhile: now the old side is the one that is told of writes
-		}
+	here, err := s.read(ctx, Old, key)
+	class := Differs
+	switch {
+	case err != nil:
+		return Dropped // it is not the new side that failed
+	case s.c.side(key) != Old:
+		return Dropped // the key has moved meanwhile: now the old side is the one that is told of writes
+	case here.there == there.there && here.value == there.value:
+		return Late
+	case !there.there:
+		return Absent
+	case !here.there:
+		class = Extra
 	}
+	if s.c.mirrored(key) {
+		s.c.toNew.put(&copied{key: key, remove: true})
+	}
+	return class
 }
 
 func (s *shadow) read(ctx context.Context, side Side, key string) (look, error) {
