@@ -216,7 +216,7 @@ export class RampCache {
     try {
       if (side === 'before') {
         const text = await this.#call('before', () => this.before.get(key), true);
-        this.#shadow(key, text, mirrored);
+        this.#shadow(key, text);
         return text;
       }
       let failed = false;
@@ -431,33 +431,36 @@ export class RampCache {
   }
 
   // shadow compares a read of the old side with the new one, in the background, if it is sampled.
-  #shadow(key, text, mirrored) {
+  #shadow(key, text) {
     const { shadow } = this.ramp.now();
     if (!(shadow > 0) || Math.random() * 100 >= shadow) return;
     if (this.comparing >= 64) return this.#class('dropped');
     this.comparing++;
     void this.#compare(key, text)
-      .then((c) => {
-        this.#class(c, key);
-        // What is wrong there is not to be read from there.
-        if (mirrored && (c === 'differs' || c === 'extra')) {
-          void this.#inTurn(key, async () => this.#where(key).side === 'before' && this.#put('after', key, { remove: true }));
-        }
-      }, () => this.#class('failed'))
+      .then((c) => this.#class(c, key), () => this.#class('failed'))
       .finally(() => this.comparing--);
   }
 
   async #compare(key, text) {
-    let there = await this.#call('after', () => this.after.get(key));
+    const there = await this.#call('after', () => this.after.get(key));
     if (there === text && this.reads === 'upstash' && text !== null && !same(text)) return 'type';
     if (there === text) return 'match';
     if (there === null) return 'absent';
     await sleep(250); // writes go on meanwhile
-    there = await this.#call('after', () => this.after.get(key));
-    const here = await this.before.get(key);
-    if (this.#where(key).side !== 'before') return 'dropped'; // it has moved meanwhile
+    return this.#inTurn(key, () => this.#anew(key));
+  }
+
+  // anew reads both sides while nobody here writes the key. A write that is still on its way to the new side is no
+  // difference. What is wrong there is given up, since it is not to be read from there.
+  async #anew(key) {
+    if (this.#late('after', key)) return 'dropped';
+    const there = await this.#call('after', () => this.after.get(key));
+    const here = await within(this.ramp.timeout, () => this.before.get(key));
+    const { side, mirrored } = this.#where(key);
+    if (side !== 'before') return 'dropped'; // it has moved meanwhile
     if (there === here) return 'late';
     if (there === null) return 'absent';
+    if (mirrored) this.#put('after', key, { remove: true });
     return here === null ? 'extra' : 'differs';
   }
 

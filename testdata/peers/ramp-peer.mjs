@@ -170,8 +170,8 @@ const pair = () => {
   return { a, b, c: ramp.cache(a, b, { mirrorWait: 1 }) };
 };
 const level = (c) => until('both sides have taken everything', () => c.behind.before.size + c.behind.after.size === 0);
-const state = (percent, mirror) => {
-  ramp.state = { percent, mirror, shadow: 0 };
+const state = (percent, mirror, shadow = 0) => {
+  ramp.state = { percent, mirror, shadow };
   ramp.heard = Date.now();
 };
 const wrong = [];
@@ -259,6 +259,21 @@ const want = (what, got, wanted) => got === wanted || wrong.push(`${what}: got $
   want('what a write keeps of those before it', kept <= 1 + a.asked - before && kept < 20, true);
   a.down = undefined;
   await level(c);
+}
+{
+  state(0, 100, 100);
+  const { b, c } = pair();
+  await c.set('k', 1);
+  await level(c);
+  let open;
+  b.held = new Promise((resolve) => (open = resolve));
+  await c.set('k', 2);
+  await c.get('k');
+  want('reads that are being compared', c.comparing, 1);
+  await until('the read has been compared while a write is on its way', () => c.comparing === 0);
+  open();
+  await level(c);
+  want('what was on its way while a read was compared', b.texts.get('k'), '2');
 }
 out.order = wrong;
 ramp.state = last;
