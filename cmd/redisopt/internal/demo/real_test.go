@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,19 +45,23 @@ func TestRealBullLooksLikeTheSimulatedOne(t *testing.T) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var r *connections.Report
-	for r == nil || len(r.Queues) != 11 || r.Total != 33 || r.Unknown != 0 {
+	settled := func() bool { // a connection says what it is for by its commands, after it was made
+		return r != nil && len(r.Queues) == 11 && r.Total == 33 && r.Unknown == 0 &&
+			!slices.ContainsFunc(r.Queues, func(q connections.Queue) bool { return q.Connections != 3 || q.Workers != 1 })
+	}
+	for !settled() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("after 2 minutes not 33 connections of 11 queues: %+v; node: %s", r, errs.String())
+			t.Fatalf("after 2 minutes not 33 connections of 11 queues, 3 and a worker each: %+v; node: %s", r, errs.String())
 		}
 		if r, err = connections.Audit(ctx, c, connections.Options{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, q := range r.Queues {
-		if q.Connections != 3 || q.Workers != 1 || q.Library != connections.LibraryBull {
-			t.Errorf("queue %s: %d connections, %d workers of %s; want 3, 1 of bull", q.Queue, q.Connections, q.Workers, q.Library)
+		if q.Library != connections.LibraryBull {
+			t.Errorf("queue %s is of %s; want bull", q.Queue, q.Library)
 		}
 	}
 	c.RPush(ctx, "stop", "1")
