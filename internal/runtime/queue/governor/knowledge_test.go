@@ -196,6 +196,19 @@ func TestWhenDelayedJobsAreDue(t *testing.T) {
 			t.Errorf("%+v, want nothing", d)
 		}
 	})
+	t.Run("what may come before the next one that is known is asked for", func(t *testing.T) {
+		var d due
+		d.first(10, d.gen)
+		d.note(20)
+		d.moved(at(10), d.gen)
+		if !d.ask {
+			t.Errorf("%+v, want it to ask for what is between 10 and 20", d)
+		}
+		d.first(15, d.gen)
+		if d.next() != at(15) {
+			t.Errorf("next is %s, want 15", d.next())
+		}
+	})
 	t.Run("another replica's is looked after later, in its place", func(t *testing.T) {
 		var d due
 		d.noteForeign(10, 5*time.Second)

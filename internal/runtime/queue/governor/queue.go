@@ -187,7 +187,7 @@ const dueTimes = 1024
 // A due is when the delayed jobs of one sorted set are due, in Unix seconds. The Governor's mutex guards it.
 type due struct {
 	times   []int64 // sorted, each once
-	partial bool    // there may be later ones that are not in times
+	partial bool    // there may be others, later than the first, that are not in times
 	ask     bool    // the first is to be read from the Redis
 	gen     uint64  // grows with every time that is noted
 
@@ -266,8 +266,8 @@ func (d *due) moved(now time.Time, gen uint64) {
 		// Which others there are was never said.
 		d.foreign, d.partial = 0, true
 	}
-	if len(d.times) == 0 && d.partial {
-		d.ask = true
+	if d.partial {
+		d.ask = true // of the times that are not known some may come before the next one that is
 	}
 }
 
