@@ -175,8 +175,8 @@ func (s *serveSide) next(q int, plain, late bool) string {
 	switch n := p.n; {
 	case plain:
 	case late, n%10 == 5, n%10 == 8, q%3 == 0 && n%10 == 0:
-		delay := int64(800 + n*37%1500)
-		kind, due, extra = "d", time.Now().UnixMilli()+delay, fmt.Sprintf(`,"delay_ms":%d`, delay)
+		at := time.UnixMilli(time.Now().UnixMilli() + int64(800+n*37%1500)).UTC() // not counted again from when it gets there
+		kind, due, extra = "d", at.UnixMilli(), fmt.Sprintf(`,"run_at":%q`, at.Format(time.RFC3339Nano))
 	case n%10 == 3:
 		kind, extra = "h1", `,"priority":"high"`
 	}

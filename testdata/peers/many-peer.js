@@ -51,7 +51,8 @@ function next(q, one, plain, late) {
   const n = ++one.n, data = { s: opts.side, n, k: 'p', due: 0 }, o = { removeOnComplete: n % 2 === 0 };
   if (!plain && n % 10 === 3) { o.priority = 1 + Math.floor(n / 10) % 3; data.k = 'h' + o.priority; }
   if (!plain && (late || n % 10 === 5 || n % 10 === 8 || q % 3 === 0 && n % 10 === 0)) {
-    o.delay = 800 + n * 37 % 1500; data.k = 'd'; data.due = Date.now() + o.delay;
+    o.timestamp = Date.now(); // counted from the same instant as due is
+    o.delay = 800 + n * 37 % 1500; data.k = 'd'; data.due = o.timestamp + o.delay;
   }
   return { name, data, opts: o };
 }
