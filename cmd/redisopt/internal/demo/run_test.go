@@ -7,7 +7,11 @@ import (
 )
 
 func TestTheJourneyLosesNothing(t *testing.T) {
-	r, err := Run(t.Context(), Options{Window: time.Second, Progress: func(s string) { t.Log(s) }})
+	r, err := Run(t.Context(), Options{Window: time.Second, Progress: func(s string) {
+		if t.Log(s); len(s) > 64 {
+			t.Errorf("%q has %d characters, want at most 64: with how long it took, a line has 80", s, len(s))
+		}
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
