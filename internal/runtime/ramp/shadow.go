@@ -84,7 +84,7 @@ func (s *shadow) again(ctx context.Context, key string) Class {
 	if s.c.toNew.behind(key) {
 		return Dropped
 	}
-	// The new side first: what another replica writes in between has then reached the old one, and is compared next time.
+	// Another replica that writes the key between the two reads is not seen: that counts as a difference.
 	there, err := s.read(ctx, New, key)
 	if err != nil {
 		return Failed
